@@ -1,0 +1,1 @@
+"""The service: configuration, intake, assembly, dispatch, delivery, command line."""

@@ -1,0 +1,1 @@
+"""Tables, migrations, and the only code that moves a job from one state to another."""

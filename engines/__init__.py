@@ -1,0 +1,1 @@
+"""The engine contract and its backends; model packages."""
