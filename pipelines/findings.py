@@ -1,0 +1,95 @@
+"""What a pipeline found: plain, frozen data that the encoder, the database and the table on the screen all read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dicomio.coding import Code
+    from dicomio.volume import Volume
+
+
+@dataclass(frozen=True)
+class Label:
+    """One segment that a pipeline can produce; number, codes and colour come from the model package."""
+
+    number: int
+    name: str
+    category: Code
+    type: Code
+    colour: tuple[int, int, int]
+    anatomic_region: Code | None = None
+
+
+@dataclass(frozen=True)
+class Diameters:
+    """Largest extents of a lesion in the three anatomical planes, in mm (largest distance between two border points)."""
+
+    axial_mm: float
+    coronal_mm: float
+    sagittal_mm: float
+
+
+@dataclass(frozen=True)
+class Region:
+    """One measured thing: an organ as a whole, or one lesion (a 3D connected component).
+
+    Attributes:
+        tracking_id: Readable name, unique within the report ("Lesion 1", "Liver").
+        volume_ml: Volume in millilitres.
+        centroid_lps: Centre of mass in patient coordinates, mm, LPS.
+        slices: Index of the first, the largest and the last slice of the source volume that it touches.
+    """
+
+    label: Label
+    tracking_id: str
+    volume_ml: float
+    centroid_lps: tuple[float, float, float]
+    slices: tuple[int, int, int]
+    diameters: Diameters | None = None
+    component: int | None = None
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Answer of a classifier for the study: which class, and how probable."""
+
+    question: str
+    answer: str
+    probability: float
+    threshold: float
+    positive: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Result of a pipeline on one study.
+
+    Attributes:
+        volume: The series that the masks lie on (the FLAIR, the CT).
+        segmentation: Label map (slices, rows, columns), uint8; 0 background, else `Label.number`.
+        components: Lesion number per voxel (slices, rows, columns), uint16; 0 none, else `Region.component`.
+        totals: Figures of the study as a whole, name -> (value, UCUM unit), such as the tumour burden in %.
+        models: Model package name -> sha256 digest of its network.
+        engines: Model package name -> engine, precision and device that ran it.
+        notes: What a reader must know (a sequence was missing and replaced, ...).
+    """
+
+    volume: Volume
+    segmentation: np.ndarray
+    components: np.ndarray
+    labels: tuple[Label, ...]
+    regions: tuple[Region, ...]
+    classifications: tuple[Classification, ...] = ()
+    totals: dict[str, tuple[float, str]] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    engines: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lesions(self) -> tuple[Region, ...]:
+        """The regions that are single lesions, largest first."""
+        return tuple(sorted((r for r in self.regions if r.component is not None), key=lambda r: -r.volume_ml))
