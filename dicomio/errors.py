@@ -1,0 +1,183 @@
+"""What can go wrong between DICOM and us, by whose fault it is.
+
+    DicomError
+    ├── BadInput                        what came is at fault; trying again gives the same
+    │   ├── UnreadableFile              one file
+    │   │   ├── NotDicom
+    │   │   ├── TruncatedFile
+    │   │   ├── MissingAttribute
+    │   │   └── UndecodablePixels
+    │   └── GeometryRefused             a series that is not one regular volume
+    │       ├── NoImages                nothing to load
+    │       ├── NoPixelData
+    │       ├── UnsupportedPixels       colour, overlays only, floating point, ...
+    │       ├── MixedSeries             files of several series
+    │       ├── LocalizerSeries
+    │       ├── TooFewSlices
+    │       ├── MixedFrameOfReference
+    │       ├── MixedOrientation
+    │       ├── MixedMatrix             rows, columns or pixel spacing differ
+    │       ├── BadOrientation          direction cosines that are none
+    │       ├── Tilted
+    │       ├── DuplicatePositions
+    │       ├── MissingSlices
+    │       ├── UnevenSpacing
+    │       └── UnsupportedMultiframe
+    ├── PeerRefused                     the other side said no; somebody has to change a setting
+    ├── PeerUnreachable                 the other side did not answer; worth another try
+    └── EncodingFault                   we wrote something wrong: our bug, never delivered
+        └── ReadBackMismatch
+
+The docstring of a class is its message (up to "Attributes:"), filled in with the data that the exception carries; an
+exception is made with keywords, can be pickled (workers send them home) and never carries a patient's name.
+"""
+
+# ruff: noqa: N818 - the name says what happened and whose fault it is; that it is an error, the tree says
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_SECTIONS = ("Attributes:", "Args:", "Note:")
+
+
+@dataclass(eq=False, kw_only=True)
+class DicomError(Exception):
+    """DICOM input or output failed."""
+
+    def __str__(self) -> str:
+        return _message(type(self)).format(**vars(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).__new__, (type(self),), vars(self)
+
+
+def _message(error: type[DicomError]) -> str:
+    """The docstring of an error as one line, without the part that describes its attributes."""
+    lines = (inspect.cleandoc(error.__doc__ or error.__name__)).splitlines()
+    for number, line in enumerate(lines):
+        if line.strip() in _SECTIONS:
+            lines = lines[:number]
+            break
+    return " ".join(line.strip() for line in lines if line.strip())
+
+
+class BadInput(DicomError):
+    """What came in cannot be used."""
+
+
+@dataclass(eq=False, kw_only=True)
+class UnreadableFile(BadInput):
+    """{path} cannot be read.
+
+    Attributes:
+        path: The file that is at fault.
+    """
+
+    path: Path
+
+
+@dataclass(eq=False, kw_only=True)
+class NotDicom(UnreadableFile):
+    """{path} is not a DICOM file: {reason}."""
+
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class TruncatedFile(UnreadableFile):
+    """{path} is cut off: {what} should end at byte {expected}, the file ends at byte {found}. Send the image again.
+
+    Attributes:
+        what: The element that is incomplete.
+        expected: Where that element should end, in bytes from the start of the file.
+        found: Size of the file in bytes.
+    """
+
+    what: str
+    expected: int
+    found: int
+
+
+@dataclass(eq=False, kw_only=True)
+class MissingAttribute(UnreadableFile):
+    """{path} has no {keyword}, which is required here.
+
+    Attributes:
+        keyword: DICOM keyword of the attribute that is missing or empty.
+    """
+
+    keyword: str
+
+
+@dataclass(eq=False, kw_only=True)
+class UndecodablePixels(UnreadableFile):
+    """The pixels of {path} cannot be decoded ({transfer_syntax}): {reason}. Send the image again, or uncompressed.
+
+    Attributes:
+        sop_instance_uid: The image that is at fault.
+        transfer_syntax: Name of its transfer syntax.
+        reason: What the decoder said.
+    """
+
+    sop_instance_uid: str
+    transfer_syntax: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class GeometryRefused(BadInput):
+    """The series is not one regular volume.
+
+    Attributes:
+        series_uid: Series Instance UID of the refused series, '' if it has none.
+    """
+
+    series_uid: str
+
+
+@dataclass(eq=False, kw_only=True)
+class PeerRefused(DicomError):
+    """{peer} refused: {reason}.
+
+    Attributes:
+        peer: AE title and address of the other side.
+        reason: What it said.
+    """
+
+    peer: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class PeerUnreachable(DicomError):
+    """{peer} cannot be reached: {reason}.
+
+    Attributes:
+        peer: AE title and address of the other side.
+        reason: What the network said.
+    """
+
+    peer: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class EncodingFault(DicomError):
+    """{what} that we wrote is wrong and was not delivered: {reason}.
+
+    Attributes:
+        what: The object, such as "the segmentation".
+        reason: What is wrong with it.
+    """
+
+    what: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ReadBackMismatch(EncodingFault):
+    """{what} does not read back as it was written and was not delivered: {reason}."""
