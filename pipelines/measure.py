@@ -1,0 +1,155 @@
+"""From a mask to figures: connected components, volumes, diameters in the anatomical planes, centroids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.distance import pdist
+
+from pipelines.findings import Diameters, Label, Region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dicomio.volume import Volume
+    from numpy.typing import NDArray
+
+_FULL_CONNECTIVITY = np.ones((3, 3, 3), dtype=bool)
+"""26 neighbours: lesions that touch at a corner are one lesion, as lesion-wise scores of LiTS and BraTS count them."""
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Connected components of a mask, largest first.
+
+    Attributes:
+        array: Component number per voxel (slices, rows, columns), uint16; 0 is background.
+        boxes: Bounding box of component 1, 2, ... in that order.
+        dropped: How many components were smaller than asked for.
+    """
+
+    array: NDArray[np.uint16]
+    boxes: tuple[Box, ...]
+    dropped: int
+
+
+def split_components(mask: NDArray[np.bool_], *, voxel_ml: float, min_volume_ml: float, most: int = 1000) -> Components:
+    """Splits a mask (slices, rows, columns) into lesions of at least `min_volume_ml`, at the most `most` of them.
+
+    Works inside the bounding box of the mask, so that a small lesion in a long series costs little.
+    """
+    array = np.zeros(mask.shape, np.uint16)
+    box = bounding_box(mask)
+    if box is None:
+        return Components(array, (), 0)
+    inside, count = ndimage.label(mask[box], structure=_FULL_CONNECTIVITY)
+    sizes = np.bincount(inside.ravel(), minlength=count + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")
+    kept = [int(k) for k in order if sizes[k] * voxel_ml >= min_volume_ml][:most]
+    renumber = np.zeros(count + 1, np.uint16)
+    for number, k in enumerate(kept, start=1):
+        renumber[k + 1] = number
+    array[box] = renumber[inside]
+    found = ndimage.find_objects(inside)
+    boxes = tuple(_shifted(found[k], box) for k in kept)
+    return Components(array, boxes, count - len(kept))
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    """The smallest box (slices, rows, columns) that holds the mask; None for an empty one."""
+    spans = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hit = np.flatnonzero(mask.any(axis=others))
+        if hit.size == 0:
+            return None
+        spans.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    return spans[0], spans[1], spans[2]
+
+
+def _shifted(inner: Box, outer: Box) -> Box:
+    first, second, third = (slice(i.start + o.start, i.stop + o.start) for i, o in zip(inner, outer, strict=True))
+    return first, second, third
+
+
+def measure_region(
+    mask: NDArray[np.bool_],
+    volume: Volume,
+    label: Label,
+    tracking_id: str,
+    *,
+    box: Box | None = None,
+    component: int | None = None,
+    with_diameters: bool = True,
+) -> Region:
+    """Measures one region; `mask` covers the whole grid of `volume`, `box` (if known) bounds it.
+
+    Raises:
+        ValueError: The mask is empty: there is nothing to measure.
+    """
+    box = box or bounding_box(mask)
+    if box is None:
+        raise ValueError(f"{tracking_id}: an empty mask cannot be measured")
+    inside = mask[box]
+    per_slice = inside.sum(axis=(1, 2))
+    start = box[0].start
+    centre = np.array(ndimage.center_of_mass(inside)) + [part.start for part in box]
+    centroid = (volume.affine @ np.append(centre, 1.0))[:3]
+    return Region(
+        label=label,
+        tracking_id=tracking_id,
+        volume_ml=float(per_slice.sum() * volume.voxel_ml),
+        centroid_lps=(float(centroid[0]), float(centroid[1]), float(centroid[2])),
+        slices=(start, start + int(per_slice.argmax()), box[0].stop - 1),
+        diameters=plane_diameters(inside, volume) if with_diameters else None,
+        component=component,
+    )
+
+
+def plane_diameters(mask: NDArray[np.bool_], volume: Volume) -> Diameters:
+    """Largest diameter of the mask within single axial, coronal and sagittal planes, mm.
+
+    The planes are those of the voxel grid nearest to the patient's: an oblique series is measured in its own planes.
+    """
+    axes = anatomical_axes(volume.affine)
+    largest = [max((_diameter(*plane) for plane in _planes(mask, volume.spacing, axis)), default=0.0) for axis in axes]
+    return Diameters(sagittal_mm=largest[0], coronal_mm=largest[1], axial_mm=largest[2])
+
+
+def anatomical_axes(affine: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Array axis that runs most along the patient's left, posterior and superior direction (LPS x, y, z)."""
+    weights = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    best: tuple[float, tuple[int, int, int]] = (-1.0, (2, 1, 0))
+    for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
+        total = float(sum(weights[axis, order[axis]] for axis in range(3)))
+        if total > best[0]:
+            best = (total, order)
+    return best[1]
+
+
+def _planes(
+    mask: NDArray[np.bool_], spacing: tuple[float, float, float], axis: int
+) -> Iterator[tuple[NDArray[np.bool_], tuple[float, float]]]:
+    across = [s for a, s in enumerate(spacing) if a != axis]
+    for plane in np.moveaxis(mask, axis, 0):
+        if plane.any():
+            yield plane, (across[0], across[1])
+
+
+def _diameter(plane: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
+    """Largest distance between two points of the outline, taken at the pixels' outer edge midpoints."""
+    points = np.concatenate([_edge_points(plane), _edge_points(plane.T)[:, ::-1]])
+    return float(pdist(points * np.asarray(spacing)).max())
+
+
+def _edge_points(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Left edge of the first and right edge of the last pixel in each row, as (row, column): enough for the extremes."""
+    rows = np.flatnonzero(plane.any(axis=1))
+    first = plane[rows].argmax(axis=1) - 0.5
+    last = plane.shape[1] - plane[rows, ::-1].argmax(axis=1) - 0.5
+    return np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)]).astype(np.float64)

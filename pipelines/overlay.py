@@ -1,0 +1,149 @@
+"""Pictures of what was found: key slices with outlines, for people and for PACS viewers that cannot show a SEG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicomio.volume import Volume
+    from numpy.typing import NDArray
+
+    from pipelines.findings import Findings, Region
+
+CT_WINDOW = (40.0, 400.0)
+"""Level and width in HU of the usual abdominal soft tissue window."""
+
+SMALLEST_SIDE = 512
+"""Pictures are enlarged to at least this, so that outlines stay thin and the legend readable."""
+
+NOTICE = "Scanward - research use only, not for diagnosis"
+
+
+@dataclass(frozen=True, eq=False)
+class KeySlice:
+    """One picture: `rgb` (rows, columns, 3) uint8 of the source slice `index`, and what it shows."""
+
+    index: int
+    rgb: NDArray[np.uint8]
+    caption: str
+
+
+def key_slices(findings: Findings, *, most: int = 6) -> tuple[KeySlice, ...]:
+    """The slices worth showing: the largest section of each of the largest lesions, of each organ; else the middle one."""
+    window = grey_window(findings.volume)
+    wanted: dict[int, list[str]] = {}
+    organs = [region for region in findings.regions if region.component is None]
+    for region in (*findings.lesions[:most], *organs):
+        wanted.setdefault(region.slices[1], []).append(_caption(region))
+    if not wanted:
+        wanted[findings.volume.array.shape[0] // 2] = ["No lesion found"]
+    return tuple(
+        KeySlice(index, draw_slice(findings, index, captions, window), "; ".join(captions))
+        for index, captions in sorted(wanted.items())
+    )
+
+
+def _caption(region: Region) -> str:
+    if region.diameters is None:
+        return f"{region.tracking_id}: {region.volume_ml:.1f} ml"
+    return f"{region.tracking_id}: {region.volume_ml:.1f} ml, {region.diameters.axial_mm:.0f} mm"
+
+
+def grey_window(volume: Volume) -> tuple[float, float]:
+    """Lowest and highest value to show: the soft tissue window for CT, percentiles of the tissue for MR."""
+    if volume.modality == "CT":
+        level, width = CT_WINDOW
+        return level - width / 2, level + width / 2
+    sample = volume.array[:: max(1, volume.array.shape[0] // 16), ::2, ::2].astype(np.float32)
+    tissue = sample[sample > np.percentile(sample, 50)]
+    if tissue.size == 0:
+        return float(sample.min()), float(sample.max()) + 1.0
+    return float(sample.min()), float(np.percentile(tissue, 99.5)) + 1e-6
+
+
+def draw_slice(findings: Findings, index: int, captions: list[str], window: tuple[float, float]) -> NDArray[np.uint8]:
+    """Grey image of a source slice with the outline of each segment, lesion numbers, a legend and the research notice."""
+    volume = findings.volume
+    low, high = window
+    grey = np.clip((volume.array[index].astype(np.float32) - low) / (high - low), 0.0, 1.0)
+    size = _shown_size(grey.shape, volume.spacing[1:])
+    picture = Image.fromarray((grey * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    canvas = np.asarray(picture).copy()
+    for label in findings.labels:
+        mask = findings.segmentation[index] == label.number
+        if label.number < max(entry.number for entry in findings.labels):  # an organ's outline goes round its lesions
+            mask = ndimage.binary_fill_holes(mask | (findings.segmentation[index] > label.number))
+        canvas[_outline(mask, size)] = label.colour
+    shown = Image.fromarray(canvas)
+    _write_legend(shown, findings, index, captions)
+    return np.asarray(shown)
+
+
+def _shown_size(shape: tuple[int, ...], spacing: tuple[float, float]) -> tuple[int, int]:
+    """Width and height in pixels such that pixels are square and the smaller side is at least SMALLEST_SIDE."""
+    height, width = shape[0] * spacing[0], shape[1] * spacing[1]
+    scale = max(SMALLEST_SIDE / min(height, width), min(shape) / min(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    if not mask.any():
+        return np.zeros((size[1], size[0]), dtype=bool)
+    soft = Image.fromarray((mask * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    large = np.asarray(soft) > 127
+    return np.asarray(large & ~ndimage.binary_erosion(large, iterations=2))
+
+
+def _write_legend(shown: Image.Image, findings: Findings, index: int, captions: list[str]) -> None:
+    draw = ImageDraw.Draw(shown)
+    font = ImageFont.load_default(size=max(12, shown.height // 42))
+    line = int(font.size * 1.25)
+    total = findings.volume.array.shape[0]
+    for number, text in enumerate([f"Slice {index + 1} of {total}", *captions]):
+        _outlined_text(draw, (8, 6 + number * line), text, (255, 255, 255), font)
+    present = [label for label in findings.labels if (findings.segmentation[index] == label.number).any()]
+    for number, label in enumerate(present):
+        _outlined_text(draw, (8, shown.height - (len(present) + 1 - number) * line - 6), label.name, label.colour, font)
+    _outlined_text(draw, (8, shown.height - line - 6), NOTICE, (255, 215, 0), font)
+
+
+def _outlined_text(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: tuple[int, ...], font: ImageFont.FreeTypeFont
+) -> None:
+    draw.text(at, text, fill=colour, font=font, stroke_width=2, stroke_fill=(0, 0, 0))
+
+
+def overview(findings: Findings, *, columns: int = 3, tiles: int = 9) -> NDArray[np.uint8]:
+    """Montage (rows, columns, 3) of evenly spread slices, or of those through the lesions where there are some."""
+    window = grey_window(findings.volume)
+    touched = np.flatnonzero((findings.segmentation > 0).any(axis=(1, 2)))
+    span = touched if touched.size else np.arange(findings.volume.array.shape[0])
+    chosen = np.unique(span[np.linspace(0, span.size - 1, min(tiles, span.size)).astype(int)])
+    pictures = [Image.fromarray(draw_slice(findings, int(k), [], window)) for k in chosen]
+    side = 384
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * side, rows * side))
+    for number, picture in enumerate(pictures):
+        picture.thumbnail((side, side))
+        sheet.paste(picture, ((number % columns) * side, (number // columns) * side))
+    return np.asarray(sheet)
+
+
+def save_pictures(findings: Findings, keys: tuple[KeySlice, ...], folder: Path) -> tuple[Path, ...]:
+    """Writes `overview.png` and `slice-NNN.png` for each key slice; returns their paths."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pictures = {"overview.png": overview(findings)} | {f"slice-{key.index + 1:03d}.png": key.rgb for key in keys}
+    paths = []
+    for name, rgb in pictures.items():
+        path = folder / name
+        Image.fromarray(rgb).save(path, compress_level=3)
+        path.chmod(0o600)
+        paths.append(path)
+    return tuple(paths)
