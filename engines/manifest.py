@@ -1,0 +1,221 @@
+"""The schema of `model.yaml`: what a model package says about its network."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Dtype = Literal["float32", "float16", "int64", "int32", "uint8"]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _FreePart(BaseModel):
+    """Named fields are checked; others are kept, for whoever reads them (`model_extra`)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Channel(_Part):
+    """One channel of an input; `fallback` names the channel that stands in when this one was not acquired."""
+
+    name: str
+    fallback: str | None = None
+
+
+class _Tensor(_Part):
+    """Dimension 0 is the batch; a name instead of a number is a dimension that may differ from call to call."""
+
+    name: str
+    dtype: Dtype = "float32"
+    shape: tuple[Annotated[int, Field(gt=0)] | str, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _batch_comes_first(self) -> Self:
+        if "batch" in self.shape[1:]:
+            raise ValueError("'batch' must be dimension 0")
+        return self
+
+
+class InputSpec(_Tensor):
+    """One input (batch, channels, ...)."""
+
+    channels: tuple[Channel, ...] = ()
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> Self:
+        names = [channel.name for channel in self.channels]
+        if len(set(names)) != len(names):
+            raise ValueError(f"channels: a name appears twice in {names}")
+        if names and isinstance(self.shape[1], int) and len(names) != self.shape[1]:
+            raise ValueError(f"channels: {len(names)} are named, but shape says {self.shape[1]}")
+        strangers = {c.fallback for c in self.channels if c.fallback} - set(names)
+        if strangers:
+            raise ValueError(f"channels: fallback {sorted(strangers)} is no channel")
+        return self
+
+
+class OutputSpec(_Tensor):
+    """One output (batch, classes, ...). The network gives logits; `activation` is what serving applies to them.
+
+    `classes` names the entries along axis 1. With softmax one of them is usually `background`.
+    """
+
+    activation: Literal["sigmoid", "softmax", "none"] = "none"
+    classes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Self:
+        if self.classes and isinstance(self.shape[1], int) and len(self.classes) != self.shape[1]:
+            raise ValueError(f"classes: {len(self.classes)} are named, but shape says {self.shape[1]}")
+        if self.activation == "softmax" and self.shape[1] == 1:
+            raise ValueError("activation: softmax over one class is always 1; use sigmoid")
+        return self
+
+
+class CodedConcept(_Part):
+    """A code from a coding scheme (SNOMED CT is `SCT`), with its meaning in words."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+class LabelSpec(_Part):
+    """A segment that the network outlines; `name` is the class of the output that it comes from."""
+
+    number: Annotated[int, Field(ge=1, le=255)]
+    name: str
+    category: CodedConcept
+    type: CodedConcept
+    colour: tuple[Byte, Byte, Byte]
+    anatomic_region: CodedConcept | None = None
+
+
+class Preprocessing(_FreePart):
+    """How the volume becomes the input: `name` is looked up in pipelines/preprocess.py, the rest are its parameters."""
+
+    name: str
+    spacing: tuple[float, ...] | None = None
+
+
+class Thresholds(_Part):
+    """From probability to answer: voxels from `mask` up belong; smaller lesions than `min_volume_ml` are dropped."""
+
+    mask: Share = 0.5
+    probability: Share = 0.5
+    min_volume_ml: Annotated[float, Field(ge=0)] = 0.0
+
+
+class TrainingData(_FreePart):
+    """A data set that the weights were made from."""
+
+    name: str
+    licence: str
+    citation: str = ""
+    patients: int | None = None
+
+
+class TrainingRecord(_FreePart):
+    """How the weights came about."""
+
+    data: tuple[TrainingData, ...]
+    split: Any = None
+
+
+class Accuracy(_Part):
+    """A measured figure, never an estimated one; `n` counts what it is the mean over (patients, slices)."""
+
+    metric: str
+    value: float
+    dataset: str
+    n: int
+    ci95: tuple[float, float] | None = None
+
+
+class Tolerance(_Part):
+    """How far an engine may be from ONNX Runtime FP32 on the reference inputs (engines/gate.py).
+
+    Attributes:
+        dice: Least Dice of each class's mask, pooled over the reference inputs.
+        probability: Largest difference of any probability; for segmentations see `outliers`.
+        outliers: Share of voxels that may exceed `probability` (borders of a mask in 16 bit precision).
+    """
+
+    dice: Share = 0.995
+    probability: Share = 0.02
+    outliers: Share = 0.0
+
+
+class Variant(_Part):
+    """The same network in another precision, as its own ONNX file."""
+
+    file: str
+    sha256: Sha256
+
+
+class Manifest(_Part):
+    """The whole of model.yaml."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+\S*$")]
+    task: Literal["classification", "segmentation"]
+    sha256: Sha256
+    inputs: tuple[InputSpec, ...] = Field(min_length=1)
+    outputs: tuple[OutputSpec, ...] = Field(min_length=1)
+    preprocessing: Preprocessing
+    labels: tuple[LabelSpec, ...] = ()
+    thresholds: Thresholds = Thresholds()
+    training: TrainingRecord
+    accuracy: tuple[Accuracy, ...] = ()
+    intended_use: Annotated[str, Field(min_length=1)]
+    description: str = ""
+    licence: str = ""
+    reference_inputs: str | None = None
+    tolerance: Tolerance = Tolerance()
+    variants: dict[Literal["fp16", "int8"], Variant] = {}
+
+    @model_validator(mode="after")
+    def _tensors_are_distinct(self) -> Self:
+        for key, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
+            names = [tensor.name for tensor in tensors]
+            if len(set(names)) != len(names):
+                raise ValueError(f"{key}: a name appears twice in {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _output_dimensions_are_known(self) -> Self:
+        known = {"batch"} | {size for tensor in self.inputs for size in tensor.shape if isinstance(size, str)}
+        for output in self.outputs:
+            unknown = [size for size in output.shape[1:] if isinstance(size, str) and size not in known]
+            if unknown:
+                raise ValueError(f"outputs: {output.name}: no input has a dimension {unknown}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_match_classes(self) -> Self:
+        numbers = [label.number for label in self.labels]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError(f"labels: a number appears twice in {numbers}")
+        if self.task == "segmentation" and not self.labels:
+            raise ValueError("labels: a segmentation needs at least one")
+        classes = {name for output in self.outputs for name in output.classes}
+        if self.task == "classification" and not classes:
+            raise ValueError("outputs: a classification needs classes")
+        strangers = [label.name for label in self.labels if self.task == "segmentation" and label.name not in classes]
+        if strangers:
+            raise ValueError(f"labels: {strangers} are no classes of an output, which are {sorted(classes)}")
+        return self
+
+
+def shape_fits(shape: tuple[int, ...], spec: tuple[int | str, ...]) -> bool:
+    """Whether an array's shape suits a declared one; dimension 0, the batch, is always free."""
+    return len(shape) == len(spec) and all(
+        isinstance(want, str) or have == want for have, want in zip(shape[1:], spec[1:], strict=True)
+    )
