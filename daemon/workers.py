@@ -1,0 +1,226 @@
+"""The worker processes, by Dask's `distributed`: a local cluster by default, a TLS scheduler when one machine is outgrown.
+
+A job that kills its worker, hangs it or eats all its memory costs that worker process and nothing else: the nanny starts
+a new one, and the job comes home as `Lost`. How often it is tried again is for the database to say, not for Dask.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import dask
+import structlog
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin
+from distributed.security import Security
+
+from pipelines.work import JobDescription, Outcome, open_engines, perform
+
+if TYPE_CHECKING:
+    from daemon.config import WorkersPart
+    from pipelines.work import EngineChoice
+
+log = structlog.get_logger(__name__)
+
+_RESTART_TIMEOUT = 30
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The worker answered: with what it found, or with why it refused."""
+
+    job_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The worker raised: our bug, or an input that nobody foresaw. Trying again would give the same."""
+
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died or was killed (crash, memory, time limit): worth one more try."""
+
+    job_id: str
+    reason: str
+
+
+Return = Finished | Failed | Lost
+
+
+class _WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
+    """Opens the engines when a worker process starts, so that no job pays for it."""
+
+    name = "scanward-warm-up"
+    idempotent = True
+
+    def __init__(self, choices: tuple[EngineChoice, ...]) -> None:
+        self._choices = choices
+
+    def setup(self, worker: Any) -> None:
+        threading.Thread(target=open_engines, args=(self._choices,), name="warm-up", daemon=True).start()
+
+
+class WorkerPool:
+    """Runs jobs in worker processes; `submit` does not wait, `returned` yields what has come home.
+
+    Args:
+        settings: Count, limits, scheduler address.
+        scratch: Folder for Dask's own files, on a local disk.
+        warm_up: Engines that a worker opens when it starts.
+        on_return: Called from a Dask thread whenever a job has come home; must only wake somebody.
+    """
+
+    def __init__(
+        self,
+        settings: WorkersPart,
+        scratch: Path,
+        *,
+        warm_up: tuple[EngineChoice, ...] = (),
+        on_return: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._scratch = scratch
+        self._warm_up = warm_up
+        self._on_return = on_return
+        self._cluster: LocalCluster | None = None
+        self._client: Client | None = None
+        self._running: dict[str, tuple[Any, float]] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        logging.getLogger("distributed").setLevel(logging.WARNING)
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": 0,  # retries are counted in the database
+                "distributed.worker.daemon": True,
+                "distributed.comm.timeouts.connect": "10s",
+                "distributed.admin.tick.limit": "60s",
+            }
+        )
+        if self._settings.scheduler:
+            self._client = Client(self._settings.scheduler, security=self._security(), set_as_default=False)
+        else:
+            self._cluster = self._local_cluster()
+            self._client = Client(self._cluster, set_as_default=False)
+        self._client.register_plugin(_WarmUp(self._warm_up))
+        return self
+
+    def _local_cluster(self) -> LocalCluster:
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalCluster(
+            n_workers=self._settings.count,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=self._settings.memory_limit.replace(" ", ""),
+            host="127.0.0.1",
+            security=True,  # certificates of this run only: other users of the machine cannot submit code to our workers
+            dashboard_address=None,
+            worker_dashboard_address=None,
+            local_directory=str(self._scratch),
+            silence_logs=logging.ERROR,
+        )
+
+    def _security(self) -> Security | None:
+        tls = self._settings.tls
+        if tls is None:
+            return None
+        files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
+        return Security(require_encryption=True, **files)
+
+    def __exit__(self, *_: object) -> None:
+        """Gives up what still runs (the database returns it to the queue) and ends the processes."""
+        if self._client is not None:
+            self._client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+
+    @property
+    def slots(self) -> int:
+        """How many jobs may run at once: one per worker thread that is there."""
+        if self._cluster is not None:
+            return self._settings.count
+        threads = self.client.nthreads()
+        return sum(threads.values())
+
+    @property
+    def client(self) -> Client:
+        """The Dask client; only between enter and exit."""
+        if self._client is None:
+            raise RuntimeError("the worker pool is not started")
+        return self._client
+
+    @property
+    def free(self) -> int:
+        """How many more jobs can be submitted now."""
+        with self._lock:
+            return max(0, self.slots - len(self._running))
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Ids of the jobs that have not come home."""
+        with self._lock:
+            return tuple(self._running)
+
+    def submit(self, job: JobDescription) -> None:
+        """Starts a job on a free worker."""
+        future = self.client.submit(perform, job, key=f"{job.job_id}-{time.monotonic_ns()}", pure=False, retries=0)
+        with self._lock:
+            self._running[job.job_id] = (future, time.monotonic())
+        future.add_done_callback(lambda _: self._on_return())
+
+    def returned(self) -> Iterator[Return]:
+        """What has come home since the last call; ends jobs that are over the time limit and yields them as lost."""
+        limit = self._settings.time_limit.total_seconds()
+        with self._lock:
+            running = dict(self._running)
+        for job_id, (future, started) in running.items():
+            if future.done():
+                answer = _answer(job_id, future)
+            elif time.monotonic() - started > limit:
+                self._kill_worker_of(future)
+                answer = Lost(job_id, f"took longer than the time limit of {limit:.0f} s; its worker was replaced")
+            else:
+                continue
+            with self._lock:
+                self._running.pop(job_id, None)
+            future.release()
+            yield answer
+
+    def cancel(self, job_id: str) -> None:
+        """Stops a job at once by replacing its worker process; it does not come home any more."""
+        with self._lock:
+            entry = self._running.pop(job_id, None)
+        if entry is not None:
+            self._kill_worker_of(entry[0])
+            entry[0].release()
+
+    def _kill_worker_of(self, future: Any) -> None:
+        processing = self.client.processing()
+        addresses = [address for address, keys in processing.items() if future.key in keys]
+        future.cancel(force=True)
+        if addresses:
+            log.warning("worker_replaced", workers=addresses)
+            self.client.restart_workers(addresses, timeout=_RESTART_TIMEOUT, raise_for_error=False)
+
+
+def _answer(job_id: str, future: Any) -> Return:
+    error = future.exception()
+    match error:
+        case None:
+            return Finished(job_id, future.result())
+        case KilledWorker():
+            return Lost(job_id, "its worker process died (crash or memory limit)")
+        case _ if future.status in {"cancelled", "lost"}:
+            return Lost(job_id, "its worker was lost")
+        case _:
+            return Failed(job_id, f"{type(error).__name__}: {error}")

@@ -1,0 +1,121 @@
+"""Abdominal CT: the liver, the tumours in it, and how much of it they take (tumour burden)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from dicomio.grid import reorient
+from pipelines.findings import Findings, Label, Region
+from pipelines.labels import labels_of
+from pipelines.measure import bounding_box, measure_region, split_components
+from pipelines.networks import Network, Progress
+from pipelines.preprocess import prepare
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicomio.volume import Volume
+
+SMALLEST_LIVER_ML = 100.0
+"""Less than this is no liver (an adult's is 1000 to 2000 ml; a scan that ends in it may hold a part)."""
+
+
+def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: Progress) -> Findings:
+    """Finds the liver and its tumours.
+
+    Args:
+        inputs: `ct`, in Hounsfield units; any orientation.
+        networks: `segmenter` (probabilities of background, liver and tumour per voxel).
+        report: Told of each step and its progress.
+    """
+    ct, turned = reorient(inputs["ct"], "axial")
+    network = networks["segmenter"]
+    labels = {label.name.lower(): label for label in labels_of(network.package)}
+    report("segment", 0.0)
+    organ, tumour = segment(network, ct, report)
+    report("measure", 0.0)
+    organ = keep_organ(organ | tumour, ct.voxel_ml)
+    tumour &= organ
+    source = inputs["ct"]
+    organ, tumour = (np.asarray(turned.inverse(mask), dtype=bool) for mask in (organ, tumour))
+    return _findings(source, organ, tumour, labels, network)
+
+
+def segment(network: Network, ct: Volume, report: Progress) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Liver and tumour masks (slices, rows, columns) on the CT's grid, as the network says."""
+    manifest = network.package.manifest
+    prepared = prepare(manifest.preprocessing.name, {"ct": ct.array}, ct.spacing)
+    classes = manifest.outputs[0].classes
+    liver_at, tumour_at = classes.index("liver"), classes.index("tumour")
+    threshold = manifest.thresholds.mask
+    organ, tumour = np.zeros(ct.array.shape, dtype=bool), np.zeros(ct.array.shape, dtype=bool)
+    for at, probability in network.predict(prepared, lambda share: report("segment", share)):
+        both = np.stack([probability[:, liver_at] + probability[:, tumour_at], probability[:, tumour_at]], axis=1)
+        seen = np.flatnonzero((both[:, 0] >= threshold).any(axis=(1, 2)))
+        if seen.size:
+            restored = prepared.restore(both[seen]) >= threshold
+            organ[at + seen], tumour[at + seen] = restored[:, 0], restored[:, 1]
+    return organ, tumour
+
+
+def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
+    """The largest connected piece, holes filled slice by slice; empty when even that is too small to be a liver."""
+    box = bounding_box(mask)
+    organ = np.zeros_like(mask)
+    if box is None:
+        return organ
+    pieces, count = ndimage.label(mask[box])
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+    if sizes.max() * voxel_ml < SMALLEST_LIVER_ML:
+        return organ
+    largest = pieces == sizes.argmax() + 1
+    for plane in largest:
+        plane[...] = ndimage.binary_fill_holes(plane)
+    organ[box] = largest
+    return organ
+
+
+def _findings(
+    ct: Volume, organ: NDArray[np.bool_], tumour: NDArray[np.bool_], labels: Mapping[str, Label], network: Network
+) -> Findings:
+    minimum = network.package.manifest.thresholds.min_volume_ml
+    components = split_components(tumour, voxel_ml=ct.voxel_ml, min_volume_ml=minimum)
+    lesions = tuple(
+        measure_region(components.array == number, ct, labels["tumour"], f"Lesion {number}", box=box, component=number)
+        for number, box in enumerate(components.boxes, start=1)
+    )
+    livers: tuple[Region, ...] = ()
+    if organ.any():
+        livers = (measure_region(organ, ct, labels["liver"], "Liver", with_diameters=False),)
+    segmentation = np.zeros(organ.shape, np.uint8)
+    segmentation[organ] = labels["liver"].number
+    segmentation[components.array > 0] = labels["tumour"].number
+    notes = () if livers else ("No liver was found in this series",)
+    return Findings(
+        volume=ct,
+        segmentation=segmentation,
+        components=components.array,
+        labels=tuple(sorted(labels.values(), key=lambda label: label.number)),
+        regions=(*livers, *lesions),
+        totals=_totals(livers, lesions),
+        models={network.package.name: network.package.digest},
+        engines={network.package.name: str(network.engine.description)},
+        notes=notes,
+    )
+
+
+def _totals(livers: tuple[Region, ...], lesions: tuple[Region, ...]) -> dict[str, tuple[float, str]]:
+    liver_ml = sum(liver.volume_ml for liver in livers)
+    tumour_ml = sum(lesion.volume_ml for lesion in lesions)
+    totals = {
+        "Liver volume": (liver_ml, "mL"),
+        "Tumour count": (float(len(lesions)), "1"),
+        "Tumour volume": (tumour_ml, "mL"),
+    }
+    if liver_ml > 0:
+        totals["Tumour burden"] = (100.0 * tumour_ml / liver_ml, "%")
+    return totals

@@ -1,0 +1,109 @@
+"""Networks as pipelines use them: opened once per process, fed in batches, answering on the source grid."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engines.activation import probabilities
+from engines.choose import open_engine
+from engines.package import ModelPackage, find_packages, load_package, shipped_folder
+from pipelines.errors import ModelMissing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from engines.contract import Engine, EngineSettings
+    from pipelines.preprocess import PreparedSlices
+
+BATCH = 16
+"""Slices prepared, inferred and restored at once: memory does not grow with the length of the series."""
+
+Progress = Callable[[str, float], None]
+"""Called with the name of the step under way and its share done, 0 to 1."""
+
+
+def silent(step: str, share: float) -> None:
+    """Reports progress to nobody."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A package and the engine that serves it."""
+
+    package: ModelPackage
+    engine: Engine
+
+    def predict(self, prepared: PreparedSlices, report: Callable[[float], None]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yields (first slice, probabilities (n, classes[, height, width])) batch by batch, on the network's own grid."""
+        yield from self.predict_slices(prepared, np.arange(len(prepared)), report)
+
+    def predict_slices(
+        self, prepared: PreparedSlices, index: NDArray[np.intp], report: Callable[[float], None]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """As `predict`, for the runs of consecutive slices in `index` only."""
+        feed, answer = self.package.manifest.inputs[0].name, self.package.manifest.outputs[0].name
+        done = 0
+        for start, stop in _runs(index):
+            for at in range(start, stop, BATCH):
+                batch = prepared.inputs(at, min(at + BATCH, stop))
+                outputs = self.engine.infer({feed: np.ascontiguousarray(batch)})
+                done += len(batch)
+                report(done / max(1, len(index)))
+                yield at, probabilities(self.package.manifest, outputs)[answer]
+
+
+def _runs(index: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+    if index.size == 0:
+        return
+    for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1):
+        yield int(run[0]), int(run[-1]) + 1
+
+
+class EnginePool:
+    """Engines of this process, opened at first use and kept: a network's weights are loaded once, not once per study."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, EngineSettings], Engine] = {}
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+
+    def network(self, package: ModelPackage, settings: EngineSettings) -> Network:
+        """The network of a package, opened if it is not open yet."""
+        key = (package.digest, settings)
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = self._stack.enter_context(open_engine(package, settings))
+            return Network(package, self._open[key])
+
+    def close(self) -> None:
+        """Closes every engine."""
+        with self._lock:
+            self._open.clear()
+            self._stack.close()
+
+
+def packages_in(folders: tuple[Path, ...]) -> Mapping[str, ModelPackage]:
+    """The shipped packages and those of the hospital's own folders, by name; a hospital's package wins over a shipped one."""
+    found = dict(find_packages(shipped_folder()))
+    for folder in folders:
+        found |= find_packages(folder)
+    return found
+
+
+def package_named(name: str, folders: tuple[Path, ...]) -> ModelPackage:
+    """One package by name.
+
+    Raises:
+        ModelMissing: There is none of that name, neither shipped nor in `folders`.
+    """
+    for folder in (*reversed(folders), shipped_folder()):
+        if (folder / name / "model.yaml").is_file():
+            return load_package(folder / name)
+    raise ModelMissing(name=name, folders=tuple(str(folder) for folder in (*folders, shipped_folder())))

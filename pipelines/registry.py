@@ -1,0 +1,91 @@
+"""The pipelines there are: what they ask for, which model packages they use by default, what runs them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicomio.coding import Code
+from pipelines import abdomen_ct, brain_mr
+from pipelines.errors import UnknownPipeline
+from pipelines.networks import Network, Progress, package_named
+
+if TYPE_CHECKING:
+    from dicomio.volume import Volume
+    from engines.package import ModelPackage
+    from pipelines.findings import Findings
+
+VERSION = "1"
+"""Goes into every result's identity: raise it when a pipeline would find something else with the same networks."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One way to read a study.
+
+    Attributes:
+        roles: Series that it asks for; the first is the one that the masks lie on.
+        optional_roles: Series that help when they are there.
+        models: Slot (what a network is for) -> name of the model package that fills it by default.
+        series_number: Series Number of the first result series; results of a pipeline always carry the same ones.
+    """
+
+    name: str
+    title: str
+    roles: tuple[str, ...]
+    optional_roles: tuple[str, ...]
+    models: Mapping[str, str]
+    site: Code
+    finding: Code
+    series_number: int
+    run: Callable[[Mapping[str, Volume], Mapping[str, Network], Progress], Findings]
+
+
+PIPELINES: Mapping[str, Pipeline] = {
+    pipeline.name: pipeline
+    for pipeline in (
+        Pipeline(
+            name="brain-mr",
+            title="Brain tumour on MR",
+            roles=("flair",),
+            optional_roles=("t1", "t1ce"),
+            models={"classifier": "brain-lgg-classifier", "segmenter": "brain-lgg-resunet"},
+            site=Code("12738006", "SCT", "Brain"),
+            finding=Code("108369006", "SCT", "Neoplasm"),
+            series_number=9100,
+            run=brain_mr.run,
+        ),
+        Pipeline(
+            name="abdomen-ct",
+            title="Liver and liver tumours on CT",
+            roles=("ct",),
+            optional_roles=(),
+            models={"segmenter": "abdomen-liver-unet"},
+            site=Code("10200004", "SCT", "Liver"),
+            finding=Code("108369006", "SCT", "Neoplasm"),
+            series_number=9200,
+            run=abdomen_ct.run,
+        ),
+    )
+}
+
+
+def pipeline_named(name: str) -> Pipeline:
+    """A pipeline by name; raises UnknownPipeline."""
+    if name not in PIPELINES:
+        raise UnknownPipeline(name=name, known=tuple(PIPELINES))
+    return PIPELINES[name]
+
+
+def packages_for(pipeline: Pipeline, folders: tuple[Path, ...]) -> dict[str, ModelPackage]:
+    """Slot -> model package; raises ModelMissing or what is wrong with the package."""
+    return {slot: package_named(name, folders) for slot, name in pipeline.models.items()}
+
+
+def model_digest(pipeline: Pipeline, packages: Mapping[str, ModelPackage]) -> str:
+    """Digest of everything but the images that decides what is found: pipeline, its version, the networks."""
+    parts = [pipeline.name, VERSION, *(f"{slot}={packages[slot].digest}" for slot in sorted(packages))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,193 @@
+"""What a worker process does: a plain job description comes in, a plain outcome goes out. It knows no database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from dicomio.errors import BadInput
+from dicomio.volume import Volume, load_volume
+from engines.contract import EngineSettings
+from engines.package import load_package
+from pipelines.encode import ResultFile, encode_results
+from pipelines.networks import EnginePool, Network, Progress, silent
+from pipelines.registry import pipeline_named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engines.package import ModelPackage
+    from pipelines.findings import Findings
+
+log = structlog.get_logger(__name__)
+
+_POOL = EnginePool()
+_PACKAGES: dict[str, ModelPackage] = {}
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """A model package (its folder) and how to run it."""
+
+    folder: str
+    settings: EngineSettings
+
+
+@dataclass(frozen=True)
+class JobDescription:
+    """Everything that a worker needs to know; plain values, so that it can travel to another machine.
+
+    Attributes:
+        inputs: Role -> files of the series that fills it.
+        inputs_digest: Digest of what the files hold; result UIDs derive from it and `model_digest`.
+        models: Slot -> model package and engine.
+        segmentations: Encodings that the destinations want.
+        output: Folder for the results; is made, and emptied of an earlier try.
+    """
+
+    job_id: str
+    pipeline: str
+    inputs: Mapping[str, tuple[str, ...]]
+    inputs_digest: str
+    model_digest: str
+    models: Mapping[str, EngineChoice]
+    output: str
+    segmentations: tuple[Literal["BINARY", "LABELMAP"], ...] = ("BINARY",)
+    key_images: bool = True
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One figure for the database: of which thing, what, how much, in which UCUM unit."""
+
+    tracking_id: str
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: results, or `refused` with the reason that a technologist understands."""
+
+    job_id: str
+    refused: str | None = None
+    results: tuple[ResultFile, ...] = ()
+    pictures: tuple[str, ...] = ()
+    measurements: tuple[Measured, ...] = ()
+    answers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    engines: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Clock:
+    """Seconds spent per step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
+
+
+def perform(job: JobDescription, report: Progress = silent) -> Outcome:
+    """Runs one job: load, infer and measure, encode.
+
+    Input that cannot be used is an answer (`refused`), not an error; anything else that goes wrong raises.
+    """
+    clock = _Clock()
+    pipeline = pipeline_named(job.pipeline)
+    with structlog.contextvars.bound_contextvars(job_id=job.job_id):
+        try:
+            with clock.step("load"):
+                volumes = load(job, report)
+        except BadInput as error:
+            log.info("input_refused", reason=str(error), kind=type(error).__name__)
+            return Outcome(job.job_id, refused=str(error), seconds=clock.seconds)
+        with clock.step("engines"):
+            networks = {slot: _network(choice) for slot, choice in job.models.items()}
+        with clock.step("infer"):
+            findings = pipeline.run(volumes, networks, report)
+        with clock.step("encode"):
+            results, pictures = encode_results(findings, pipeline, job, report)
+        return _outcome(job, findings, results, pictures, clock)
+
+
+def load(job: JobDescription, report: Progress) -> dict[str, Volume]:
+    """The volumes by role; the required ones must be good, an optional one that is not is left out with a log line."""
+    pipeline = pipeline_named(job.pipeline)
+    volumes = {}
+    for number, (role, files) in enumerate(sorted(job.inputs.items())):
+        report(f"load {role}", number / len(job.inputs))
+        try:
+            volumes[role] = load_volume([Path(file) for file in files])
+        except BadInput as error:
+            if role in pipeline.roles:
+                raise
+            log.warning("optional_series_left_out", role=role, reason=str(error))
+    return volumes
+
+
+def _network(choice: EngineChoice) -> Network:
+    package = _PACKAGES.get(choice.folder)
+    if package is None:
+        package = _PACKAGES[choice.folder] = load_package(Path(choice.folder))
+    return _POOL.network(package, choice.settings)
+
+
+def open_engines(choices: tuple[EngineChoice, ...]) -> None:
+    """Opens engines ahead of the first job; a fault is logged here and reported by the job that meets it."""
+    for choice in choices:
+        try:
+            _network(choice)
+        except Exception as error:
+            log.warning("warm_up_failed", package=Path(choice.folder).name, reason=str(error))
+
+
+def _outcome(
+    job: JobDescription,
+    findings: Findings,
+    results: tuple[ResultFile, ...],
+    pictures: tuple[Path, ...],
+    clock: _Clock,
+) -> Outcome:
+    return Outcome(
+        job_id=job.job_id,
+        results=results,
+        pictures=tuple(str(path) for path in pictures),
+        measurements=tuple(_measurements(findings)),
+        answers=tuple(f"{c.question}: {c.answer} ({c.probability:.2f})" for c in findings.classifications),
+        notes=findings.notes,
+        models=findings.models,
+        engines=findings.engines,
+        seconds=clock.seconds,
+    )
+
+
+def _measurements(findings: Findings) -> Iterator[Measured]:
+    for answer in findings.classifications:
+        yield Measured("Study", f"Probability: {answer.question}", answer.probability, "1")
+    for name, (value, unit) in findings.totals.items():
+        yield Measured("Study", name, value, unit)
+    for region in findings.regions:
+        yield Measured(region.tracking_id, "Volume", region.volume_ml, "mL")
+        if region.diameters is not None:
+            yield Measured(region.tracking_id, "Axial diameter", region.diameters.axial_mm, "mm")
+            yield Measured(region.tracking_id, "Coronal diameter", region.diameters.coronal_mm, "mm")
+            yield Measured(region.tracking_id, "Sagittal diameter", region.diameters.sagittal_mm, "mm")
+        for axis, value in zip("XYZ", region.centroid_lps, strict=True):
+            yield Measured(region.tracking_id, f"Centroid {axis}", value, "mm")
+
