@@ -6,23 +6,9 @@
     │   │   ├── NotDicom
     │   │   ├── TruncatedFile
     │   │   ├── MissingAttribute
-    │   │   └── UndecodablePixels
-    │   └── GeometryRefused             a series that is not one regular volume
-    │       ├── NoImages                nothing to load
-    │       ├── NoPixelData
-    │       ├── UnsupportedPixels       colour, overlays only, floating point, ...
-    │       ├── MixedSeries             files of several series
-    │       ├── LocalizerSeries
-    │       ├── TooFewSlices
-    │       ├── MixedFrameOfReference
-    │       ├── MixedOrientation
-    │       ├── MixedMatrix             rows, columns or pixel spacing differ
-    │       ├── BadOrientation          direction cosines that are none
-    │       ├── Tilted
-    │       ├── DuplicatePositions
-    │       ├── MissingSlices
-    │       ├── UnevenSpacing
-    │       └── UnsupportedMultiframe
+    │   │   └── InvalidAttribute
+    │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/refusals.py
+    │   └── RegistrationFailed          two volumes that cannot be laid on each other
     ├── PeerRefused                     the other side said no; somebody has to change a setting
     ├── PeerUnreachable                 the other side did not answer; worth another try
     └── EncodingFault                   we wrote something wrong: our bug, never delivered
@@ -49,10 +35,21 @@ class DicomError(Exception):
     """DICOM input or output failed."""
 
     def __str__(self) -> str:
-        return _message(type(self)).format(**vars(self))
+        return _message(type(self)).format_map(_Fields(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).__new__, (type(self),), vars(self)
+
+
+class _Fields(dict[str, Any]):
+    """The attributes and properties of an exception, as `str.format_map` asks for them."""
+
+    def __init__(self, error: DicomError) -> None:
+        super().__init__()
+        self.error = error
+
+    def __missing__(self, name: str) -> Any:
+        return getattr(self.error, name)
 
 
 def _message(error: type[DicomError]) -> str:
@@ -114,17 +111,15 @@ class MissingAttribute(UnreadableFile):
 
 
 @dataclass(eq=False, kw_only=True)
-class UndecodablePixels(UnreadableFile):
-    """The pixels of {path} cannot be decoded ({transfer_syntax}): {reason}. Send the image again, or uncompressed.
+class InvalidAttribute(UnreadableFile):
+    """{path} has an unusable {keyword}: {reason}.
 
     Attributes:
-        sop_instance_uid: The image that is at fault.
-        transfer_syntax: Name of its transfer syntax.
-        reason: What the decoder said.
+        keyword: DICOM keyword of the attribute.
+        reason: What is wrong with its value; never the value of an attribute that could name a patient.
     """
 
-    sop_instance_uid: str
-    transfer_syntax: str
+    keyword: str
     reason: str
 
 
@@ -134,9 +129,29 @@ class GeometryRefused(BadInput):
 
     Attributes:
         series_uid: Series Instance UID of the refused series, '' if it has none.
+        besides: What else is wrong with the series, so that nobody mends one fault to be told of the next.
     """
 
     series_uid: str
+    besides: tuple[GeometryRefused, ...] = ()
+
+    def __str__(self) -> str:
+        return " Besides: ".join([super().__str__(), *map(str, self.besides)])
+
+
+@dataclass(eq=False, kw_only=True)
+class RegistrationFailed(BadInput):
+    """Series {moving_uid} cannot be aligned with series {fixed_uid}: {reason}.
+
+    Attributes:
+        moving_uid: Series Instance UID of the volume that was to be moved.
+        fixed_uid: Series Instance UID of the volume that it was to be moved onto.
+        reason: What went wrong.
+    """
+
+    moving_uid: str
+    fixed_uid: str
+    reason: str
 
 
 @dataclass(eq=False, kw_only=True)
