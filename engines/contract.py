@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from engines.errors import EngineNotOpen, WrongDtype, WrongNames, WrongShape
+from engines.errors import EngineNotOpen, NotFinite, WrongDtype, WrongNames, WrongShape, WrongValues
 from engines.manifest import shape_fits
 from engines.package import ModelPackage
 
@@ -94,7 +94,6 @@ class Engine(ABC):
         self.package = package
         self.settings = settings
         self._gate: GateFigures | None = None
-        self._passed_over: tuple[str, ...] = ()
         self._state = threading.Condition()
         self._open = False
         self._running = 0
@@ -105,7 +104,11 @@ class Engine(ABC):
     @property
     def description(self) -> EngineDescription:
         """Backend, version, precision and device, with the gate's figures once it has passed."""
-        return replace(self._describe(), gate=self._gate, passed_over=self._passed_over)
+        return replace(self._describe(), gate=self._gate)
+
+    def accept(self, figures: GateFigures) -> None:
+        """Records that the admission gate let this engine serve."""
+        self._gate = figures
 
     def __enter__(self) -> Self:
         self.open()
@@ -145,7 +148,7 @@ class Engine(ABC):
             One array per output by name, (batch, ...), owned by the caller: later calls never change it.
 
         Raises:
-            BadFeeds: Names, dtype or shape are not what the package says.
+            BadFeeds: Names, dtype or shape are not what the package says, or a value is not finite.
             EngineNotOpen: Outside of `with engine:`.
             InferenceFailed: The engine broke.
         """
@@ -162,12 +165,19 @@ class Engine(ABC):
             ]
             if pieces:
                 self._run(pieces)
+            self._refuse_nonsense(results)
             return results
 
     @property
     def piece(self) -> int:
-        """Largest batch that the backend sees."""
-        return self.settings.max_batch
+        """Largest batch that the backend sees; 1 for a network that was exported for single samples."""
+        fixed = any(spec.shape[0] != "batch" for spec in self.package.manifest.inputs)
+        return 1 if fixed else self.settings.max_batch
+
+    @property
+    def ready(self) -> bool:
+        """Whether opening takes seconds and may be done within a job; building a TensorRT plan takes minutes."""
+        return True
 
     @abstractmethod
     def _load(self) -> None:
@@ -214,8 +224,16 @@ class Engine(ABC):
             if not shape_fits(array.shape, spec.shape) or any(dims.get(k, v) != v for k, v in named.items()):
                 expected_shape = tuple(dims.get(key, key) if isinstance(key, str) else key for key in wanted)
                 raise WrongShape(self.package.name, spec.name, _readable(expected_shape), _readable(array.shape))
+            if not _finite(array):
+                raise WrongValues(self.package.name, spec.name)
             dims |= named
         return dims
+
+    def _refuse_nonsense(self, results: Arrays) -> None:
+        """A mask drawn from NaN is empty, and would be reported as "no tumour"."""
+        for name, array in results.items():
+            if not _finite(array):
+                raise NotFinite(self.package.name, self.backend, f"output {name}")
 
     def _allocate(self, batch: int, dims: Mapping[str, int]) -> Arrays:
         return {
@@ -224,6 +242,15 @@ class Engine(ABC):
             )
             for spec in self.package.manifest.outputs
         }
+
+
+def _finite(array: np.ndarray) -> bool:
+    """One pass without a temporary array: NaN and infinity survive a sum; only sums of 1e30s could deceive it."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum(dtype=np.float64 if array.dtype == np.float16 else array.dtype)
+    return bool(np.isfinite(total)) or bool(np.isfinite(array).all())
 
 
 def _readable(shape: tuple[int | str, ...]) -> str:

@@ -8,7 +8,8 @@
     ├── BadFeeds                the caller sent the wrong arrays: a bug in a pipeline
     │   ├── WrongNames
     │   ├── WrongDtype
-    │   └── WrongShape
+    │   ├── WrongShape
+    │   └── WrongValues
     ├── EngineNotOpen           the caller forgot `with engine:`, or went on after it
     ├── EngineRefused           this engine cannot serve this package here: the next one may
     │   ├── BackendMissing          library not installed
@@ -116,6 +117,14 @@ class WrongShape(BadFeeds):
     name: str
     expected: str
     received: str
+
+
+@dataclass(eq=False)
+class WrongValues(BadFeeds):
+    """{package}: input {name}: expected finite numbers, received NaN or infinity."""
+
+    package: str
+    name: str
 
 
 @dataclass(eq=False)

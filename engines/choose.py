@@ -1,0 +1,182 @@
+"""Which engine serves a package on this machine: the fastest that answers rightly."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import structlog
+
+from engines.contract import Arrays, Engine, EngineDescription, EngineSettings, Precision
+from engines.errors import DeviceLost, EngineNotOpen, EngineRefused, InferenceFailed, NoEngine
+from engines.gate import Agreement, admit, compare, reference_feeds
+from engines.onnxruntime_engine import OnnxRuntimeEngine
+from engines.openvino_engine import OpenVinoEngine
+from engines.package import ModelPackage
+
+log = structlog.get_logger(__name__)
+
+BACKENDS: dict[str, type[Engine]] = {
+    "openvino": OpenVinoEngine,
+    "onnxruntime": OnnxRuntimeEngine,
+}
+# From fastest to slowest. INT8 and FP16 variants are tried where the package brings them.
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "openvino": ("int8", "bf16", "fp32"),
+    "onnxruntime": ("fp32",),
+}
+FROM_VARIANT = ("int8", "fp16")  # precisions that need their own network in the package
+
+
+def open_engine(package: ModelPackage, settings: EngineSettings | None = None) -> Engine:
+    """Opens the fastest engine that passes the admission gate; use it as a context manager, or close it.
+
+    Under `backend: auto` the order is TensorRT, OpenVINO, ONNX Runtime, each from its fastest precision down. A named
+    backend or precision is taken by its word: if it is refused there is no other.
+
+    Raises:
+        NoEngine: Every engine was refused; carries each reason.
+        PackageError: The network is not what model.yaml says.
+    """
+    settings = settings or EngineSettings()
+    engine = ChosenEngine(package, settings, candidates(package, settings))
+    engine.open()
+    return engine
+
+
+def candidates(package: ModelPackage, settings: EngineSettings) -> list[Engine]:
+    """The engines that may serve, best first, none of them open."""
+    names = list(BACKENDS) if settings.backend == "auto" else [settings.backend]
+    return [
+        BACKENDS[name](package, settings.model_copy(update={"backend": name, "precision": precision}))
+        for name in names
+        for precision in (PRECISIONS[name] if settings.precision == "auto" else (settings.precision,))
+        if settings.precision != "auto" or precision not in FROM_VARIANT or precision in package.manifest.variants
+    ]
+
+
+class ChosenEngine(Engine):
+    """Tries engines in order; when the one that serves breaks during a call, the next one takes the call over."""
+
+    backend: ClassVar[str] = "chosen"
+
+    def __init__(self, package: ModelPackage, settings: EngineSettings, engines: Sequence[Engine]) -> None:
+        super().__init__(package, settings)
+        self._engines = tuple(engines)
+        self._replacing = threading.Lock()
+        self._current: Engine | None = None
+        self._refusals: list[str] = []
+        self._left: Iterator[Engine] = iter(())
+
+    @property
+    def current(self) -> Engine:
+        """The engine that serves."""
+        if self._current is None:
+            raise NoEngine(self.package.name, "; ".join(self._refusals) or "not opened yet")
+        return self._current
+
+    def infer(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """As Engine.infer. A lost device is not survived: the process must be replaced."""
+        with self._in_use():
+            while True:
+                engine = self.current
+                try:
+                    return engine.infer(feeds)
+                except DeviceLost:
+                    raise
+                except EngineNotOpen:
+                    if engine is self._current:
+                        raise
+                except InferenceFailed as error:
+                    self._replace(engine, error)
+
+    def _load(self) -> None:
+        self._refusals, self._left = [], iter(self._engines)
+        self._current = self._next()
+        if self._current is None:
+            raise NoEngine(self.package.name, "; ".join(self._refusals))
+
+    def _unload(self) -> None:
+        current, self._current = self._current, None
+        if current is not None:
+            current.close()
+
+    def _next(self, *, only_ready: bool = False) -> Engine | None:
+        for engine in self._left:
+            if only_ready and not engine.ready:
+                continue
+            try:
+                engine.open()
+                admit(engine)
+            except EngineRefused as error:
+                engine.close()
+                self._pass_over(engine, error)
+            except BaseException:
+                engine.close()
+                raise
+            else:
+                log.info("engine_chosen", package=self.package.name, engine=str(engine.description))
+                return engine
+        return None
+
+    def _replace(self, broken: Engine, error: InferenceFailed) -> None:
+        """Puts the next engine in the place of a broken one; another thread may have done so already."""
+        with self._replacing:
+            if self._current is not broken:
+                return
+            following = self._next(only_ready=True)
+            if following is None:
+                raise error
+            log.warning("engine_replaced", package=self.package.name, broken=str(broken.description), error=str(error))
+            self._refusals.append(str(error))
+            self._current = following
+        broken.close()
+
+    def _pass_over(self, engine: Engine, error: EngineRefused) -> None:
+        self._refusals.append(str(error))
+        log.info("engine_passed_over", package=self.package.name, backend=engine.backend, reason=str(error))
+
+    def _run(self, pieces: Sequence[tuple[Arrays, Arrays]]) -> None:
+        raise NotImplementedError("infer() hands the whole call to the chosen engine")
+
+    def _describe(self) -> EngineDescription:
+        return self.current.description
+
+    @property
+    def description(self) -> EngineDescription:
+        """The serving engine's, with the reasons why better ones are not serving."""
+        return replace(self.current.description, passed_over=tuple(self._refusals))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """One engine's parity, or why there is none; `problems` is empty for an engine that may serve."""
+
+    backend: str
+    precision: str
+    description: EngineDescription | None
+    agreement: Agreement | None
+    problems: tuple[str, ...]
+
+
+def verify(package: ModelPackage, settings: EngineSettings | None = None) -> list[Verification]:
+    """Holds every candidate against ONNX Runtime FP32 on the reference inputs, without looking at earlier answers."""
+    settings = settings or EngineSettings()
+    feeds = reference_feeds(package)
+    plain = settings.model_copy(update={"backend": "onnxruntime", "precision": "fp32"})
+    with OnnxRuntimeEngine(package, plain) as reference:
+        return [_verify(engine, reference, feeds) for engine in candidates(package, settings)]
+
+
+def _verify(engine: Engine, reference: Engine, feeds: Arrays) -> Verification:
+    precision = engine.settings.precision
+    try:
+        with engine:
+            found = compare(engine, reference, feeds)
+            problems = found.problems(engine.package.manifest.tolerance)
+            return Verification(engine.backend, precision, engine.description, found, problems)
+    except EngineRefused as error:
+        return Verification(engine.backend, precision, None, None, (str(error),))
