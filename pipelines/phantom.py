@@ -1,0 +1,25 @@
+"""Procedural phantoms with a known truth, by kind. How they are built: `phantom_shapes`, `phantom_brain`, `phantom_abdomen`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipelines.phantom_abdomen import AbdomenPhantom
+from pipelines.phantom_brain import BrainPhantom
+from pipelines.phantom_shapes import Phantom, PhantomOptions, PhantomPlane
+
+__all__ = ["PHANTOMS", "AbdomenPhantom", "BrainPhantom", "Kind", "Phantom", "PhantomOptions", "PhantomPlane", "make_phantom"]
+
+Kind = Literal["brain-mr", "abdomen-ct"]
+PHANTOMS: dict[str, type[Phantom]] = {kind.kind: kind for kind in (BrainPhantom, AbdomenPhantom)}
+
+
+def make_phantom(kind: str, options: PhantomOptions) -> Phantom:
+    """The phantom of that kind.
+
+    Raises:
+        ValueError: Unknown kind.
+    """
+    if kind not in PHANTOMS:
+        raise ValueError(f"expected one of {sorted(PHANTOMS)}, received {kind!r}")
+    return PHANTOMS[kind](options)

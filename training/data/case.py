@@ -1,0 +1,74 @@
+"""What every data set yields: cases. A case is one patient's slices, prepared as serving prepares them, with truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.preprocess import PreparedSlices
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One patient.
+
+    Attributes:
+        name: Patient id as published.
+        stratum: What a split keeps in proportion (the site, for LGG).
+        prepared: The slices, ready for the network.
+        masks: Truth on the source grid, (slices, classes, rows, columns), bool.
+        trusted: (slices, classes), whether that class is labelled on that slice at all.
+    """
+
+    name: str
+    stratum: str
+    prepared: PreparedSlices
+    masks: NDArray[np.bool_]
+    trusted: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Slices of many cases on the network grid, ready to be drawn from.
+
+    Attributes:
+        inputs: (n, channels, height, width), float16.
+        targets: (n, classes, height, width), uint8, 0..255 = share of the pixel inside the mask.
+        trusted: (n, classes), bool.
+        positive: (n, classes), bool: the class occurs on the slice.
+    """
+
+    inputs: NDArray[np.float16]
+    targets: NDArray[np.uint8]
+    trusted: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def gather(cases: Iterable[Case]) -> Samples:
+    """Prepares all slices of `cases` once; augmentation happens later, on batches."""
+    parts: list[tuple[NDArray[Any], ...]] = []
+    for case in cases:
+        shares = np.clip(case.prepared.place(case.masks) * 255 + 0.5, 0, 255).astype(np.uint8)
+        positive = case.masks.any(axis=(2, 3)) & case.trusted
+        parts.append((case.prepared.inputs().astype(np.float16), shares, case.trusted, positive))
+    return Samples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def split_by_patient(cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case], list[Case]]:
+    """Splits into (rest, held out), `share` of the patients of every stratum held out; the same for the same seed.
+
+    Neighbouring slices look alike, so a split by slice measures memory, not skill.
+    """
+    held_out: set[str] = set()
+    generator = np.random.default_rng(seed)
+    for stratum in sorted({case.stratum for case in cases}):
+        names = sorted(case.name for case in cases if case.stratum == stratum)
+        held_out.update(generator.permutation(names)[: round(share * len(names))].tolist())
+    return [c for c in cases if c.name not in held_out], [c for c in cases if c.name in held_out]

@@ -1,0 +1,110 @@
+"""The trainings that have a name. A recipe is data: whoever reads it knows what was trained, on what, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from training.data.augment import Augmentation
+from training.data.case import Case
+from training.data.lgg import load_lgg
+from training.data.liver import load_liver
+
+Loader = Callable[[Path], list[Case]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One named training.
+
+    Attributes:
+        name: What the command line calls it; the run's folder is named so too.
+        package: Name of the model package that it is exported to.
+        task: `segmentation` (pixel logits) or `classification` (slice logits).
+        data: Which loader reads the data folder: `lgg` or `liver`.
+        preprocessing: Name in `pipelines.preprocess.PREPROCESSINGS`.
+        channels: Input channels.
+        classes: Names of the outputs, in order; the first one decides which checkpoint is best.
+        widths: Channels of the network's levels.
+        minutes: Wall-clock budget; the learning rate follows the share of it that is used up.
+        samples_per_epoch: Slices drawn per epoch.
+        positive_share: Share of drawn slices that show the class `oversampled`.
+        phantom_share: Share of drawn slices that are phantoms (never in the evaluation).
+        held_out: Share of patients held out, where the data has no published split.
+    """
+
+    name: str
+    package: str
+    task: Literal["segmentation", "classification"]
+    data: Literal["lgg", "liver"]
+    preprocessing: str
+    channels: int
+    classes: tuple[str, ...]
+    oversampled: int = 0
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    minutes: float = 45.0
+    batch: int = 16
+    samples_per_epoch: int = 1600
+    positive_share: float = 0.5
+    phantom_share: float = 0.2
+    held_out: float = 0.2
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    ema: float = 0.995
+    seed: int = 20261120
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @property
+    def loader(self) -> Loader:
+        """Reads the recipe's data folder."""
+        return {"lgg": load_lgg, "liver": load_liver}[self.data]
+
+
+_BRAIN = Augmentation(brain_channels=True)
+_CT = Augmentation(mirror=False, rotation=6.0, scale=0.12, shift=0.06, gain=0.1)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="lgg-resunet",
+            package="brain-lgg-resunet",
+            task="segmentation",
+            data="lgg",
+            preprocessing="brain-slices-v1",
+            channels=5,
+            classes=("tumour",),
+            augmentation=_BRAIN,
+        ),
+        Recipe(
+            name="lgg-classifier",
+            package="brain-lgg-classifier",
+            task="classification",
+            data="lgg",
+            preprocessing="brain-slices-v1",
+            channels=5,
+            classes=("tumour",),
+            minutes=10.0,
+            learning_rate=5e-4,
+            augmentation=_BRAIN,
+        ),
+        Recipe(
+            name="liver-unet",
+            package="abdomen-liver-unet",
+            task="segmentation",
+            data="liver",
+            preprocessing="ct-slices-v1",
+            channels=1,
+            classes=("liver", "tumour"),
+            oversampled=1,
+            widths=(32, 64, 128, 192, 256),
+            minutes=30.0,
+            batch=8,
+            samples_per_epoch=480,
+            positive_share=0.4,
+            augmentation=_CT,
+        ),
+    )
+}
