@@ -56,7 +56,9 @@ class Loop:
         while not self._stop.is_set():
             try:
                 again = self._step()
-            except Exception as error:  # a loop that dies would stop the daemon's work silently; it is logged and retried
+            except (
+                Exception
+            ) as error:  # a loop that dies would stop the daemon's work silently; it is logged and retried
                 self.failing_since = self.failing_since or time.time()
                 pause = min(max(1.0, pause * 2), LONGEST_PAUSE)
                 log.exception("step_failed", loop=self.name, error=type(error).__name__, next_try_s=pause)

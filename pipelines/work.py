@@ -15,7 +15,7 @@ from dicomio.errors import BadInput
 from dicomio.volume import Volume, load_volume
 from engines.contract import EngineSettings
 from engines.package import load_package
-from pipelines.encode import ResultFile, encode_results
+from pipelines.encode import ResultFile, encode_results, summary_line, tracking_uid
 from pipelines.networks import EnginePool, Network, Progress, silent
 from pipelines.registry import pipeline_named
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engines.package import ModelPackage
-    from pipelines.findings import Findings
+    from pipelines.findings import Findings, Region
 
 log = structlog.get_logger(__name__)
 
@@ -64,12 +64,14 @@ class JobDescription:
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure for the database: of which thing, what, how much, in which UCUM unit."""
+    """One figure for the database: of which thing ("Study" for the whole), what, how much, in which UCUM unit."""
 
     tracking_id: str
     name: str
     value: float
     unit: str
+    tracking_uid: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Outcome:
     pictures: tuple[str, ...] = ()
     measurements: tuple[Measured, ...] = ()
     answers: tuple[str, ...] = ()
+    summary: str = ""
     notes: tuple[str, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     engines: Mapping[str, str] = field(default_factory=dict)
@@ -168,8 +171,9 @@ def _outcome(
         job_id=job.job_id,
         results=results,
         pictures=tuple(str(path) for path in pictures),
-        measurements=tuple(_measurements(findings)),
+        measurements=tuple(_measurements(findings, job)),
         answers=tuple(f"{c.question}: {c.answer} ({c.probability:.2f})" for c in findings.classifications),
+        summary=summary_line(findings),
         notes=findings.notes,
         models=findings.models,
         engines=findings.engines,
@@ -177,17 +181,22 @@ def _outcome(
     )
 
 
-def _measurements(findings: Findings) -> Iterator[Measured]:
+def _measurements(findings: Findings, job: JobDescription) -> Iterator[Measured]:
     for answer in findings.classifications:
         yield Measured("Study", f"Probability: {answer.question}", answer.probability, "1")
     for name, (value, unit) in findings.totals.items():
         yield Measured("Study", name, value, unit)
     for region in findings.regions:
-        yield Measured(region.tracking_id, "Volume", region.volume_ml, "mL")
-        if region.diameters is not None:
-            yield Measured(region.tracking_id, "Axial diameter", region.diameters.axial_mm, "mm")
-            yield Measured(region.tracking_id, "Coronal diameter", region.diameters.coronal_mm, "mm")
-            yield Measured(region.tracking_id, "Sagittal diameter", region.diameters.sagittal_mm, "mm")
-        for axis, value in zip("XYZ", region.centroid_lps, strict=True):
-            yield Measured(region.tracking_id, f"Centroid {axis}", value, "mm")
+        for quantity, value, unit in _figures(region):
+            uid = tracking_uid(job.inputs_digest, job.model_digest, region.tracking_id)
+            yield Measured(region.tracking_id, quantity, value, unit, tracking_uid=uid, label=region.label.name)
 
+
+def _figures(region: Region) -> Iterator[tuple[str, float, str]]:
+    yield "Volume", region.volume_ml, "mL"
+    if region.diameters is not None:
+        yield "Axial diameter", region.diameters.axial_mm, "mm"
+        yield "Coronal diameter", region.diameters.coronal_mm, "mm"
+        yield "Sagittal diameter", region.diameters.sagittal_mm, "mm"
+    for axis, value in zip("XYZ", region.centroid_lps, strict=True):
+        yield f"Centroid {axis}", value, "mm"

@@ -1,0 +1,137 @@
+"""From images to jobs: a study that is complete is put before the rules, and every route becomes a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from db.errors import InputsChanged
+from db.records import AlreadyExists, Created, JobOrder
+from db.states import Priority
+from db.store import inputs_digest
+from pipelines.attributes import SeriesFacts, StudyFacts
+from pipelines.registry import model_digest, packages_for, pipeline_named
+from pipelines.routing import Route, Unmatched, route
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from db import records
+    from db.store import Database
+    from pipelines.rules import RuleSet
+
+log = structlog.get_logger(__name__)
+
+
+class Assembly:
+    """Completes studies, routes them, makes their jobs. `step` handles whatever is ready.
+
+    Args:
+        database: Where the rows are.
+        rules: Gives the rules in force; called for every round, so that it may reload them.
+        quiet_period: A study is complete when nothing came for this long.
+        after_release: If given: also this long after its senders released their associations.
+        model_folders: The hospital's own model packages.
+        on_superseded: Told the jobs that a new one takes the place of, so that they can be stopped if they run.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        rules: Callable[[], RuleSet],
+        *,
+        quiet_period: timedelta,
+        after_release: timedelta | None = None,
+        model_folders: tuple[Path, ...] = (),
+        on_superseded: Callable[[tuple[int, ...]], None] = lambda job_ids: None,
+    ) -> None:
+        self._database = database
+        self._rules = rules
+        self._quiet_period = quiet_period
+        self._after_release = after_release
+        self._model_folders = model_folders
+        self._on_superseded = on_superseded
+        self._model_digests: dict[str, str] = {}
+
+    def step(self) -> bool:
+        """Completes and routes every study that need not be waited for; True when there were some."""
+        rules = self._rules()
+        ready = self._database.studies_to_complete(datetime.now(UTC), self._quiet_period, self._after_release)
+        for study in ready:
+            if self._database.complete_study(study.study_uid, study.reason):
+                self.route_study(study.study_uid, rules)
+        for study_uid in self._database.studies_to_route():
+            self.route_study(study_uid, rules)
+        return bool(ready)
+
+    def route_study(self, study_uid: str, rules: RuleSet) -> None:
+        """Puts one complete study before the rules and makes its jobs, or writes down why no rule takes it."""
+        recorded = self._database.study_facts(study_uid)
+        match route(routing_facts(recorded), rules):
+            case Unmatched(reasons=reasons):
+                log.info("study_unmatched", study=study_uid, reasons=list(reasons))
+                self._database.set_unmatched(study_uid, reasons)
+            case routes:
+                for found in routes:
+                    self._make_job(recorded, found)
+                self._database.set_routed(study_uid, "; ".join(f"{r.rule} -> {r.pipeline}" for r in routes))
+
+    def _make_job(self, recorded: records.StudyFacts, found: Route) -> None:
+        order = JobOrder(
+            rule=found.rule,
+            pipeline=found.pipeline,
+            roles=dict(found.roles),
+            model_digest=self._model_digest(found.pipeline),
+            send_to=tuple(found.send_to),
+            priority=Priority(found.priority),
+            inputs_digest=digest_of_roles(recorded, found.roles),
+        )
+        study_uid = recorded.study.study_instance_uid
+        try:
+            made = self._database.create_job(study_uid, order)
+        except InputsChanged:
+            log.info("images_came_meanwhile", study=study_uid)  # the study is receiving again and will be back
+            return
+        match made:
+            case Created(job_id=job_id, superseded=superseded):
+                log.info("job_created", job_id=job_id, study=study_uid, rule=found.rule, pipeline=found.pipeline)
+                self._on_superseded(superseded)
+            case AlreadyExists(job_id=job_id, state=state):
+                log.info("job_exists", job_id=job_id, study=study_uid, state=str(state))
+
+    def _model_digest(self, name: str) -> str:
+        if name not in self._model_digests:
+            pipeline = pipeline_named(name)
+            self._model_digests[name] = model_digest(pipeline, packages_for(pipeline, self._model_folders))
+        return self._model_digests[name]
+
+
+def routing_facts(recorded: records.StudyFacts) -> StudyFacts:
+    """What the database knows of a study, as the rules see it."""
+    return StudyFacts(
+        study_instance_uid=recorded.study.study_instance_uid,
+        tags=recorded.tags,
+        series=tuple(
+            SeriesFacts(
+                series_instance_uid=series.series_instance_uid,
+                tags=series.tags,
+                instance_tags=series.instance_tags,
+                images=series.images,
+                source_ae=series.source_ae,
+            )
+            for series in recorded.series
+        ),
+    )
+
+
+def digest_of_roles(recorded: records.StudyFacts, roles: Mapping[str, str]) -> str:
+    """Inputs digest of the images that the roles stand for."""
+    by_uid = {series.series_instance_uid: series for series in recorded.series}
+    return inputs_digest(
+        (role, instance.sop_instance_uid, instance.content_digest)
+        for role, uid in roles.items()
+        for instance in by_uid[uid].instances
+    )

@@ -1,0 +1,1 @@
+"""The commands of `scanward`, one file each: they read options, call the service, and print."""

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from daemon.commands.options import console
+from daemon.errors import WrongUsage
+from daemon.folder import FolderContents, FolderStudy, digest_of, read_folder
+from daemon.render import files_table, findings_table
+from engines.contract import EngineSettings
+from pipelines.builtin import builtin_rules
+from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
+from pipelines.routing import Route, Unmatched, route
+from pipelines.rules import load_rules
+from pipelines.work import EngineChoice, JobDescription, Outcome, perform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "scanward"
+
+
+def process(
+    folder: Annotated[Path, typer.Argument(help="Folder with the DICOM files of a study, at any depth.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for SEG, SR and pictures.")] = Path("scanward-out"),
+    pipeline: Annotated[str | None, typer.Option(help=f"Only this one: {', '.join(PIPELINES)}.")] = None,
+    rules: Annotated[Path | None, typer.Option(help="Rule file; by default the built-in rules.")] = None,
+    models: Annotated[list[Path] | None, typer.Option(help="Folder with further model packages; repeat.")] = None,
+    backend: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
+) -> None:
+    """Process one study from a folder, without a PACS: SEG, SR, overlay PNGs and a table."""
+    if pipeline is not None:
+        pipeline_named(pipeline)
+    settings = EngineSettings.model_validate({"backend": backend, "cache_dir": CACHE})
+    folders = tuple(models or ())
+    with _progress() as progress:
+        task = progress.add_task("Reading headers", total=1.0)
+        contents = read_folder(folder, lambda share: progress.update(task, completed=share))
+    jobs = [
+        job for study in contents.studies for job in _jobs(study, contents, out, pipeline, rules, settings, folders)
+    ]
+    outcomes = [_run(job) for job in jobs]
+    if not outcomes or any(outcome.refused for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _jobs(
+    study: FolderStudy,
+    contents: FolderContents,
+    out: Path,
+    pipeline: str | None,
+    rules: Path | None,
+    settings: EngineSettings,
+    folders: tuple[Path, ...],
+) -> list[JobDescription]:
+    ruleset = load_rules(rules) if rules else builtin_rules(pipeline)
+    match route(study.facts, ruleset):
+        case Unmatched(reasons=reasons):
+            console.print(f"[yellow]No pipeline for study {study.facts.study_instance_uid}:[/yellow]")
+            for reason in reasons:
+                console.print(f"  {reason}", markup=False, highlight=False)
+            if contents.unusable:
+                console.print(f"  files that could not be used: {dict(contents.unusable)}", markup=False)
+            return []
+        case routes:
+            wanted = [route for route in routes if pipeline in {None, route.pipeline}]
+    if not wanted:
+        raise WrongUsage(f"no rule sends this study to {pipeline}; see: scanward rules explain DIR")
+    nested = len(contents.studies) > 1 or len(wanted) > 1
+    return [_job(found, study, out, settings, folders, nested=nested) for found in wanted]
+
+
+def _job(
+    found: Route, study: FolderStudy, out: Path, settings: EngineSettings, folders: Sequence[Path], *, nested: bool
+) -> JobDescription:
+    definition = pipeline_named(found.pipeline)
+    packages = packages_for(definition, tuple(folders))
+    inputs = {role: study.files[uid] for role, uid in found.roles.items()}
+    target = out / study.facts.study_instance_uid / found.pipeline if nested else out
+    return JobDescription(
+        job_id=f"process-{found.pipeline}",
+        pipeline=found.pipeline,
+        inputs={role: tuple(str(path) for path in paths) for role, paths in inputs.items()},
+        inputs_digest=digest_of(inputs),
+        model_digest=model_digest(definition, packages),
+        models={slot: EngineChoice(str(package.folder), settings) for slot, package in packages.items()},
+        output=str(target),
+    )
+
+
+def _run(job: JobDescription) -> Outcome:
+    with _progress() as progress:
+        task = progress.add_task(f"{job.pipeline}: starting", total=1.0)
+
+        def report(step: str, share: float) -> None:
+            progress.update(task, description=f"{job.pipeline}: {step}", completed=share)
+
+        outcome = perform(job, report)
+        progress.update(task, description=f"{job.pipeline}: done", completed=1.0)
+    if outcome.refused:
+        console.print(f"[bold red]Refused:[/bold red] {outcome.refused}")
+    else:
+        console.print(findings_table(outcome, title=pipeline_named(job.pipeline).title))
+        console.print(files_table(outcome, Path(job.output)))
+        console.print(f"In {job.output}")
+    return outcome
+
+
+def _progress() -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=False)

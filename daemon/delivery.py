@@ -1,0 +1,125 @@
+"""From the outbox to the PACS: one thread per destination, retried with backoff until everything is accepted.
+
+The database says what is due; what a destination accepted is written down instance by instance, as its answer comes, so
+that neither a retry nor a restart sends it a second time.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicomio.errors import PeerRefused, PeerUnreachable
+from dicomio.sender import Peer, SendResult, send
+
+if TYPE_CHECKING:
+    from daemon.config import Config, Destination
+    from db.records import DeliveryBatch, DueDelivery
+    from db.store import Database
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE = 5.0
+LONGEST_PAUSE = 900.0
+"""Seconds between tries: 5, 10, 20, ... up to a quarter of an hour, each spread by half so that peers are not hit in step."""
+
+OUT_OF_RESOURCES = range(0xA700, 0xA800)
+"""C-STORE statuses (PS3.4 GG.4-1) that mean "not now"; the other failures mean "not like this"."""
+
+
+class Courier:
+    """Sends what is due to one destination.
+
+    Args:
+        name: The destination's name in the configuration.
+        destination: Its address and wishes.
+        peer: The same for the sender.
+        database: Where the rows are.
+    """
+
+    def __init__(self, name: str, destination: Destination, peer: Peer, database: Database) -> None:
+        self.name = name
+        self._destination = destination
+        self._peer = peer
+        self._database = database
+
+    def step(self) -> bool:
+        """Sends one job's due results; True when there may be more."""
+        batches = self._database.due_deliveries(datetime.now(UTC), limit=200, destination=self.name)
+        for batch in batches:
+            self._send(batch)
+        return bool(batches)
+
+    def _send(self, batch: DeliveryBatch) -> None:
+        started = set(self._database.start_delivery([item.id for item in batch.items]))
+        items = {item.path: item for item in batch.items if item.id in started}
+        if not items:
+            return
+        left = dict(items)
+
+        def settle(result: SendResult) -> None:
+            item = left.pop(result.path, None)
+            if item is not None:
+                self._settle(item, result)
+
+        reason = "the association ended before it was sent"
+        try:
+            send(self._peer, list(items), on_result=settle)
+        except (PeerRefused, PeerUnreachable) as error:
+            reason = str(error)
+            log.warning("delivery_failed", destination=self.name, job_id=batch.job_id, reason=reason, left=len(left))
+        for item in left.values():
+            self._retry(item, reason)
+        sent = len(items) - len(left)
+        if sent:
+            log.info("delivered", destination=self.name, job_id=batch.job_id, instances=sent)
+
+    def _settle(self, item: DueDelivery, result: SendResult) -> None:
+        """Writes down what the destination said of one instance."""
+        status = result.status
+        if result.accepted:
+            self._database.delivery_accepted(item.id, status or 0)
+        elif status is None or status in OUT_OF_RESOURCES:
+            self._retry(item, result.error or f"status 0x{status or 0:04X}", status)
+        else:
+            reason = result.error or f"refused with status 0x{status:04X}"
+            log.error("delivery_refused", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=reason)
+            self._database.delivery_failed(item.id, reason, status)
+
+    def _retry(self, item: DueDelivery, reason: str, status: int | None = None) -> None:
+        if waited(item.attempts + 1) > self._destination.retry_for:
+            tries = f"given up after {item.attempts + 1} tries over {self._destination.retry_for}; last: {reason}"
+            log.error("delivery_given_up", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=tries)
+            self._database.delivery_failed(item.id, tries, status)
+            return
+        self._database.delivery_retry(item.id, reason, next_try(item.attempts, datetime.now(UTC)), status)
+
+
+def next_try(attempts: int, now: datetime) -> datetime:
+    """When to try again after `attempts` tries: exponential backoff with jitter of half the pause either way."""
+    return now + pause_after(attempts) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
+
+
+def pause_after(attempts: int) -> timedelta:
+    """The middle of the pause after that many tries before this one."""
+    return timedelta(seconds=min(FIRST_PAUSE * 2.0 ** min(attempts, 20), LONGEST_PAUSE))
+
+
+def waited(attempts: int) -> timedelta:
+    """How long that many tries take, on average: what `retry_for` is compared with."""
+    return sum((pause_after(number) for number in range(attempts)), timedelta())
+
+
+def peer_of(destination: Destination, config: Config) -> Peer:
+    """The sender's view of a destination; we call it by our own AE title unless it wants another."""
+    calling = destination.calling_ae or (config.listener.ae_title if config.listener else "SCANWARD")
+    return Peer(
+        ae_title=destination.ae_title,
+        host=destination.host,
+        port=destination.port,
+        calling_ae=calling,
+        **({"tls": destination.tls.model_dump()} if destination.tls else {}),
+    )

@@ -1,0 +1,184 @@
+"""From the queue to the workers and back: claim by priority, submit, write down what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from daemon.workers import Failed, Finished, Lost, Return, WorkerPool
+from db.errors import BadRequest
+from db.records import JobOutcome, NewMeasurement, NewResult
+from db.states import ResultKind
+from pipelines.registry import packages_for, pipeline_named
+from pipelines.work import EngineChoice, JobDescription, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daemon.config import Config
+    from db.records import ClaimedJob
+    from db.store import Database
+    from engines.contract import EngineSettings
+
+log = structlog.get_logger(__name__)
+
+WORKER = f"{socket.gethostname()}:{os.getpid()}"
+"""Names this daemon in a job's row."""
+
+
+class Dispatch:
+    """Keeps the workers busy. `step` takes home what has returned and submits what fits.
+
+    Args:
+        database: Where the rows are.
+        pool: The workers.
+        config: Destinations and folders.
+        settings: How engines are to run.
+    """
+
+    def __init__(self, database: Database, pool: WorkerPool, config: Config, settings: EngineSettings) -> None:
+        self._database = database
+        self._pool = pool
+        self._config = config
+        self._settings = settings
+
+    def step(self) -> bool:
+        """One round; True when something moved."""
+        returned = [self._take_home(answer) for answer in self._pool.returned()]
+        submitted = [self._submit(job) for job in self._claimed()]
+        self._drop_cancelled()
+        return bool(returned or submitted)
+
+    def _claimed(self) -> Iterator[ClaimedJob]:
+        while self._pool.free > 0:
+            job = self._database.claim_job(WORKER, datetime.now(UTC))
+            if job is None:
+                return
+            yield job
+
+    def _submit(self, job: ClaimedJob) -> None:
+        try:
+            description = self.describe(job)
+        except Exception as error:  # a missing model package must fail this job with its reason and stop no other
+            log.exception("job_not_startable", job_id=job.id)
+            self._database.fail_job(job.id, str(error))
+            return
+        log.info("job_started", job_id=job.id, pipeline=job.pipeline, priority=str(job.priority), attempt=job.attempts)
+        self._pool.submit(description)
+
+    def describe(self, job: ClaimedJob) -> JobDescription:
+        """The job as a worker sees it."""
+        pipeline = pipeline_named(job.pipeline)
+        packages = packages_for(pipeline, self._config.models)
+        wanted = [self._config.destinations[name] for name in job.send_to if name in self._config.destinations]
+        encodings: set[Literal["BINARY", "LABELMAP"]] = {destination.segmentation for destination in wanted}
+        return JobDescription(
+            job_id=str(job.id),
+            pipeline=job.pipeline,
+            inputs={role: tuple(str(file.path) for file in files) for role, files in job.inputs.items()},
+            inputs_digest=job.inputs_digest,
+            model_digest=job.model_digest,
+            models={slot: EngineChoice(str(package.folder), self._settings) for slot, package in packages.items()},
+            output=str(self._config.outbox_dir / str(job.id)),
+            segmentations=tuple(sorted(encodings)) or ("BINARY",),
+            key_images=not wanted or any(destination.key_images for destination in wanted),
+        )
+
+    def _take_home(self, answer: Return) -> None:
+        job_id = int(answer.job_id)
+        try:
+            match answer:
+                case Finished(outcome=outcome) if outcome.refused:
+                    log.info("job_refused", job_id=job_id, reason=outcome.refused)
+                    self._database.refuse_job(job_id, outcome.refused)
+                case Finished(outcome=outcome):
+                    self._database.finish_job(job_id, self._outcome(job_id, outcome))
+                    log.info("job_computed", job_id=job_id, seconds=dict(outcome.seconds))
+                case Failed(reason=reason):
+                    log.error("job_failed", job_id=job_id, reason=reason)
+                    self._database.fail_job(job_id, reason)
+                case Lost(reason=reason):
+                    log.warning("worker_lost", job_id=job_id, reason=reason)
+                    self._database.lose_job(job_id, reason)
+        except BadRequest as error:  # cancelled or superseded while it ran: its answer is not wanted any more
+            log.info("answer_not_wanted", job_id=job_id, reason=str(error))
+
+    def _outcome(self, job_id: int, outcome: Outcome) -> JobOutcome:
+        send_to = self._database.job(job_id).send_to
+        return JobOutcome(
+            results=tuple(self._results(outcome, send_to)),
+            measurements=tuple(
+                NewMeasurement(
+                    subject="" if figure.tracking_id == "Study" else figure.tracking_id,
+                    quantity=figure.name,
+                    value=figure.value,
+                    unit=figure.unit,
+                    tracking_uid=figure.tracking_uid,
+                    label=figure.label,
+                )
+                for figure in outcome.measurements
+            ),
+            models=dict(outcome.models),
+            engines=dict(outcome.engines),
+            timings=dict(outcome.seconds),
+            summary=outcome.summary,
+            notes=outcome.notes,
+        )
+
+    def _results(self, outcome: Outcome, send_to: tuple[str, ...]) -> Iterator[NewResult]:
+        for result in outcome.results:
+            path = Path(result.path)
+            yield NewResult(
+                kind=ResultKind(result.kind),
+                name=path.name,
+                path=path,
+                size=path.stat().st_size,
+                content_digest=_digest(path),
+                sop_class_uid=result.sop_class_uid,
+                sop_instance_uid=result.sop_instance_uid,
+                series_instance_uid=result.series_instance_uid,
+                destinations=tuple(name for name in send_to if self._wants(name, result.kind, result.encoding)),
+            )
+        for picture in outcome.pictures:
+            path = Path(picture)
+            yield NewResult(
+                kind=ResultKind.OVERLAY,
+                name=path.name,
+                path=path,
+                size=path.stat().st_size,
+                content_digest=_digest(path),
+                destinations=(),
+            )
+
+    def _wants(self, name: str, kind: str, encoding: str | None) -> bool:
+        destination = self._config.destinations.get(name)
+        if destination is None:  # removed from the configuration meanwhile: the delivery waits, visibly
+            return True
+        if kind == ResultKind.KEY_IMAGE:
+            return destination.key_images
+        return encoding in {None, destination.segmentation}
+
+    def _drop_cancelled(self) -> None:
+        """Stops workers whose job was cancelled or superseded, by this daemon or by `scanward jobs cancel`."""
+        running = [int(job_id) for job_id in self._pool.running]
+        for job_id in running:
+            if not self._database.is_running(job_id):
+                log.info("job_stopped", job_id=job_id)
+                self._pool.cancel(str(job_id))
+
+    def stop(self) -> None:
+        """Takes home what has returned; what still runs goes back to the queue for the next daemon."""
+        for answer in self._pool.returned():
+            self._take_home(answer)
+        for job_id in self._pool.running:
+            self._database.release_job(int(job_id), "the daemon was stopped")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,206 @@
+"""The daemon: its parts, the order in which they start, and the order in which they stop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from daemon.assembly import Assembly
+from daemon.delivery import Courier, peer_of
+from daemon.dispatch import WORKER, Dispatch
+from daemon.errors import NotRunnable
+from daemon.intake import Intake
+from daemon.loop import Loop
+from daemon.watcher import FolderWatcher, WatchedFolder
+from daemon.workers import WorkerPool
+from db.store import Database
+from dicomio.listener import Listener, ListenerSettings
+from dicomio.spool import Spool
+from engines.contract import EngineSettings
+from pipelines.registry import PIPELINES, packages_for
+from pipelines.rules import RuleFile
+from pipelines.work import EngineChoice
+
+if TYPE_CHECKING:
+    from daemon.config import Config
+    from pipelines.rules import RuleSet
+
+log = structlog.get_logger(__name__)
+
+
+class Service:
+    """Everything that `scanward serve` runs. A context manager: start on enter, orderly stop on exit.
+
+    Stop order: stop accepting, let associations end; stop handing out work, return what runs to the queue; let the
+    sending of the current instances end; close the database.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._stack = ExitStack()
+        self.stopped = threading.Event()
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        log.info("stopping")
+        self._stack.close()
+        log.info("stopped")
+
+    def _start(self) -> None:
+        config = self.config
+        for folder in (config.data_dir, config.outbox_dir, config.cache_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._stack.callback(_lock(config.data_dir))
+        database = self._database()
+        spool = Spool(config.spool_dir)
+        spool.sweep()
+        intake = Intake(spool, database)
+        recovered = database.recover_after_restart(WORKER)
+        if recovered.jobs or recovered.deliveries:
+            log.info("recovered", jobs=list(recovered.jobs), deliveries=len(recovered.deliveries))
+        self._start_couriers(database)
+        dispatching = self._start_workers(database)
+        self._start_assembly(database, dispatching)
+        reader = self._stack.enter_context(Loop("intake", intake.step, interval=0.25))
+        self._start_doors(spool, reader)
+        intake.reconcile()
+        log.info("ready", pid=os.getpid(), data_dir=str(config.data_dir))
+        tell_systemd("READY=1")
+
+    def _database(self) -> Database:
+        url = self.config.database_url
+        if url.startswith("sqlite"):  # a file of our own: nobody else has to agree to its upgrade
+            Database.upgrade_url(url)
+        database = Database(url)
+        self._stack.callback(database.close)
+        return database
+
+    def _start_couriers(self, database: Database) -> None:
+        for name, destination in self.config.destinations.items():
+            courier = Courier(name, destination, peer_of(destination, self.config), database)
+            self._stack.enter_context(Loop(f"deliver-{name}", courier.step, interval=0.5))
+
+    def _start_workers(self, database: Database) -> Loop:
+        config = self.config
+        settings = engine_settings(config)
+        wake = threading.Event()
+        pool = WorkerPool(
+            config.workers,
+            config.data_dir / "dask",
+            warm_up=warm_up_choices(config, settings),
+            on_return=wake.set,
+        )
+        self._stack.enter_context(pool)
+        dispatch = Dispatch(database, pool, config, settings)
+        self._stack.callback(dispatch.stop)
+        return self._stack.enter_context(Loop("dispatch", dispatch.step, interval=0.2))
+
+    def _start_assembly(self, database: Database, dispatching: Loop) -> None:
+        config = self.config
+        rule_file = RuleFile(
+            config.rules, known_pipelines=PIPELINES.keys(), known_destinations=config.destinations.keys()
+        )
+        assembly = Assembly(
+            database,
+            lambda: current_rules(rule_file),
+            quiet_period=config.assembly.quiet_period,
+            after_release=config.assembly.after_release,
+            model_folders=config.models,
+            on_superseded=lambda job_ids: dispatching.wake(),
+        )
+        self._stack.enter_context(Loop("assembly", assembly.step, interval=0.5))
+
+    def _start_doors(self, spool: Spool, reader: Loop) -> None:
+        config = self.config
+        folders = [
+            WatchedFolder(path=watch.path, settle=watch.settle.total_seconds(), keep=watch.keep)
+            for watch in config.watch
+        ]
+        if folders:
+            self._stack.enter_context(FolderWatcher(folders, spool, on_event=lambda event: reader.wake()))
+        if config.listener is not None:
+            self._stack.enter_context(Listener(listener_settings(config)))
+            log.info("listening", ae_title=config.listener.ae_title, port=config.listener.port)
+
+    def run_until_signal(self) -> None:
+        """Blocks until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stopped.set())
+        while not self.stopped.wait(3600):
+            pass
+
+
+def current_rules(rule_file: RuleFile) -> RuleSet:
+    """The rules in force, reloaded if their file changed; a broken file changes nothing and says so once."""
+    rule_file.refresh()
+    return rule_file.current
+
+
+def engine_settings(config: Config) -> EngineSettings:
+    """How workers of this configuration run engines; threads are shared out among the workers of this machine."""
+    cores = len(os.sched_getaffinity(0))
+    threads = config.engine.threads or max(1, cores // config.workers.count)
+    return EngineSettings(
+        backend=config.engine.backend, precision=config.engine.precision, threads=threads, cache_dir=config.cache_dir
+    )
+
+
+def warm_up_choices(config: Config, settings: EngineSettings) -> tuple[EngineChoice, ...]:
+    """Every network that a pipeline may need."""
+    folders = {
+        str(package.folder)
+        for pipeline in PIPELINES.values()
+        for package in packages_for(pipeline, config.models).values()
+    }
+    return tuple(EngineChoice(folder, settings) for folder in sorted(folders))
+
+
+def listener_settings(config: Config) -> ListenerSettings:
+    """The listener's part of the configuration, in the listener's own terms."""
+    part = config.listener
+    if part is None:
+        raise ValueError("there is no listener in this configuration")
+    return ListenerSettings(
+        ae_title=part.ae_title,
+        host=part.host,
+        port=part.port,
+        processes=part.processes,
+        max_associations=part.max_associations,
+        allow=tuple((peer.ae_title, peer.host) for peer in part.allow),
+        spool=config.spool_dir,
+        tls=part.tls.model_dump() if part.tls else None,
+    )
+
+
+def _lock(data_dir: Path):  # type: ignore[no-untyped-def]
+    """Takes the data folder for this daemon; returns what gives it back. The lock dies with the process."""
+    fd = os.open(data_dir / "daemon.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise NotRunnable(f"another daemon already works on {data_dir}; stop it first") from None
+    return lambda: os.close(fd)
+
+
+def tell_systemd(message: str) -> None:
+    """Reports to systemd (sd_notify), if it started us."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect("\0" + address[1:] if address.startswith("@") else address)
+        notify.sendall(message.encode())
