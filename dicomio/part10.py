@@ -1,0 +1,169 @@
+"""A DICOM file as far as its pixels: parsed once by pydicom, with the place of the pixel data instead of the data."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+
+from dicomio.errors import NotDicom, TruncatedFile
+
+PIXEL_DATA = 0x7FE00010
+PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer
+_UNDEFINED = 0xFFFFFFFF
+_ITEM = 0xFFFEE000
+_LONG_LENGTH_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
+_PREFIX_AT = 128
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """Where the pixel data lie.
+
+    Attributes:
+        tag: One of PIXEL_TAGS.
+        offset: First byte of the value in the stream that `Part10.open` returns.
+        length: Bytes of the value; None if it is encapsulated (compressed frames in items).
+    """
+
+    tag: int
+    offset: int
+    length: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Part10:
+    """What `parse` found in a file.
+
+    Attributes:
+        path: The file.
+        dataset: Everything before the pixel data, with `file_meta`; values are converted when they are asked for.
+        pixels: Where the pixels are, None if there are none.
+        inflated: The data set was deflated, so offsets count in the inflated copy.
+    """
+
+    path: Path
+    dataset: FileDataset
+    pixels: PixelElement | None
+    inflated: bool
+
+    def open(self) -> BinaryIO:
+        """The stream that `PixelElement.offset` counts in; the caller closes it."""
+        file = self.path.open("rb")
+        if not self.inflated:
+            return file
+        with file:
+            return cast("BinaryIO", _read(self.path, file).buffer)
+
+
+def parse(path: Path) -> Part10:
+    """Parse the file up to its pixel data, which are neither read nor decoded, only measured.
+
+    Raises:
+        NotDicom: Not a DICOM Part 10 file, or one that cannot be understood.
+        TruncatedFile: An element, the pixel data among them, would end after the end of the file.
+        OSError: The disk failed, or the file is not there.
+    """
+    with path.open("rb") as file:
+        _check_prefix(path, file)
+        dataset = _read(path, file)
+        inflated = dataset.buffer is not None
+        stream = cast("BinaryIO", dataset.buffer) if inflated else file
+        pixels = _pixel_element(path, stream, dataset)
+    return Part10(path, dataset, pixels, inflated)
+
+
+def _check_prefix(path: Path, file: BinaryIO) -> None:
+    head = file.read(_PREFIX_AT + 4)
+    if not head:
+        raise NotDicom(path=path, reason="it is empty")
+    if head[_PREFIX_AT:] != b"DICM":
+        raise NotDicom(path=path, reason="the mark DICM is missing at byte 128")
+    file.seek(0)
+
+
+def _is_pixel_tag(tag: int, vr: str | None, length: int) -> bool:
+    return int(tag) in PIXEL_TAGS
+
+
+def _read(path: Path, file: BinaryIO) -> FileDataset:
+    """The data set before the pixels; leaves the stream (its buffer, if it was deflated) at the pixels or the end."""
+    try:
+        return read_partial(file, stop_when=_is_pixel_tag)
+    except (InvalidDicomError, NotImplementedError) as error:
+        raise NotDicom(path=path, reason=str(error)) from error
+    except (EOFError, zlib.error, struct.error) as error:
+        raise _cut_off(path, file) from error
+    except OSError as error:
+        if error.errno is not None:  # the disk, not the contents
+            raise
+        raise _cut_off(path, file) from error
+    except Exception as error:  # a parser fed with arbitrary bytes: whatever it trips over, this file is the reason
+        raise NotDicom(path=path, reason=f"it cannot be parsed ({type(error).__name__}: {error})") from error
+
+
+def _cut_off(path: Path, file: BinaryIO) -> TruncatedFile:
+    size = file.seek(0, os.SEEK_END)
+    return TruncatedFile(path=path, what="a sequence or the compressed data set", expected=size + 1, found=size)
+
+
+def _pixel_element(path: Path, stream: BinaryIO, dataset: FileDataset) -> PixelElement | None:
+    """Where the pixels are; the stream stands at their element, or at the end of a file without."""
+    start = stream.tell()
+    head = stream.read(12)
+    size = stream.seek(0, os.SEEK_END)
+    implicit, little = dataset.original_encoding
+    if len(head) < 8:
+        _check_last_element(path, dataset, size, dangling=len(head))
+        return None
+    tag, offset, length = _decode_head(head, start, implicit=bool(implicit), order="<" if little else ">")
+    if length == _UNDEFINED:
+        _check_items(path, stream, offset, size)
+    elif offset + length > size:
+        raise TruncatedFile(path=path, what="the pixel data", expected=offset + length, found=size)
+    return PixelElement(tag, offset, None if length == _UNDEFINED else length)
+
+
+def _decode_head(head: bytes, start: int, *, implicit: bool, order: str) -> tuple[int, int, int]:
+    """Tag, offset of the value and length of an element (PS3.5, 7.1.2 and 7.1.3)."""
+    group, element = struct.unpack_from(f"{order}HH", head)
+    if implicit or not head[4:6].isalpha():
+        at, (length,) = 8, struct.unpack_from(f"{order}L", head, 4)
+    elif head[4:6] in _LONG_LENGTH_VRS and len(head) == 12:
+        at, (length,) = 12, struct.unpack_from(f"{order}L", head, 8)
+    else:
+        at, (length,) = 8, struct.unpack_from(f"{order}H", head, 6)
+    return group << 16 | element, start + at, length
+
+
+def _check_last_element(path: Path, dataset: FileDataset, size: int, *, dangling: int) -> None:
+    """A file without pixels ends with its last element, and that one is complete: pydicom reads what there is."""
+    placed = [raw for raw in dataset.values() if isinstance(raw, RawDataElement) and raw.length != _UNDEFINED]
+    end = max((raw.value_tell + raw.length for raw in placed), default=0)
+    if end > size or dangling:
+        raise TruncatedFile(path=path, what="the last element", expected=max(end, size + 8 - dangling), found=size)
+
+
+def _check_items(path: Path, stream: BinaryIO, offset: int, size: int) -> None:
+    """Walk over the items of encapsulated pixels (PS3.5, A.4); a missing end mark after a complete item is forgiven."""
+    at = offset
+    while at < size:
+        stream.seek(at)
+        head = stream.read(8)
+        if len(head) < 8:
+            at += 8
+            break
+        group, element, length = struct.unpack("<HHL", head)
+        if group << 16 | element != _ITEM:
+            return
+        at += 8 + length
+    if at > size or at == offset:
+        raise TruncatedFile(path=path, what="the compressed pixel data", expected=max(at, size + 1), found=size)
