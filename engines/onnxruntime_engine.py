@@ -9,6 +9,7 @@ import numpy as np
 
 from engines.contract import Arrays, Engine, EngineDescription
 from engines.errors import BuildFailed, InferenceFailed, PackageInvalid, PrecisionMissing
+from engines.libraries import import_onnxruntime
 from engines.machine import processor, usable_cores
 from engines.manifest import InputSpec, OutputSpec
 from engines.package import NETWORK
@@ -38,8 +39,7 @@ class OnnxRuntimeEngine(Engine):
         return "fp32" if self.settings.precision == "auto" else self.settings.precision
 
     def _load(self) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         if self.precision not in ("fp32", "int8"):
             raise PrecisionMissing(self.backend, self.precision, "it computes in fp32 or int8 on a processor")
         network = self.package.network(self.precision)
@@ -65,9 +65,7 @@ class OnnxRuntimeEngine(Engine):
                 np.copyto(results[name], output)
 
     def _describe(self) -> EngineDescription:
-        import onnxruntime
-
-        return EngineDescription(self.backend, onnxruntime.__version__, self.precision, processor())
+        return EngineDescription(self.backend, import_onnxruntime().__version__, self.precision, processor())
 
     def _options(self, onnxruntime: Any) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()

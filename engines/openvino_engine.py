@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Sequence
 from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from engines.cache import private_folder
 from engines.contract import Arrays, Engine, EngineDescription, EngineSettings
-from engines.errors import BackendMissing, BuildFailed, InferenceFailed, PrecisionMissing
+from engines.errors import BuildFailed, InferenceFailed, PrecisionMissing
+from engines.libraries import import_openvino
 from engines.machine import processor, usable_cores
 from engines.package import ModelPackage
 
@@ -130,27 +129,6 @@ class OpenVinoEngine(Engine):
         if self.settings.cache_dir is not None:
             options["CACHE_DIR"] = str(private_folder(self.settings.cache_dir, "openvino"))
         return options
-
-
-def import_openvino() -> ModuleType:
-    """The library without its usage telemetry, which would call Google and write into the home folder.
-
-    Raises:
-        BackendMissing: It is not installed, or does not load here.
-    """
-    blocked = "openvino_telemetry"
-    fresh = "openvino" not in sys.modules and blocked not in sys.modules
-    if fresh:
-        sys.modules[blocked] = None  # type: ignore[assignment]  # Python's own way to say "cannot be imported"
-    try:
-        import openvino
-    except ImportError as error:
-        raise BackendMissing("openvino", str(error)) from error
-    finally:
-        if fresh:
-            del sys.modules[blocked]
-    library: ModuleType = openvino
-    return library
 
 
 @cache

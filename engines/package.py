@@ -164,9 +164,14 @@ def _read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        key = ".".join(_written(first["loc"])) or "(whole file)"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise PackageInvalid(file, key, first["msg"].removeprefix("Value error, ") + more) from error
+
+
+def _written(place: tuple[int | str, ...]) -> list[str]:
+    """The keys as the author wrote them: pydantic adds the type that it tried last ("int", "constrained-int")."""
+    return [str(part) for part in place if part not in {"int", "str"} and "constrained" not in str(part)]
 
 
 def _yaml_place(error: Exception) -> str:

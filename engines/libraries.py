@@ -1,0 +1,55 @@
+"""The inference libraries, imported so that they call nobody: both send usage data home unless told not to in time.
+
+ONNX Runtime (1.31 on Linux) writes a device id into the home folder and sends events to Microsoft from its import on,
+unless `ORT_DISABLE_TELEMETRY` is set by then. OpenVINO sends events to Google Analytics through a package of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+
+import structlog
+
+from engines.errors import BackendMissing
+
+log = structlog.get_logger(__name__)
+
+
+def import_onnxruntime() -> ModuleType:
+    """ONNX Runtime, silenced.
+
+    Raises:
+        BackendMissing: It is not installed, or does not load here.
+    """
+    if "onnxruntime" in sys.modules and "ORT_DISABLE_TELEMETRY" not in os.environ:
+        log.warning("telemetry_not_disabled", library="onnxruntime", reason="it was imported before engines")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendMissing("onnxruntime", str(error)) from error
+    library: ModuleType = onnxruntime
+    return library
+
+
+def import_openvino() -> ModuleType:
+    """OpenVINO, silenced: while it is imported, its telemetry package cannot be, and it goes on without.
+
+    Raises:
+        BackendMissing: It is not installed, or does not load here.
+    """
+    blocked = "openvino_telemetry"
+    fresh = "openvino" not in sys.modules and blocked not in sys.modules
+    if fresh:
+        sys.modules[blocked] = None  # type: ignore[assignment]  # Python's own way to say "cannot be imported"
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendMissing("openvino", str(error)) from error
+    finally:
+        if fresh:
+            del sys.modules[blocked]
+    library: ModuleType = openvino
+    return library
