@@ -1,0 +1,94 @@
+"""Binary masks on the grid of a volume, kept only where they have voxels: a lesion takes kilobytes, not a whole CT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskBox:
+    """A binary mask, cut down to the box around its voxels.
+
+    Attributes:
+        start: Slice, row and column of the first voxel of the box in the volume.
+        voxels: The mask inside the box (slices, rows, columns), bool.
+        grid: Shape of the volume (slices, rows, columns).
+    """
+
+    start: Grid
+    voxels: NDArray[np.bool_]
+    grid: Grid
+
+    @classmethod
+    def of(cls, mask: NDArray[np.generic]) -> MaskBox:
+        """Cuts a mask of a volume's shape (slices, rows, columns), zero outside, down to its box."""
+        if mask.ndim != 3:
+            raise ValueError(f"a mask has three axes (slices, rows, columns), this one has the shape {mask.shape}")
+        slices = _extent(mask.any(axis=(1, 2)))
+        rows, columns = _extent(mask[slices].any(axis=(0, 2))), _extent(mask[slices].any(axis=(0, 1)))
+        grid = (mask.shape[0], mask.shape[1], mask.shape[2])
+        return cls((slices.start, rows.start, columns.start), mask[slices, rows, columns].astype(bool), grid)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no voxel at all."""
+        return not self.voxels.any()
+
+    @property
+    def count(self) -> int:
+        """Number of voxels."""
+        return int(np.count_nonzero(self.voxels))
+
+    def slices(self) -> list[int]:
+        """Indices of the slices of the volume on which it has voxels, ascending."""
+        return [self.start[0] + int(index) for index in np.flatnonzero(self.voxels.any(axis=(1, 2)))]
+
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of a slice of the volume that the box covers."""
+        _, rows, columns = self.voxels.shape
+        return slice(self.start[1], self.start[1] + rows), slice(self.start[2], self.start[2] + columns)
+
+    def plane(self, index: int) -> NDArray[np.bool_]:
+        """The mask inside the window on slice `index` of the volume, which the box must cover."""
+        plane: NDArray[np.bool_] = self.voxels[index - self.start[0]]
+        return plane
+
+    def touches(self, other: MaskBox) -> bool:
+        """Whether the two share a voxel."""
+        low = np.maximum(self.start, other.start)
+        high = np.minimum(np.add(self.start, self.voxels.shape), np.add(other.start, other.voxels.shape))
+        if (low >= high).any():
+            return False
+        mine, theirs = (
+            box.voxels[tuple(slice(int(a), int(b)) for a, b in zip(low - box.start, high - box.start, strict=True))]
+            for box in (self, other)
+        )
+        return bool((mine & theirs).any())
+
+    def full(self) -> NDArray[np.bool_]:
+        """The mask on the whole grid of the volume."""
+        mask = np.zeros(self.grid, dtype=bool)
+        mask[self.start[0] : self.start[0] + self.voxels.shape[0], *self.window()] = self.voxels
+        return mask
+
+
+def mask_boxes(labels: NDArray[np.integer]) -> Iterator[tuple[int, MaskBox]]:
+    """Yields the number and the mask of every label above zero in a label map (slices, rows, columns), in one pass."""
+    grid = (labels.shape[0], labels.shape[1], labels.shape[2])
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            yield number, MaskBox((box[0].start, box[1].start, box[2].start), labels[box] == number, grid)
+
+
+def _extent(occupied: Any) -> slice:
+    """From the first to the last place that is occupied."""
+    places = np.flatnonzero(occupied)
+    return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
