@@ -45,7 +45,7 @@ class Part(BaseModel):
 
 
 class Tls(Part):
-    """Certificates of one side of a TLS connection, PEM files; with `ca`, the other side must show a certificate too."""
+    """Certificates of one side of a TLS connection (PEM files); with `ca` the other side must show one too."""
 
     cert: Path
     key: Path
@@ -80,7 +80,7 @@ class WatchPart(Part):
 
 
 class AssemblyPart(Part):
-    """When a study counts as complete: nothing came for `quiet_period`, or for `after_release` since a sender hung up."""
+    """When a study is complete: nothing came for `quiet_period`, or for `after_release` since a sender hung up."""
 
     quiet_period: Duration = timedelta(seconds=30)
     after_release: Duration | None = None

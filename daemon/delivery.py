@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
+from dicomio.sender import Peer, SendResult, send
 
 from dicomio.errors import PeerRefused, PeerUnreachable
-from dicomio.sender import Peer, SendResult, send
 
 if TYPE_CHECKING:
     from daemon.config import Config, Destination
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 900.0
-"""Seconds between tries: 5, 10, 20, ... up to a quarter of an hour, each spread by half so that peers are not hit in step."""
+"""Seconds between tries: 5, 10, 20, ... up to a quarter of an hour, each spread by half, so that no two hit in step."""
 
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
 """C-STORE statuses (PS3.4 GG.4-1) that mean "not now"; the other failures mean "not like this"."""

@@ -2,7 +2,7 @@
 
 ScanwardError
 ├── BadConfiguration        hospital IT must change a file; exit code 2
-├── NotRunnable             the machine is at fault (another daemon runs here, port taken, disk not writable); exit code 1
+├── NotRunnable             the machine is at fault (another daemon runs here, port taken, disk read-only); exit code 1
 └── WrongUsage              the command line is at fault; exit code 2
 """
 

@@ -1,24 +1,25 @@
 """From the spool to the database: read each header once, move the file to its study's folder, insert its row.
 
-The order is rename, then insert. A crash in between leaves a file under studies/ without a row, and `reconcile` finds it
-at the next start: the spool is the truth about what was received, the database can only lag behind it.
+The order is rename, then insert. A crash in between leaves a file under studies/ without a row; `reconcile` finds it at
+the next start: the spool is the truth about what was received, the database can only lag behind it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from db.records import Indexed, IndexedInstance
-from db.states import Origin
+from db.records import AssociationRow, Indexed, IndexedInstance
+from db.states import AssociationEnd, Origin
 from dicomio.errors import BadInput, UnreadableFile
 from dicomio.headers import Header, read_header
 from dicomio.spool import FOLDER_MODE, harmless, sync_folder
@@ -61,6 +62,7 @@ class Intake:
 
     def step(self) -> bool:
         """Indexes up to one batch; True when there is more to do at once."""
+        ended = self._spool.associations()  # listed first: every image of an association that ended now is in `waiting`
         waiting = self._spool.incoming()
         batch = waiting[:BATCH]
         arrivals = [arrival for path in batch if (arrival := self._read(path)) is not None]
@@ -68,7 +70,21 @@ class Intake:
         for folder in {path.parent for _, path in placed}:
             sync_folder(folder)
         self._insert(placed)
-        return len(waiting) > len(batch)
+        if len(waiting) > len(batch):
+            return True
+        for path in ended:
+            self._record_association(path)
+        return False
+
+    def _record_association(self, path: Path) -> None:
+        """Moves one association's record from the spool to the database."""
+        try:
+            self._database.record_association(association_row(json.loads(path.read_text())))
+        except (KeyError, TypeError, ValueError) as error:
+            self._spool.quarantine(path, f"not the record of an association: {error}", path.name)
+            log.warning("association_record_unreadable", file=path.name, reason=str(error))
+            return
+        path.unlink()
 
     def reconcile(self) -> int:
         """Indexes what lies under studies/ without a row (a crash came between rename and insert); returns how many."""
@@ -139,6 +155,21 @@ def data_set_offset(head: bytes) -> int:
     if len(head) < 144 or head[128:132] != b"DICM" or head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
         return 0
     return 144 + int.from_bytes(head[140:144], "little")
+
+
+def association_row(record: Mapping[str, Any]) -> AssociationRow:
+    """The record that a listener process wrote (dicomio.spool), as the database wants it."""
+    return AssociationRow(
+        association_id=record["association_id"],
+        calling_ae=record["calling_ae"],
+        called_ae=record["called_ae"],
+        peer_host=record["peer_host"],
+        opened_at=datetime.fromisoformat(record["opened_at"]),
+        closed_at=datetime.fromisoformat(record["closed_at"]),
+        how=AssociationEnd(record["how"]),
+        files=len(record["files"]),
+        refused=record["refused"],
+    )
 
 
 def _row(arrival: _Arrival, path: Path) -> IndexedInstance:

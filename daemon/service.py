@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import structlog
+from dicomio.listener import Listener, ListenerSettings
+from pipelines.rules import RuleFile
 
 from daemon.assembly import Assembly
 from daemon.delivery import Courier, peer_of
@@ -22,16 +24,15 @@ from daemon.loop import Loop
 from daemon.watcher import FolderWatcher, WatchedFolder
 from daemon.workers import WorkerPool
 from db.store import Database
-from dicomio.listener import Listener, ListenerSettings
 from dicomio.spool import Spool
 from engines.contract import EngineSettings
 from pipelines.registry import PIPELINES, packages_for
-from pipelines.rules import RuleFile
 from pipelines.work import EngineChoice
 
 if TYPE_CHECKING:
-    from daemon.config import Config
     from pipelines.rules import RuleSet
+
+    from daemon.config import Config
 
 log = structlog.get_logger(__name__)
 
@@ -81,11 +82,11 @@ class Service:
         tell_systemd("READY=1")
 
     def _database(self) -> Database:
-        url = self.config.database_url
-        if url.startswith("sqlite"):  # a file of our own: nobody else has to agree to its upgrade
-            Database.upgrade_url(url)
-        database = Database(url)
+        database = Database(self.config.database_url)
         self._stack.callback(database.close)
+        if database.file is not None:  # a file of our own: nobody else has to agree to its upgrade
+            database.upgrade()
+        database.check()
         return database
 
     def _start_couriers(self, database: Database) -> None:

@@ -1,6 +1,6 @@
-"""The worker processes, by Dask's `distributed`: a local cluster by default, a TLS scheduler when one machine is outgrown.
+"""The worker processes, by Dask's `distributed`: a local cluster, or a TLS scheduler when one machine is outgrown.
 
-A job that kills its worker, hangs it or eats all its memory costs that worker process and nothing else: the nanny starts
+A job that kills its worker, hangs it or eats all its memory costs that worker process, nothing else: the nanny starts
 a new one, and the job comes home as `Lost`. How often it is tried again is for the database to say, not for Dask.
 """
 
@@ -123,7 +123,7 @@ class WorkerPool:
             processes=True,
             memory_limit=self._settings.memory_limit.replace(" ", ""),
             host="127.0.0.1",
-            security=True,  # certificates of this run only: other users of the machine cannot submit code to our workers
+            security=True,  # certificates of this run: other local users cannot submit code to our workers
             dashboard_address=None,
             worker_dashboard_address=None,
             local_directory=str(self._scratch),

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from dicomio.grid import register_rigid, reorient, resample_onto
 from scipy import ndimage
 
-from dicomio.grid import register_rigid, reorient, resample_onto
 from pipelines.findings import Classification, Findings
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
@@ -16,12 +16,11 @@ from pipelines.networks import Network, Progress
 from pipelines.preprocess import PreparedSlices, prepare
 
 if TYPE_CHECKING:
+    from dicomio.volume import Volume
     from numpy.typing import NDArray
 
-    from dicomio.volume import Volume
-
 NEIGHBOURS = 1
-"""Slices next to one that the classifier calls tumour are segmented too: a tumour's first and last slice look healthy."""
+"""Slices next to one that the classifier calls tumour are segmented too: a tumour's ends look healthy."""
 
 
 def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: Progress) -> Findings:
@@ -51,7 +50,7 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
 def aligned_images(
     inputs: Mapping[str, Volume], flair: Volume
 ) -> tuple[dict[str, NDArray[np.float32] | None], tuple[str, ...]]:
-    """FLAIR and the T1 images on its grid; registered first where the frames of reference differ. Notes say what was done."""
+    """FLAIR and the T1 images on its grid; registered where the frames of reference differ. Notes say what was done."""
     images: dict[str, NDArray[np.float32] | None] = {"flair": flair.array}
     notes = []
     for role in ("t1", "t1ce"):
@@ -93,9 +92,7 @@ def suspicious(per_slice: NDArray[np.float32], threshold: float) -> NDArray[np.i
     return np.flatnonzero(ndimage.maximum_filter1d(per_slice, 2 * NEIGHBOURS + 1, mode="nearest") >= threshold)
 
 
-def segment(
-    network: Network, prepared: PreparedSlices, index: NDArray[np.intp], report: Progress
-) -> NDArray[np.bool_]:
+def segment(network: Network, prepared: PreparedSlices, index: NDArray[np.intp], report: Progress) -> NDArray[np.bool_]:
     """Tumour mask (slices, rows, columns) on the FLAIR's grid."""
     shape = (len(prepared), prepared.rows.size, prepared.columns.size)
     mask = np.zeros(shape, dtype=bool)

@@ -148,7 +148,7 @@ def _diameter(plane: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
 
 
 def _edge_points(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Left edge of the first and right edge of the last pixel in each row, as (row, column): enough for the extremes."""
+    """Left edge of the first and right edge of the last pixel in each row, as (row, column): the extremes."""
     rows = np.flatnonzero(plane.any(axis=1))
     first = plane[rows].argmax(axis=1) - 0.5
     last = plane.shape[1] - plane[rows, ::-1].argmax(axis=1) - 0.5

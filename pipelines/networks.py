@@ -40,8 +40,10 @@ class Network:
     package: ModelPackage
     engine: Engine
 
-    def predict(self, prepared: PreparedSlices, report: Callable[[float], None]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yields (first slice, probabilities (n, classes[, height, width])) batch by batch, on the network's own grid."""
+    def predict(
+        self, prepared: PreparedSlices, report: Callable[[float], None]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yields (first slice, probabilities (n, classes[, height, width])) batch by batch, on the network's grid."""
         yield from self.predict_slices(prepared, np.arange(len(prepared)), report)
 
     def predict_slices(
@@ -67,7 +69,7 @@ def _runs(index: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
 
 
 class EnginePool:
-    """Engines of this process, opened at first use and kept: a network's weights are loaded once, not once per study."""
+    """Engines of this process, opened at first use and kept: weights are loaded once, not once per study."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, EngineSettings], Engine] = {}
@@ -90,7 +92,7 @@ class EnginePool:
 
 
 def packages_in(folders: tuple[Path, ...]) -> Mapping[str, ModelPackage]:
-    """The shipped packages and those of the hospital's own folders, by name; a hospital's package wins over a shipped one."""
+    """The shipped packages and those of the hospital's own folders, by name; a hospital's wins over a shipped one."""
     found = dict(find_packages(shipped_folder()))
     for folder in folders:
         found |= find_packages(folder)

@@ -36,7 +36,7 @@ class KeySlice:
 
 
 def key_slices(findings: Findings, *, most: int = 6) -> tuple[KeySlice, ...]:
-    """The slices worth showing: the largest section of each of the largest lesions, of each organ; else the middle one."""
+    """The slices worth showing: the largest section of each large lesion and each organ; else the middle one."""
     window = grey_window(findings.volume)
     wanted: dict[int, list[str]] = {}
     organs = [region for region in findings.regions if region.component is None]
@@ -69,7 +69,7 @@ def grey_window(volume: Volume) -> tuple[float, float]:
 
 
 def draw_slice(findings: Findings, index: int, captions: list[str], window: tuple[float, float]) -> NDArray[np.uint8]:
-    """Grey image of a source slice with the outline of each segment, lesion numbers, a legend and the research notice."""
+    """Grey image of a source slice with the outline of each segment, lesion numbers, a legend and the notice."""
     volume = findings.volume
     low, high = window
     grey = np.clip((volume.array[index].astype(np.float32) - low) / (high - low), 0.0, 1.0)

@@ -6,13 +6,14 @@ import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import structlog
+from dicomio.volume import Volume, load_volume
 
 from dicomio.errors import BadInput
-from dicomio.volume import Volume, load_volume
 from engines.contract import EngineSettings
 from engines.package import load_package
 from pipelines.encode import ResultFile, encode_results, summary_line, tracking_uid
@@ -49,6 +50,7 @@ class JobDescription:
         models: Slot -> model package and engine.
         segmentations: Encodings that the destinations want.
         output: Folder for the results; is made, and emptied of an earlier try.
+        created: When the job was made: the date of the results, the same in every try.
     """
 
     job_id: str
@@ -58,6 +60,7 @@ class JobDescription:
     model_digest: str
     models: Mapping[str, EngineChoice]
     output: str
+    created: datetime
     segmentations: tuple[Literal["BINARY", "LABELMAP"], ...] = ("BINARY",)
     key_images: bool = True
 
@@ -125,7 +128,8 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
         with clock.step("infer"):
             findings = pipeline.run(volumes, networks, report)
         with clock.step("encode"):
-            results, pictures = encode_results(findings, pipeline, job, report)
+            others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
+            results, pictures = encode_results(findings, pipeline, job, report, others=others)
         return _outcome(job, findings, results, pictures, clock)
 
 

@@ -58,7 +58,7 @@ class LocatedYaml:
         return cls(name, data, marks)
 
     def where(self, key: Sequence[str | int]) -> str:
-        """`file:line:column` of a key; of the nearest key around it where it is not in the file (missing, environment)."""
+        """`file:line:column` of a key; of the nearest key around it where the file does not hold it."""
         parts = tuple(key)
         while parts and parts not in self.marks:
             parts = parts[:-1]

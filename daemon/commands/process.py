@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pipelines.routing import Route, Unmatched, route
+from pipelines.rules import load_rules
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from daemon.commands.options import console
@@ -14,8 +17,6 @@ from daemon.render import files_table, findings_table
 from engines.contract import EngineSettings
 from pipelines.builtin import builtin_rules
 from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
-from pipelines.routing import Route, Unmatched, route
-from pipelines.rules import load_rules
 from pipelines.work import EngineChoice, JobDescription, Outcome, perform
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def _job(
         model_digest=model_digest(definition, packages),
         models={slot: EngineChoice(str(package.folder), settings) for slot, package in packages.items()},
         output=str(target),
+        created=datetime.now(UTC),
     )
 
 

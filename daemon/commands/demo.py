@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from daemon.commands.options import console
+from daemon.demo import Compared, Stage, compare, make_phantoms, send_study, wait_for_jobs
+from daemon.errors import WrongUsage
+from daemon.render import plain_table, styled_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipelines.phantom_dicom import PhantomTruth
+
+    from db.records import JobSummary
+
+MARKER = ".scanward-demo"
+GOOD_ENOUGH = 0.5
+"""Dice below which a phantom's lesion does not count as found."""
+
+
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for everything the demo makes; made anew.")] = Path(
+        "demo-out"
+    ),
+) -> None:
+    """Send two phantom studies through a real daemon to a real DICOM peer; print found against true."""
+    started = time.monotonic()
+    stage = Stage(_fresh(out))
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+    ) as progress:
+        task = progress.add_task("Making phantoms", total=None)
+        phantoms = make_phantoms(stage.folder)
+        progress.update(task, total=1, completed=1)
+        stage.write_configuration()
+        compared = _play(stage, phantoms, progress)
+    _print(stage, compared, time.monotonic() - started)
+    if not all(one.job.job.state == "done" and one.dice["lesions"] >= GOOD_ENOUGH for one in compared):
+        raise typer.Exit(1)
+
+
+def _fresh(out: Path) -> Path:
+    if out.exists():
+        if not (out / MARKER).is_file():
+            raise WrongUsage(f"{out} exists and is not the folder of a demo; choose another with --out")
+        shutil.rmtree(out)
+    out.mkdir(mode=0o700, parents=True)
+    (out / MARKER).touch()
+    return out.resolve()
+
+
+def _play(stage: Stage, phantoms: Mapping[str, tuple[Path, PhantomTruth]], progress: Progress) -> list[Compared]:
+    task = progress.add_task("Starting the daemon and its PACS", total=None)
+    with stage.peer(), stage.daemon():
+        progress.update(task, total=1, completed=1)
+        for kind, (folder, _) in phantoms.items():
+            sending = progress.add_task(f"Sending {kind}", total=1.0)
+            send_study(stage.scanner, folder, lambda share, task=sending: progress.update(task, completed=share))
+        waiting = progress.add_task("Waiting for the jobs", total=float(len(phantoms)))
+
+        def report(rows: list[JobSummary]) -> None:
+            states = ", ".join(f"{row.pipeline or 'study'} {row.state}" for row in rows)
+            ended = sum(row.state == "done" for row in rows)
+            progress.update(waiting, description=f"Jobs: {states or 'none yet'}", completed=ended)
+
+        rows = wait_for_jobs(stage, len(phantoms), report)
+    database = stage.database
+    jobs = {row.study.study_instance_uid: database.show_job(row.job_id) for row in rows if row.job_id is not None}
+    database.close()
+    return [
+        compare(stage, kind, folder, truth, jobs[truth.study_instance_uid])
+        for kind, (folder, truth) in phantoms.items()
+        if truth.study_instance_uid in jobs
+    ]
+
+
+def _print(stage: Stage, compared: list[Compared], seconds: float) -> None:
+    table = plain_table(
+        "Study", "What", ">Found", ">True", ">Dice", title="Found against true (the SEG that the PACS received)"
+    )
+    for one in compared:
+        for what, (found, true) in one.figures.items():
+            name = "liver" if what.startswith("liver") else "lesions"
+            dice = f"{one.dice[name]:.3f}" if "volume" in what else ""
+            table.add_row(one.kind, what, f"{found:.1f}", f"{true:.1f}", dice)
+    console.print(table)
+    for one in compared:
+        way = plain_table("When", "Move", "Why", title=f"The way of {one.kind} (job {one.job.job.id})")
+        first = one.job.events[0].at
+        for event in one.job.events:
+            way.add_row(f"+{(event.at - first).total_seconds():6.2f} s", event.event, event.because)
+        console.print(way)
+        times = ", ".join(f"{step} {value:.2f} s" for step, value in one.job.job.timings.items())
+        console.print(f"worker: {times}; ", styled_state(str(one.job.job.state)), sep="")
+        pictures = [result.path for result in one.job.results if result.kind == "overlay"]
+        console.print(f"pictures: {pictures[0].parent if pictures else 'none'}", soft_wrap=True)
+    console.print(
+        f"\nThe PACS received its files in {stage.inbox}; the daemon's log is {stage.folder / 'daemon.log'}",
+        soft_wrap=True,
+    )
+    console.print(f"Look around: scanward jobs list -c {stage.config}", soft_wrap=True)
+    console.print(f"Done in {seconds:.0f} s. Research use only, not a medical device.")

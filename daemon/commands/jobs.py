@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, open_database
+from daemon.config import parse_duration
+from daemon.errors import WrongUsage
+from daemon.render import plain_table, rows_table, styled_state
+from db.records import JobFilter
+from db.states import JobState, StudyState
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from db.records import JobDetail, JobSummary
+
+app = typer.Typer(no_args_is_help=True, help="What is there, what is stuck and why, and what to do about it.")
+
+STATES = sorted({*JobState, StudyState.RECEIVING, StudyState.UNMATCHED})
+
+
+@app.command("list")
+def list_jobs(
+    config: ConfigOption = DEFAULT_CONFIG,
+    state: Annotated[list[str] | None, typer.Option(help=f"Repeat: {', '.join(STATES)}.")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Only this rule.")] = None,
+    study: Annotated[str | None, typer.Option(help="Study Instance UID.")] = None,
+    patient_id: Annotated[str | None, typer.Option(help="Patient ID.")] = None,
+    accession: Annotated[str | None, typer.Option(help="Accession number.")] = None,
+    since: Annotated[str | None, typer.Option(help="Changed within: 2h, 7d.")] = None,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="Only what needs a person, or has not moved for 10 minutes.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1)] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, and studies that have none (still receiving, or matched by no rule)."""
+    strangers = set(state or ()) - set(STATES)
+    if strangers:
+        raise WrongUsage(f"there is no state {', '.join(sorted(strangers))}; there are: {', '.join(STATES)}")
+    now = datetime.now(UTC)
+    wanted = JobFilter(
+        states=frozenset(state or ()),
+        pipeline=pipeline,
+        rule=rule,
+        study_uid=study,
+        patient_id=patient_id,
+        accession_number=accession,
+        since=now - _duration(since) if since else None,
+        stuck_before=now - timedelta(minutes=10) if stuck else None,
+        limit=limit,
+    )
+    _, database = open_database(config)
+    rows = database.list_jobs(wanted)
+    if as_json:
+        console.print_json(json.dumps([plain(row) for row in rows]))
+    elif not rows:
+        console.print("Nothing to show.")
+    else:
+        console.print(jobs_table(rows))
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        value = parse_duration(text)
+    except ValueError as error:
+        raise WrongUsage(f"--since: {error}") from error
+    if not isinstance(value, timedelta):
+        raise WrongUsage(f"--since: {text!r} is not a duration")
+    return value
+
+
+def jobs_table(rows: tuple[JobSummary, ...] | list[JobSummary]) -> RenderableType:
+    """One line per job or study without one."""
+    table = plain_table(
+        "Job", "State", "Pipeline", ">Images", "Patient ID", "Accession", "Changed", "What was found, or why it waits"
+    )
+    for row in rows:
+        sent = ", ".join(f"{count} {state}" for state, count in row.deliveries.items() if state != "accepted")
+        conflicts = f"{row.conflicts} conflicting images" if row.conflicts else ""
+        told = "; ".join(
+            text for text in (row.summary, row.why, f"deliveries: {sent}" if sent else "", conflicts) if text
+        )
+        table.add_row(
+            "" if row.job_id is None else str(row.job_id),
+            styled_state(str(row.state)),
+            row.pipeline,
+            str(row.study.images),
+            row.study.patient_id,
+            row.study.accession_number,
+            f"{row.updated_at.astimezone():%m-%d %H:%M:%S}",
+            Text(told),
+        )
+    return table
+
+
+@app.command("show")
+def show(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Everything about one job: its way, results, figures, deliveries, and who sent the images."""
+    _, database = open_database(config)
+    detail = database.show_job(job_id)
+    if as_json:
+        console.print_json(json.dumps(plain(detail)))
+    else:
+        console.print(_detail(detail))
+
+
+def _detail(detail: JobDetail) -> RenderableType:
+    job = detail.job
+    head = Text.assemble(
+        f"Job {job.id}  ",
+        styled_state(str(job.state)),
+        f"  {job.pipeline} by rule {job.rule}, priority {job.priority}\n",
+        f"Study {job.study_uid}\n",
+        f"Patient ID {detail.study.patient_id}  Accession {detail.study.accession_number}  ",
+        f"{detail.study.images} images\n",
+        f"Found: {job.summary}\n" if job.summary else "",
+        f"Why: {job.reason}\n" if job.reason else "",
+        *(f"Note: {note}\n" for note in job.notes),
+        *(
+            f"Model {name} {digest[:12]} on {job.engines.get(name, 'no engine yet')}\n"
+            for name, digest in job.models.items()
+        ),
+        "Time: " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in job.timings.items()) if job.timings else "",
+    )
+    events = [
+        {"at": f"{event.at.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3], "event": event.event, "why": event.because}
+        for event in detail.events
+    ]
+    parts: list[RenderableType] = [
+        head,
+        rows_table(events, {"at": "When", "event": "Move", "why": "Why"}, state_column=""),
+    ]
+    if detail.measurements:
+        figures = [
+            {"of": m.subject or "Study", "what": m.quantity, "value": m.text or f"{m.value:.2f} {m.unit}"}
+            for m in detail.measurements
+        ]
+        parts.append(rows_table(figures, {"of": "Of", "what": "What", "value": "Value"}))
+    if detail.deliveries:
+        parts.append(
+            rows_table(
+                [plain(d) for d in detail.deliveries],
+                {
+                    "result": "Result",
+                    "destination": "To",
+                    "state": "State",
+                    "attempts": "Tries",
+                    "last_error": "Last error",
+                },
+            )
+        )
+    if detail.associations:
+        parts.append(
+            rows_table(
+                [plain(a) for a in detail.associations],
+                {
+                    "calling_ae": "From",
+                    "peer_host": "Host",
+                    "opened_at": "Opened",
+                    "closed_at": "Closed",
+                    "how": "Ended",
+                    "files": "Files",
+                },
+            )
+        )
+    return Group(*parts)
+
+
+@app.command("retry")
+def retry(job_ids: list[int], config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Put failed or refused jobs back in the queue; where only the sending failed, only that is done again."""
+    _, database = open_database(config)
+    for job_id in job_ids:
+        state = database.retry_job(job_id, "asked for on the command line")
+        console.print(f"job {job_id}: {state}")
+
+
+@app.command("cancel")
+def cancel(job_ids: list[int], config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Cancel jobs that have not ended; a running one is stopped."""
+    _, database = open_database(config)
+    for job_id in job_ids:
+        database.cancel_job(job_id, "asked for on the command line")
+        console.print(f"job {job_id}: cancelled")
+
+
+@app.command("conflicts")
+def conflicts(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Images that came twice under one UID with different content; both are kept, the first one is used."""
+    _, database = open_database(config)
+    rows = [plain(row) for row in database.recent_conflicts()]
+    if as_json:
+        console.print_json(json.dumps(rows))
+    elif rows:
+        columns = {
+            "sop_instance_uid": "SOP Instance UID",
+            "source_ae": "From",
+            "received_at": "Received",
+            "kept": "Used",
+            "other": "Kept beside",
+        }
+        console.print(rows_table(rows, columns))
+    else:
+        console.print("No conflicts.")
+
+
+def plain(value: Any) -> Any:
+    """A record as JSON values: dataclasses to objects, times to ISO 8601, everything else that is no number to text."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case datetime():
+            return value.isoformat()
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | frozenset():
+            return [plain(item) for item in value]
+        case _ if dataclasses.is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        case _:
+            return str(value)
