@@ -11,7 +11,7 @@ import numpy as np
 
 from dicomio import concepts
 from dicomio.coding import Code
-from dicomio.keyimages import KeyImage, encode_key_images
+from dicomio.keyimages import KeyImage, encode_key_images, patient_orientation
 from dicomio.masks import MaskBox
 from dicomio.report import (
     AbsentFinding,
@@ -306,16 +306,26 @@ def summary_line(findings: Findings) -> str:
 
 
 def _encode_key_images(writer: _Writer, keys: tuple[KeySlice, ...]) -> None:
-    images = [KeyImage(np.asarray(key.rgb), writer.findings.volume.sources[key.index], key.caption) for key in keys]
+    volume = writer.findings.volume
     uids = writer.uids("key images")
+    images = [
+        KeyImage(
+            pixels=np.asarray(key.rgb),
+            sop_instance_uid=derived_uid(uids.sop_instance_uid, str(number)),
+            sources=(volume.sources[key.index],),
+            patient_orientation=patient_orientation(volume),
+            comment=key.caption,
+        )
+        for number, key in enumerate(keys, start=1)
+    ]
     encoded = encode_key_images(
         images,
         header=writer.header,
         series_instance_uid=uids.series_instance_uid,
-        sop_instance_uids=[derived_uid(uids.sop_instance_uid, str(number)) for number in range(len(images))],
         series_number=writer.pipeline.series_number + 2,
         series_description=f"Scanward {writer.pipeline.title} key images",
         created=writer.job.created,
+        body_part=writer.pipeline.body_part,
     )
     for number, dataset in enumerate(encoded, start=1):
         writer.write(dataset, "key-image", f"key-{number:02d}.dcm")

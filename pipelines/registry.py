@@ -31,6 +31,7 @@ class Pipeline:
         roles: Series that it asks for; the first is the one that the masks lie on.
         optional_roles: Series that help when they are there.
         models: Slot (what a network is for) -> name of the model package that fills it by default.
+        body_part: Body Part Examined of the key images.
         series_number: Series Number of the first result series; results of a pipeline always carry the same ones.
     """
 
@@ -41,6 +42,7 @@ class Pipeline:
     models: Mapping[str, str]
     site: Code
     finding: Code
+    body_part: str
     series_number: int
     run: Callable[[Mapping[str, Volume], Mapping[str, Network], Progress], Findings]
 
@@ -56,6 +58,7 @@ PIPELINES: Mapping[str, Pipeline] = {
             models={"classifier": "brain-lgg-classifier", "segmenter": "brain-lgg-resunet"},
             site=Code("12738006", "SCT", "Brain"),
             finding=Code("108369006", "SCT", "Neoplasm"),
+            body_part="BRAIN",
             series_number=9100,
             run=brain_mr.run,
         ),
@@ -67,6 +70,7 @@ PIPELINES: Mapping[str, Pipeline] = {
             models={"segmenter": "abdomen-liver-unet"},
             site=Code("10200004", "SCT", "Liver"),
             finding=Code("108369006", "SCT", "Neoplasm"),
+            body_part="LIVER",
             series_number=9200,
             run=abdomen_ct.run,
         ),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_n
 from pipelines.work import EngineChoice, JobDescription, Outcome, perform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pipelines.rules import RuleSet
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "scanward"
 
@@ -41,25 +42,26 @@ def process(
     with _progress() as progress:
         task = progress.add_task("Reading headers", total=1.0)
         contents = read_folder(folder, lambda share: progress.update(task, completed=share))
-    jobs = [
-        job for study in contents.studies for job in _jobs(study, contents, out, pipeline, rules, settings, folders)
-    ]
+    wanted = _Wanted(out, pipeline, load_rules(rules) if rules else builtin_rules(pipeline), settings, folders)
+    jobs = [job for study in contents.studies for job in _jobs(study, contents, wanted)]
     outcomes = [_run(job) for job in jobs]
     if not outcomes or any(outcome.refused for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _jobs(
-    study: FolderStudy,
-    contents: FolderContents,
-    out: Path,
-    pipeline: str | None,
-    rules: Path | None,
-    settings: EngineSettings,
-    folders: tuple[Path, ...],
-) -> list[JobDescription]:
-    ruleset = load_rules(rules) if rules else builtin_rules(pipeline)
-    match route(study.facts, ruleset):
+@dataclass(frozen=True)
+class _Wanted:
+    """What was asked for on the command line."""
+
+    out: Path
+    pipeline: str | None
+    rules: RuleSet
+    settings: EngineSettings
+    models: tuple[Path, ...]
+
+
+def _jobs(study: FolderStudy, contents: FolderContents, wanted: _Wanted) -> list[JobDescription]:
+    match route(study.facts, wanted.rules):
         case Unmatched(reasons=reasons):
             console.print(f"[yellow]No pipeline for study {study.facts.study_instance_uid}:[/yellow]")
             for reason in reasons:
@@ -68,27 +70,25 @@ def _jobs(
                 console.print(f"  files that could not be used: {dict(contents.unusable)}", markup=False)
             return []
         case routes:
-            wanted = [route for route in routes if pipeline in {None, route.pipeline}]
-    if not wanted:
-        raise WrongUsage(f"no rule sends this study to {pipeline}; see: scanward rules explain DIR")
-    nested = len(contents.studies) > 1 or len(wanted) > 1
-    return [_job(found, study, out, settings, folders, nested=nested) for found in wanted]
+            taken = [found for found in routes if wanted.pipeline in {None, found.pipeline}]
+    if not taken:
+        raise WrongUsage(f"no rule sends this study to {wanted.pipeline}; see: scanward rules explain DIR")
+    nested = len(contents.studies) > 1 or len(taken) > 1
+    return [_job(found, study, wanted, nested=nested) for found in taken]
 
 
-def _job(
-    found: Route, study: FolderStudy, out: Path, settings: EngineSettings, folders: Sequence[Path], *, nested: bool
-) -> JobDescription:
+def _job(found: Route, study: FolderStudy, wanted: _Wanted, *, nested: bool) -> JobDescription:
     definition = pipeline_named(found.pipeline)
-    packages = packages_for(definition, tuple(folders))
+    packages = packages_for(definition, wanted.models)
     inputs = {role: study.files[uid] for role, uid in found.roles.items()}
-    target = out / study.facts.study_instance_uid / found.pipeline if nested else out
+    target = wanted.out / study.facts.study_instance_uid / found.pipeline if nested else wanted.out
     return JobDescription(
         job_id=f"process-{found.pipeline}",
         pipeline=found.pipeline,
         inputs={role: tuple(str(path) for path in paths) for role, paths in inputs.items()},
         inputs_digest=digest_of(inputs),
         model_digest=model_digest(definition, packages),
-        models={slot: EngineChoice(str(package.folder), settings) for slot, package in packages.items()},
+        models={slot: EngineChoice(str(package.folder), wanted.settings) for slot, package in packages.items()},
         output=str(target),
         created=datetime.now(UTC),
     )
