@@ -1,0 +1,248 @@
+"""A batch of images becomes rows, in one transaction and few statements."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from db.moves import move, note
+from db.records import Indexed, IndexedInstance, IndexOutcome
+from db.states import StudyState
+from db.tables import Instance, Series, Study
+from db.tags import of_study, plain, storable
+
+AT_ONCE = 500  # values in one IN list: both databases have a limit, and keep the plan of a statement that they know
+T = TypeVar("T")
+Contents = dict[str, Path]  # digest of a content to where it lies
+SeriesKey = tuple[int, str]  # study.id, Series Instance UID
+
+
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """The items in lists of at most AT_ONCE."""
+    rest = iter(items)
+    while chunk := list(islice(rest, AT_ONCE)):
+        yield chunk
+
+
+def index(session: Session, batch: Sequence[IndexedInstance]) -> list[IndexOutcome]:
+    """Writes the rows of a batch and brings series, studies and their states up to date; one outcome per image."""
+    batch = [_cleaned(item) for item in batch]
+    studies = _studies(session, batch)
+    series = _series(session, batch, studies)
+    known = _known(session, batch)
+    outcomes = [_sort_out(known[item.sop_instance_uid], item) for item in batch]
+    rows = []
+    arrivals: dict[str, _Arrivals] = defaultdict(_Arrivals)
+    for item, outcome in zip(batch, outcomes, strict=True):
+        of_series = series[studies[item.study_instance_uid].id, item.series_instance_uid]
+        arrivals[item.study_instance_uid].add(item, outcome)
+        if outcome.kind is not Indexed.DUPLICATE:
+            rows.append(_row(item, of_series.id, outcome.kind))
+            of_series.images += outcome.kind is Indexed.NEW
+    if rows:
+        session.execute(insert(Instance), rows)
+    for uid, arrived in arrivals.items():
+        _update(session, studies[uid], arrived)
+    return outcomes
+
+
+_LONG_AGO = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+@dataclass
+class _Arrivals:
+    """What one batch brought for one study."""
+
+    images: int = 0
+    conflicts: list[str] = field(default_factory=list)
+    last: dt.datetime = _LONG_AGO
+
+    def add(self, item: IndexedInstance, outcome: IndexOutcome) -> None:
+        self.last = max(self.last, item.received_at)
+        self.images += outcome.kind is Indexed.NEW
+        if outcome.kind is Indexed.CONFLICT:
+            self.conflicts.append(item.sop_instance_uid)
+
+
+_TEXTS = ("modality", "patient_id", "accession_number", "study_date", "source_ae")
+
+
+def _cleaned(item: IndexedInstance) -> IndexedInstance:
+    texts: dict[str, Any] = {name: plain(getattr(item, name)) for name in _TEXTS}
+    return replace(item, **texts, tags=storable(item.tags), instance_tags=storable(item.instance_tags))
+
+
+def _studies(session: Session, batch: Sequence[IndexedInstance]) -> dict[str, Study]:
+    """The studies of the batch, created where missing, and locked (on PostgreSQL) until the transaction ends."""
+    firsts = _firsts(batch, lambda item: item.study_instance_uid)
+    studies = _lock_studies(session, firsts)
+    missing = sorted(
+        firsts.keys() - studies.keys()
+    )  # in order, as two daemons that insert the same ones must not cross
+    if missing:
+        born = _insert_studies(session, [_new_study(firsts[uid]) for uid in missing])
+        studies |= _lock_studies(session, missing)
+        for uid in born:
+            note(session, studies[uid], "-> receiving", because="first image", at=studies[uid].first_received_at)
+    for uid, item in firsts.items():
+        _fill_gaps(studies[uid], item)
+    return studies
+
+
+def _insert_studies(session: Session, rows: list[dict[str, Any]]) -> Sequence[str]:
+    """Inserts, passing over studies that another daemon has inserted just now; the UIDs of those that are ours."""
+    dialect = session.get_bind().dialect.name
+    statement = postgresql.insert(Study) if dialect == "postgresql" else sqlite.insert(Study)
+    return session.scalars(statement.on_conflict_do_nothing().returning(Study.study_instance_uid), rows).all()
+
+
+def _lock_studies(session: Session, uids: Iterable[str]) -> dict[str, Study]:
+    found = {}
+    for chunk in chunks(sorted(uids)):
+        query = select(Study).where(Study.study_instance_uid.in_(chunk)).order_by(Study.study_instance_uid)
+        # NO KEY UPDATE: whoever only refers to the study (an event of one of its jobs) does not have to wait.
+        for study in session.scalars(query.with_for_update(key_share=True)):
+            found[study.study_instance_uid] = study
+    return found
+
+
+def _firsts(batch: Sequence[IndexedInstance], key: Any) -> dict[Any, IndexedInstance]:
+    return {key(item): item for item in reversed(batch)}
+
+
+def _new_study(item: IndexedInstance) -> dict[str, Any]:
+    return {
+        "study_instance_uid": item.study_instance_uid,
+        "state": StudyState.RECEIVING,
+        "patient_id": item.patient_id,
+        "accession_number": item.accession_number,
+        "study_date": item.study_date,
+        "description": str(item.tags.get("StudyDescription") or ""),
+        "tags": of_study(item.tags),
+        "images": 0,
+        "reasons": [],
+        "first_received_at": item.received_at,
+        "last_received_at": item.received_at,
+        "updated_at": item.received_at,
+    }
+
+
+def _fill_gaps(study: Study, item: IndexedInstance) -> None:
+    """What the first image of a study did not tell, a later one may."""
+    study.patient_id = study.patient_id or item.patient_id
+    study.accession_number = study.accession_number or item.accession_number
+    study.study_date = study.study_date or item.study_date
+    study.description = study.description or str(item.tags.get("StudyDescription") or "")
+    told = {**of_study(item.tags), **study.tags}
+    if told != study.tags:
+        study.tags = told
+
+
+def _series(session: Session, batch: Sequence[IndexedInstance], studies: dict[str, Study]) -> dict[SeriesKey, Series]:
+    """The series of the batch, created where missing."""
+
+    def key(item: IndexedInstance) -> SeriesKey:
+        return studies[item.study_instance_uid].id, item.series_instance_uid
+
+    firsts = _firsts(batch, key)
+    found = _find_series(session, firsts)
+    missing = sorted(firsts.keys() - found.keys())
+    if missing:
+        session.execute(insert(Series), [_new_series(study_id, firsts[study_id, uid]) for study_id, uid in missing])
+        found |= _find_series(session, missing)
+    return found
+
+
+def _find_series(session: Session, keys: Iterable[SeriesKey]) -> dict[SeriesKey, Series]:
+    wanted = set(keys)
+    found = {}
+    for chunk in chunks({uid for _, uid in wanted}):
+        for series in session.scalars(select(Series).where(Series.series_instance_uid.in_(chunk))):
+            if (key := (series.study_id, series.series_instance_uid)) in wanted:
+                found[key] = series
+    return found
+
+
+def _new_series(study_id: int, item: IndexedInstance) -> dict[str, Any]:
+    return {
+        "study_id": study_id,
+        "series_instance_uid": item.series_instance_uid,
+        "modality": item.modality,
+        "description": str(item.tags.get("SeriesDescription") or ""),
+        "tags": item.tags,
+        "images": 0,
+    }
+
+
+def _known(session: Session, batch: Sequence[IndexedInstance]) -> dict[str, Contents]:
+    """What is there already of the images of the batch: SOP Instance UID to its contents."""
+    known: dict[str, Contents] = defaultdict(dict)
+    for chunk in chunks({item.sop_instance_uid for item in batch}):
+        query = select(Instance.sop_instance_uid, Instance.content_digest, Instance.path)
+        for uid, digest, path in session.execute(query.where(Instance.sop_instance_uid.in_(chunk))):
+            known[uid][digest] = Path(path)
+    return known
+
+
+def _sort_out(contents: Contents, item: IndexedInstance) -> IndexOutcome:
+    """New, duplicate or conflict; what is not a duplicate joins the contents that are known."""
+    kind = Indexed.CONFLICT if contents else Indexed.NEW
+    if item.content_digest in contents:
+        kind = Indexed.DUPLICATE
+    path = contents.setdefault(item.content_digest, item.path)
+    return IndexOutcome(kind=kind, sop_instance_uid=item.sop_instance_uid, given=item.path, path=path)
+
+
+_COPIED = (
+    "sop_instance_uid",
+    "sop_class_uid",
+    "transfer_syntax_uid",
+    "content_digest",
+    "size",
+    "frames",
+    "has_pixels",
+    "rows",
+    "columns",
+    "received_at",
+    "source_ae",
+    "association_id",
+    "origin",
+)
+
+
+def _row(item: IndexedInstance, series_id: int, kind: Indexed) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in _COPIED} | {
+        "series_id": series_id,
+        "path": str(item.path),
+        "tags": item.instance_tags,
+        "current": kind is Indexed.NEW,
+        "conflict": kind is Indexed.CONFLICT,
+    }
+
+
+def _update(session: Session, study: Study, arrived: _Arrivals) -> None:
+    """Counts what came; images that come when a study was thought complete lead it back to receiving.
+
+    Repeated images change no state (a study that is sent twice makes no second job), but they do show that the sender
+    is still at it: a study that is being received goes on waiting.
+    """
+    at = max(arrived.last, study.last_received_at)
+    study.last_received_at = at
+    study.images += arrived.images
+    if arrived.images and study.state is StudyState.RECEIVING:
+        study.updated_at = at
+    elif arrived.images:
+        session.flush()
+        move(session, study, StudyState.RECEIVING, because="late images", at=at, images=arrived.images)
+    if arrived.conflicts:
+        told = {"images": len(arrived.conflicts), "sop_instance_uids": arrived.conflicts[:10]}
+        note(session, study, "conflict", because="same UID, different content; both are kept", at=at, **told)

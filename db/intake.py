@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from db.connection import Transactions
+from db.indexing import chunks, index
+from db.records import AssociationRow, IndexedInstance, IndexOutcome
+from db.records.mapping import record
+from db.tables import Association, Instance, Series, Study
+
+_TRIES = 3
+
+
+class Intake(Transactions):
+    """What came in: images and associations."""
+
+    def index_instances(self, batch: Sequence[IndexedInstance]) -> list[IndexOutcome]:
+        """Writes a batch of images down, all of it or nothing; one outcome per image, in the order given.
+
+        Studies and series are made as needed. Images that come late lead their study back to receiving.
+        """
+        for _ in range(_TRIES - 1):
+            # Two daemons on PostgreSQL that index the same image at the same moment: the second must look again.
+            try:
+                return self._index(batch)
+            except IntegrityError:
+                continue
+        return self._index(batch)
+
+    def _index(self, batch: Sequence[IndexedInstance]) -> list[IndexOutcome]:
+        with self.write() as session:
+            return index(session, batch)
+
+    def record_association(self, association: AssociationRow) -> bool:
+        """Writes an association down; False if it was there already, as after a crash between row and file."""
+        with self.write() as session:
+            if session.get(Association, association.association_id) is not None:
+                return False
+            session.add(record(Association, association))
+            return True
+
+    def paths_without_row(self, paths: Iterable[Path]) -> list[Path]:
+        """Those of the files that the database knows nothing of: at start-up they are indexed."""
+        unknown: list[Path] = []
+        with self.read() as session:
+            for chunk in chunks(paths):
+                query = select(Instance.path).where(Instance.path.in_([str(path) for path in chunk]))
+                known = set(session.scalars(query))
+                unknown += [path for path in chunk if str(path) not in known]
+        return unknown
+
+    def known_paths(self, study_uid: str | None = None) -> Collection[Path]:
+        """Where the images lie, of one study or of all (which for a large archive is a large set)."""
+        query = select(Instance.path)
+        if study_uid is not None:
+            query = query.join(Series, Series.id == Instance.series_id).join(Study, Study.id == Series.study_id)
+            query = query.where(Study.study_instance_uid == study_uid)
+        with self.read() as session:
+            return {Path(path) for path in session.scalars(query)}
+
+    def relocate(self, old: Path, new: Path) -> None:
+        """Says that a file has been moved, or that a new copy takes the place of one that was lost."""
+        with self.write() as session:
+            session.execute(update(Instance).where(Instance.path == str(old)).values(path=str(new)))

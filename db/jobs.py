@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from db.assembly import find_study
+from db.columns import now as this_moment
+from db.connection import Transactions
+from db.jobrows import drop_undelivered, find_job, inputs_of, job_record
+from db.moves import move
+from db.ordering import order_job
+from db.outbox import of_host, recover_deliveries, resume_deliveries
+from db.outcomes import findings, write_outcome
+from db.ranks import BY_PRIORITY
+from db.records import AlreadyExists, ClaimedJob, Created, JobOrder, JobOutcome, JobRow, Recovered
+from db.states import JobState
+from db.tables import Job, Result
+from db.tags import plain
+
+DEATHLY = 2
+"""A job that has killed its worker this often is not given a third one."""
+
+
+class Jobs(Transactions):
+    """What is to be done, what is being done, and how it ended."""
+
+    def create_job(self, study_uid: str, order: JobOrder, *, now: dt.datetime | None = None) -> Created | AlreadyExists:
+        """Makes a job over the images that the series of the roles have now, and remembers which they were.
+
+        Older jobs of the same study, rule and pipeline are superseded: what they have not delivered is cancelled, what
+        was accepted stays recorded. The same images with the same pipeline and models make no second job.
+
+        Raises:
+            UnknownStudy, UnknownSeries.
+            InputsChanged: The order names a digest, and other images are there by now. The study is receiving again.
+        """
+        with self.write() as session:
+            return order_job(session, find_study(session, study_uid, lock=True), order, now or this_moment())
+
+    def claim_job(self, worker: str, now: dt.datetime | None = None) -> ClaimedJob | None:
+        """From queued to running: the most urgent job, of those the oldest; None if there is nothing to do.
+
+        Any number of daemons may ask at once, each gets another job.
+
+        Args:
+            worker: Who runs it: "host" or "host:whatever", see `recover_after_restart`.
+            now: For the record.
+        """
+        now = now or this_moment()
+        query = select(Job).where(Job.state == JobState.QUEUED).order_by(BY_PRIORITY, Job.created_at, Job.id).limit(1)
+        with self.write() as session:
+            job = session.scalar(query.with_for_update(skip_locked=True, key_share=True))
+            if job is None:
+                return None
+            values = {"worker": worker, "attempts": job.attempts + 1, "started_at": now, "reason": None}
+            move(session, job, JobState.RUNNING, because="claimed", at=now, values=values, worker=worker)
+            return job_record(session, ClaimedJob, job, inputs=inputs_of(session, job))
+
+    def job(self, job_id: int) -> JobRow:
+        """A job as it is now. Raises UnknownJob."""
+        with self.read() as session:
+            return job_record(session, JobRow, find_job(session, job_id))
+
+    def is_running(self, job_id: int) -> bool:
+        """Whether a job is still wanted by whoever runs it: not cancelled, not superseded."""
+        with self.read() as session:
+            return session.scalar(select(Job.state).where(Job.id == job_id)) is JobState.RUNNING
+
+    def release_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> None:
+        """From running to queued: given back undone, through no fault of its own.
+
+        Raises:
+            UnknownJob, IllegalMove.
+        """
+        with self.write() as session:
+            move(session, find_job(session, job_id, lock=True), JobState.QUEUED, because=why, at=now, values=_UNCLAIMED)
+
+    def lose_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> JobState:
+        """The worker died or hung: running -> queued the first time, -> failed the second. Returns the new state.
+
+        Raises:
+            UnknownJob, IllegalMove.
+        """
+        with self.write() as session:
+            job = find_job(session, job_id, lock=True)
+            deaths = job.deaths + 1
+            if deaths >= DEATHLY:
+                _end(session, job, JobState.FAILED, f"killed its worker twice: {why}", now, deaths=deaths)
+            else:
+                values = _UNCLAIMED | {"deaths": deaths}
+                move(session, job, JobState.QUEUED, because=f"worker lost: {why}", at=now, values=values)
+            return job.state
+
+    def finish_job(self, job_id: int, outcome: JobOutcome, *, now: dt.datetime | None = None) -> JobState:
+        """From running to delivering, with all that it made and found and one delivery for each result and destination.
+
+        Where nothing is to be delivered the job goes on to done. Returns the new state.
+
+        Raises:
+            UnknownJob.
+            IllegalMove: It was cancelled or superseded while it ran; nothing is written.
+        """
+        at = now or this_moment()
+        with self.write() as session:
+            job = find_job(session, job_id, lock=True)
+            move(session, job, JobState.DELIVERING, because="computed", at=at, values=findings(outcome))
+            if not write_outcome(session, job, outcome, at):
+                values = {"finished_at": at}
+                move(session, job, JobState.DONE, because="nothing to deliver", at=at, values=values)
+            return job.state
+
+    def refuse_job(self, job_id: int, reason: str, *, now: dt.datetime | None = None) -> None:
+        """From running to refused: the data does not suit, and why, in a technologist's words.
+
+        Raises:
+            UnknownJob, IllegalMove.
+        """
+        with self.write() as session:
+            _end(session, find_job(session, job_id, lock=True), JobState.REFUSED, reason, now)
+
+    def fail_job(self, job_id: int, reason: str, *, now: dt.datetime | None = None) -> None:
+        """From queued or running to failed, and why.
+
+        Raises:
+            UnknownJob, IllegalMove.
+        """
+        with self.write() as session:
+            _end(session, find_job(session, job_id, lock=True), JobState.FAILED, reason, now)
+
+    def cancel_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> None:
+        """From queued, running or delivering to cancelled; what was not sent is not sent any more.
+
+        Raises:
+            UnknownJob, IllegalMove.
+        """
+        at = now or this_moment()
+        with self.write() as session:
+            job = find_job(session, job_id, lock=True)
+            _end(session, job, JobState.CANCELLED, why, at)
+            drop_undelivered(session, job, f"job {job.id} was cancelled", at)
+
+    def retry_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> JobState:
+        """From failed or refused to queued; to delivering if only sending failed, with what was not accepted.
+
+        Returns the new state.
+
+        Raises:
+            UnknownJob, IllegalMove.
+        """
+        at = now or this_moment()
+        with self.write() as session:
+            job = find_job(session, job_id, lock=True)
+            fresh = {"reason": None, "finished_at": None, "deaths": 0}
+            if job.state is JobState.FAILED and session.scalar(select(exists().where(Result.job_id == job.id))):
+                move(session, job, JobState.DELIVERING, because=why, at=at, values=fresh)
+                resume_deliveries(session, job, why, at)
+            else:
+                move(session, job, JobState.QUEUED, because=why, at=at, values=fresh | _UNCLAIMED)
+            return job.state
+
+    def recover_after_restart(self, worker: str | None = None, *, now: dt.datetime | None = None) -> Recovered:
+        """Takes up what a daemon that died had begun: running jobs go back to the queue, deliveries are tried again.
+
+        That counts as no worker's death. Call it before anything is claimed.
+
+        Args:
+            worker: Name of this daemon. What any daemon of the same host (the part before the first colon) had begun
+                is recovered, and nothing else: others that share the database may well be alive. None: everything.
+            now: For the record.
+        """
+        at, why = now or this_moment(), "the daemon was restarted"
+        with self.write() as session:
+            query = select(Job).where(Job.state == JobState.RUNNING, of_host(Job.worker, worker)).order_by(Job.id)
+            jobs = session.scalars(query.with_for_update(key_share=True)).all()
+            for job in jobs:
+                move(session, job, JobState.QUEUED, because=why, at=at, values=_UNCLAIMED)
+            return Recovered(tuple(job.id for job in jobs), recover_deliveries(session, worker, why, at))
+
+
+_UNCLAIMED: dict[str, Any] = {"worker": None, "started_at": None}
+
+
+def _end(session: Session, job: Job, to: JobState, reason: str, now: dt.datetime | None, **values: Any) -> None:
+    at = now or this_moment()
+    reason = plain(reason)
+    move(session, job, to, because=reason, at=at, values=values | {"reason": reason, "finished_at": at})

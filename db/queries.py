@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import func, select
+
+from db import details, lists
+from db.assembly import find_study, study_row
+from db.connection import Transactions
+from db.jobrows import find_job, inputs_of, job_record
+from db.records import Conflict, Counts, JobDetail, JobFilter, JobRow, JobSummary, StudyDetail
+from db.states import DeliveryState, JobState, StudyState
+from db.tables import Delivery, Instance, Job, JobEvent, Study
+
+
+class Queries(Transactions):
+    """What can be asked afterwards."""
+
+    def list_jobs(self, wanted: JobFilter | None = None) -> list[JobSummary]:
+        """Jobs, and studies that have none (yet), latest change first: all that is in the house, on one list."""
+        with self.read() as session:
+            return lists.lines(session, wanted or JobFilter())
+
+    def show_job(self, job_id: int) -> JobDetail:
+        """All that is known of a job. Raises UnknownJob."""
+        with self.read() as session:
+            job = find_job(session, job_id)
+            return JobDetail(
+                job=job_record(session, JobRow, job),
+                study=study_row(session.get_one(Study, job.study_id)),
+                events=details.events(session, JobEvent.job_id == job.id),
+                results=details.results(session, job),
+                measurements=details.measurements(session, job),
+                deliveries=details.deliveries(session, job),
+                associations=details.associations(session, details.instances_of_job(job)),
+                inputs=inputs_of(session, job),
+            )
+
+    def show_study(self, study_uid: str) -> StudyDetail:
+        """All that is known of a study, whether it has jobs or not. Raises UnknownStudy."""
+        with self.read() as session:
+            study = find_study(session, study_uid)
+            instances = details.instances_of_study(study)
+            jobs = session.scalars(select(Job.id).where(Job.study_id == study.id).order_by(Job.id.desc()))
+            return StudyDetail(
+                study=study_row(study),
+                series=details.series(session, study),
+                events=details.events(session, (JobEvent.study_id == study.id) & JobEvent.job_id.is_(None)),
+                associations=details.associations(session, instances),
+                conflicts=details.conflicts(session, [instances], limit=1000),
+                jobs=tuple(jobs),
+            )
+
+    def recent_conflicts(self, since: dt.datetime | None = None, limit: int = 100) -> list[Conflict]:
+        """Images that came twice with different content, latest first."""
+        narrow = [] if since is None else [Instance.received_at >= since]
+        with self.read() as session:
+            return list(details.conflicts(session, narrow, limit))
+
+    def counts(self) -> Counts:
+        """How many studies, jobs and deliveries there are in each state."""
+        with self.read() as session:
+            studies = dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples().all())
+            jobs = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
+            query = select(Delivery.state, func.count()).group_by(Delivery.state)
+            deliveries = dict(session.execute(query).tuples().all())
+        return Counts(
+            studies={state: studies.get(state, 0) for state in StudyState},
+            jobs={state: jobs.get(state, 0) for state in JobState},
+            deliveries={state: deliveries.get(state, 0) for state in DeliveryState},
+        )

@@ -1,0 +1,179 @@
+"""What came in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from db.states import AssociationEnd, Origin, StudyState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexedInstance:
+    """One file, as its header tells and as it came.
+
+    Attributes:
+        tags: Keyword to plain JSON value; those of the first image become the tags of its series and study.
+        instance_tags: The few that differ from image to image and that rules derive from.
+        path: Where the file lies now, and stays.
+        size: In bytes.
+        content_digest: Hexadecimal digest of the file's data set; tells a repeated image from a different one.
+        received_at: Aware of its time zone.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    patient_id: str
+    accession_number: str
+    study_date: str
+    source_ae: str
+    frames: int
+    has_pixels: bool
+    rows: int | None
+    columns: int | None
+    tags: Mapping[str, Any]
+    instance_tags: Mapping[str, Any]
+    path: Path
+    size: int
+    content_digest: str
+    received_at: dt.datetime
+    origin: Origin
+    association_id: str | None = None
+
+
+class Indexed(StrEnum):
+    """What became of a file that was to be indexed."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOutcome:
+    """What became of one file.
+
+    Attributes:
+        kind: new, a duplicate (same UID, same content), or a conflict (same UID, other content; both are kept).
+        sop_instance_uid: The image.
+        given: The path that was given.
+        path: Where the database says that this content lies. For a duplicate that is the earlier file.
+    """
+
+    kind: Indexed
+    sop_instance_uid: str
+    given: Path
+    path: Path
+
+    @property
+    def keep(self) -> bool:
+        """Whether the given file must stay.
+
+        False only for a true second copy. A file that is indexed twice, as after a crash, is a duplicate of itself:
+        whoever deletes duplicates must ask this and not the kind.
+        """
+        return self.given == self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssociationRow:
+    """One association that has ended; `how` is None in answers when its end was never written (the power went)."""
+
+    association_id: str
+    calling_ae: str
+    called_ae: str
+    peer_host: str
+    opened_at: dt.datetime | None
+    closed_at: dt.datetime | None
+    how: AssociationEnd | None
+    files: int
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class Completable:
+    """A study that need not be waited for any longer, and why."""
+
+    study_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceFacts:
+    """What routing and loading need of one image."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    content_digest: str
+    path: Path
+    frames: int
+    has_pixels: bool
+    source_ae: str
+    tags: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesFacts:
+    """What routing and loading need of one series; instances in the order in which they came, conflicts left out."""
+
+    series_instance_uid: str
+    modality: str
+    description: str
+    tags: Mapping[str, Any]
+    instances: tuple[InstanceFacts, ...]
+
+    @property
+    def instance_tags(self) -> tuple[Mapping[str, Any], ...]:
+        """The tags of every image."""
+        return tuple(instance.tags for instance in self.instances)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the images lie."""
+        return tuple(instance.path for instance in self.instances)
+
+    @property
+    def images(self) -> int:
+        """Number of images; a multi-frame object counts as many as it has frames."""
+        return sum(max(instance.frames, 1) for instance in self.instances)
+
+    @property
+    def source_ae(self) -> str:
+        """Who sent the first image."""
+        return self.instances[0].source_ae if self.instances else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """A study as the lists show it."""
+
+    study_instance_uid: str
+    state: StudyState
+    patient_id: str
+    accession_number: str
+    study_date: str
+    description: str
+    images: int
+    reasons: tuple[str, ...]
+    first_received_at: dt.datetime
+    last_received_at: dt.datetime
+    completed_at: dt.datetime | None
+    completed_because: str | None
+    updated_at: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """Everything that routing needs to know of a study."""
+
+    study: StudyRow
+    tags: Mapping[str, Any]
+    series: tuple[SeriesFacts, ...]

@@ -1,0 +1,263 @@
+"""The tables: what came, from whom, what ran on it, with which model, what was found, where it went.
+
+Of the patient only the identifier is kept, of the study accession number, date and description: they are what somebody
+needs to find it in the PACS. There is no column for a name, and `db.tags` leaves out personal attributes (data
+minimisation, GDPR article 5).
+
+Rows have no relationships on purpose: every query says what it reads, and nothing is loaded behind anybody's back.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.columns import Base, Key, by_value
+from db.states import AssociationEnd, DeliveryState, JobState, Origin, Priority, ResultKind, StudyState
+
+
+def _where(name: str, *columns: str, condition: str, unique: bool = False) -> Index:
+    """An index over the rows that a condition holds for, on both databases."""
+    where = text(condition)
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+class Association(Base):
+    """One DICOM association, written when it has ended.
+
+    Images refer to it by its identifier and without a foreign key: they are indexed while it is still open, and an
+    association that was open when the machine lost power never gets a row.
+    """
+
+    __tablename__ = "association"
+
+    association_id: Mapped[str] = mapped_column(primary_key=True)
+    calling_ae: Mapped[str]
+    called_ae: Mapped[str]
+    peer_host: Mapped[str]
+    opened_at: Mapped[dt.datetime] = mapped_column(index=True)
+    closed_at: Mapped[dt.datetime]
+    how: Mapped[AssociationEnd] = mapped_column(by_value(AssociationEnd))
+    files: Mapped[int]
+    refused: Mapped[int]
+
+
+class Study(Base):
+    """One study, as far as it has come in; `reasons` say why no rule took it."""
+
+    __tablename__ = "study"
+
+    id: Mapped[Key]
+    study_instance_uid: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[StudyState] = mapped_column(by_value(StudyState), default=StudyState.RECEIVING)
+    patient_id: Mapped[str] = mapped_column(index=True)
+    accession_number: Mapped[str] = mapped_column(index=True)
+    study_date: Mapped[str]
+    description: Mapped[str]
+    tags: Mapped[dict[str, Any]]
+    images: Mapped[int] = mapped_column(default=0)
+    reasons: Mapped[list[str]] = mapped_column(default=list)
+    first_received_at: Mapped[dt.datetime]
+    last_received_at: Mapped[dt.datetime]
+    completed_at: Mapped[dt.datetime | None]
+    completed_because: Mapped[str | None]
+    updated_at: Mapped[dt.datetime]
+
+    __table_args__ = (
+        Index(None, "state", "last_received_at"),
+        Index(None, "updated_at"),
+    )
+
+
+class Series(Base):
+    """One series of one study; a scanner that uses a series UID in two studies gets two rows, and loses nothing."""
+
+    __tablename__ = "series"
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    series_instance_uid: Mapped[str]
+    modality: Mapped[str]
+    description: Mapped[str]
+    tags: Mapped[dict[str, Any]]
+    images: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (UniqueConstraint("study_id", "series_instance_uid"),)
+
+
+class Instance(Base):
+    """One file that came. Of files with the same SOP Instance UID the first is `current`, the others are conflicts."""
+
+    __tablename__ = "instance"
+
+    id: Mapped[Key]
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
+    sop_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str]
+    transfer_syntax_uid: Mapped[str]
+    content_digest: Mapped[str]
+    path: Mapped[str] = mapped_column(index=True)
+    size: Mapped[int]
+    frames: Mapped[int]
+    has_pixels: Mapped[bool]
+    rows: Mapped[int | None]
+    columns: Mapped[int | None]
+    tags: Mapped[dict[str, Any]]
+    received_at: Mapped[dt.datetime]
+    source_ae: Mapped[str]
+    association_id: Mapped[str | None] = mapped_column(index=True)
+    origin: Mapped[Origin] = mapped_column(by_value(Origin))
+    current: Mapped[bool]
+    conflict: Mapped[bool]
+
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "content_digest"),
+        _where("uq_instance_current", "sop_instance_uid", condition="current", unique=True),
+        _where("ix_instance_conflict", "received_at", condition="conflict"),
+    )
+
+
+class Job(Base):
+    """One pipeline over one set of images with one set of models.
+
+    That combination is unique among the jobs that are not superseded or cancelled: the same study sent twice makes no
+    second job, while a job that was cancelled can be asked for again.
+    """
+
+    __tablename__ = "job"
+
+    id: Mapped[Key]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    state: Mapped[JobState] = mapped_column(by_value(JobState), default=JobState.QUEUED)
+    rule: Mapped[str]
+    pipeline: Mapped[str]
+    priority: Mapped[Priority] = mapped_column(by_value(Priority))
+    roles: Mapped[dict[str, str]]
+    send_to: Mapped[list[str]]
+    inputs_digest: Mapped[str]
+    model_digest: Mapped[str]
+    models: Mapped[dict[str, str]] = mapped_column(default=dict)
+    engines: Mapped[dict[str, str]] = mapped_column(default=dict)
+    timings: Mapped[dict[str, float]] = mapped_column(default=dict)
+    notes: Mapped[list[str]] = mapped_column(default=list)
+    summary: Mapped[str | None]
+    reason: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    deaths: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]
+    superseded_by: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
+    created_at: Mapped[dt.datetime]
+    started_at: Mapped[dt.datetime | None]
+    finished_at: Mapped[dt.datetime | None]
+    updated_at: Mapped[dt.datetime]
+
+    __table_args__ = (
+        _where(
+            "uq_job_inputs_pipeline_model",
+            "inputs_digest",
+            "pipeline",
+            "model_digest",
+            condition="state NOT IN ('superseded', 'cancelled')",
+            unique=True,
+        ),
+        _where("ix_job_queue", "created_at", condition="state = 'queued'"),
+        Index(None, "state", "updated_at"),
+        Index(None, "updated_at"),
+        {"sqlite_autoincrement": True},  # a job's number is spoken and written down: never give it to another
+    )
+
+
+class JobInput(Base):
+    """An image that a job works on: what `inputs_digest` was computed from, so that late images change no old job."""
+
+    __tablename__ = "job_input"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"), primary_key=True, index=True)
+
+
+class JobEvent(Base):
+    """One move of a study, a job or a delivery, or something else worth knowing; written with what it tells of."""
+
+    __tablename__ = "job_event"
+
+    id: Mapped[Key]
+    at: Mapped[dt.datetime] = mapped_column(index=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"), index=True)
+    delivery_id: Mapped[int | None] = mapped_column(ForeignKey("delivery.id"), index=True)
+    event: Mapped[str]
+    because: Mapped[str]
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class Result(Base):
+    """One file that a job made."""
+
+    __tablename__ = "result"
+
+    id: Mapped[Key]
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    kind: Mapped[ResultKind] = mapped_column(by_value(ResultKind))
+    name: Mapped[str]
+    path: Mapped[str]
+    size: Mapped[int]
+    content_digest: Mapped[str]
+    sop_class_uid: Mapped[str]
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
+    series_instance_uid: Mapped[str]
+    created_at: Mapped[dt.datetime]
+
+    __table_args__ = (UniqueConstraint("job_id", "kind", "name"),)
+
+
+class Measurement(Base):
+    """One figure that a job found; `subject` is the tracking identifier ("Lesion 1"), '' for the study as a whole."""
+
+    __tablename__ = "measurement"
+
+    id: Mapped[Key]
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    subject: Mapped[str]
+    tracking_uid: Mapped[str]
+    label: Mapped[str]
+    quantity: Mapped[str]
+    value: Mapped[float | None]
+    unit: Mapped[str]
+    text: Mapped[str | None]
+
+
+class Delivery(Base):
+    """One result on its way to one destination; `status` is the last DICOM status that the destination answered."""
+
+    __tablename__ = "delivery"
+
+    id: Mapped[Key]
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    result_id: Mapped[int] = mapped_column(ForeignKey("result.id"))
+    destination: Mapped[str]
+    state: Mapped[DeliveryState] = mapped_column(by_value(DeliveryState), default=DeliveryState.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[dt.datetime]
+    worker: Mapped[str | None]
+    status: Mapped[int | None]
+    last_error: Mapped[str | None]
+    sent_at: Mapped[dt.datetime | None]
+    accepted_at: Mapped[dt.datetime | None]
+    updated_at: Mapped[dt.datetime]
+
+    __table_args__ = (
+        UniqueConstraint("result_id", "destination"),
+        _where("ix_delivery_due", "next_attempt_at", condition="state = 'pending'"),
+        Index(None, "state"),
+    )
+
+
+METADATA = Base.metadata
+"""All tables: what the migrations must lead to."""

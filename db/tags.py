@@ -1,0 +1,105 @@
+"""What of a header may be kept, and how: no personal attributes, nothing that a database would refuse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+# Identify a person more than a study needs (from PS3.15 table E.1-1). Names are left out already where headers are
+# read; this is the last door before the disk and does not rely on that. Age, sex, size and weight stay for the rules.
+PERSONAL = frozenset(
+    {
+        "AdditionalPatientHistory",
+        "ConsultingPhysicianName",
+        "CountryOfResidence",
+        "EthnicGroup",
+        "IssuerOfPatientID",
+        "MedicalRecordLocator",
+        "MilitaryRank",
+        "NameOfPhysiciansReadingStudy",
+        "Occupation",
+        "OperatorsName",
+        "OtherPatientIDs",
+        "OtherPatientNames",
+        "PatientAddress",
+        "PatientBirthDate",
+        "PatientBirthName",
+        "PatientBirthTime",
+        "PatientComments",
+        "PatientInstitutionResidence",
+        "PatientInsurancePlanCodeSequence",
+        "PatientMotherBirthName",
+        "PatientName",
+        "PatientReligiousPreference",
+        "PatientTelecomInformation",
+        "PatientTelephoneNumbers",
+        "PerformingPhysicianName",
+        "PhysiciansOfRecord",
+        "ReferringPhysicianAddress",
+        "ReferringPhysicianName",
+        "ReferringPhysicianTelephoneNumbers",
+        "RegionOfResidence",
+        "RequestingPhysician",
+        "ResponsiblePerson",
+        "ScheduledPerformingPhysicianName",
+    }
+)
+
+# Attributes of the study and of the patient at its time (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2), and where it was made.
+OF_STUDY = frozenset(
+    {
+        "AccessionNumber",
+        "AdmissionID",
+        "AdmittingDiagnosesDescription",
+        "InstitutionName",
+        "InstitutionalDepartmentName",
+        "PatientAge",
+        "PatientID",
+        "PatientSex",
+        "PatientSize",
+        "PatientWeight",
+        "RequestedProcedureDescription",
+        "RequestedProcedureID",
+        "StudyDate",
+        "StudyDescription",
+        "StudyID",
+        "StudyInstanceUID",
+        "StudyTime",
+    }
+)
+
+
+def plain(value: Any) -> Any:
+    """The value as both databases take it.
+
+    PostgreSQL refuses NUL characters, NaN and infinity in JSON, and neither takes half a surrogate pair; broken headers
+    have them all, and must not cost an image its row.
+    """
+    match value:
+        case str():
+            return value.replace("\x00", "").encode("utf-8", "replace").decode() if not _harmless(value) else value
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {plain(str(key)): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            return plain(str(value))
+
+
+def _harmless(text: str) -> bool:
+    return text.isascii() and "\x00" not in text
+
+
+def storable(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags of an image or a series without personal attributes, as plain JSON values."""
+    return {keyword: plain(value) for keyword, value in tags.items() if keyword not in PERSONAL}
+
+
+def of_study(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Those tags that belong to the study as a whole, and hold something."""
+    return {keyword: value for keyword, value in tags.items() if keyword in OF_STUDY and value not in (None, "", [])}
