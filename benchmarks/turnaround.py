@@ -1,0 +1,120 @@
+"""From the last image to SEG and SR in the PACS, and the memory that it takes, for whole CTs through a real daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import yaml
+from rich.console import Console
+
+from daemon.demo import Stage, send_study, wait_for_jobs
+from daemon.render import plain_table
+from pipelines.phantom_dicom import write_phantom
+
+QUIET_SECONDS = 2.0
+CASES = (300, 1000)
+TARGET_SECONDS, TARGET_GB = 2.0, 4.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One CT.
+
+    Attributes:
+        total: Seconds from the last acknowledgement to SEG and SR accepted.
+        infer: Seconds of those that the pipeline spent between loading and encoding.
+        steps: Seconds per step of the worker.
+        peak_gb: Largest sum of proportional set sizes of the daemon's whole process tree.
+    """
+
+    images: int
+    state: str
+    total: float
+    infer: float
+    steps: dict[str, float]
+    peak_gb: float
+
+    @property
+    def around(self) -> float:
+        """What is left without the quiet period and inference."""
+        return self.total - QUIET_SECONDS - self.infer
+
+
+class MemoryWatch:
+    """Samples the memory of this process's children while it is entered."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.25):
+            self.peak = max(self.peak, sum(_pss(process) for process in psutil.Process().children(recursive=True)))
+
+
+def _pss(process: psutil.Process) -> int:
+    """Proportional set size: memory that processes share is counted once; the PACS beside us is not ours."""
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        if "storescp" not in process.cmdline():
+            return int(process.memory_full_info().pss)
+    return 0
+
+
+def measure(images: int, folder: Path) -> Measured:
+    """Sends one phantom CT of that many 512 x 512 slices through a fresh daemon."""
+    phantom = folder / "phantom"
+    write_phantom("abdomen-ct", phantom, slices=images, matrix=512)
+    stage = Stage(folder)
+    stage.write_configuration()
+    settings = yaml.safe_load(stage.config.read_text())
+    settings["assembly"] = {"quiet_period": f"{QUIET_SECONDS}s"}
+    stage.config.write_text(yaml.safe_dump(settings))
+    with MemoryWatch() as memory, stage.peer(), stage.daemon():
+        time.sleep(8)  # the worker opens its engines meanwhile, as it would have long ago in a hospital
+        send_study(stage.scanner, phantom, lambda share: None)
+        last = datetime.now(UTC)
+        (row,) = wait_for_jobs(stage, 1, lambda rows: None)
+    database = stage.database
+    job = database.show_job(row.job_id or 0)
+    database.close()
+    accepted = [d.accepted_at for d in job.deliveries if d.accepted_at and d.result.startswith(("seg", "sr"))]
+    total = (max(accepted) - last).total_seconds() if accepted else float("nan")
+    steps = dict(job.job.timings)
+    return Measured(images, str(row.state), total, steps.get("infer", 0.0), steps, memory.peak / 1e9)
+
+
+def main() -> None:
+    """Prints a row per CT."""
+    counts = tuple(int(argument) for argument in sys.argv[1:]) if __name__ == "__main__" and sys.argv[1:] else CASES
+    title = "Last image to SEG and SR accepted, phantom CT 512 x 512"
+    table = plain_table(
+        "Images", "Job", ">Total s", ">Inference s", f">Around s (<= {TARGET_SECONDS:.0f})", f">Peak GB (<= {TARGET_GB:.0f})", "Worker", title=title
+    )  # fmt: skip
+    for images in counts:
+        with tempfile.TemporaryDirectory(prefix="scanward-bench-") as name:
+            one = measure(images, Path(name))
+        steps = ", ".join(f"{step} {seconds:.2f}" for step, seconds in one.steps.items())
+        row = (one.images, one.state, f"{one.total:.2f}", f"{one.infer:.2f}", f"{one.around:.2f}", f"{one.peak_gb:.2f}")
+        table.add_row(*map(str, row), steps)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
