@@ -1,0 +1,172 @@
+"""A study as the rules see it: the tags of its series, and what we derive from them.
+
+Everything is plain data, so the same facts come from files (`pipelines.facts`) and from the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pipelines.contrast import contrast
+from pipelines.derived import Derived
+from pipelines.orientation import Plane, localizer, plane
+from pipelines.sequences import Kind, sequence
+from pipelines.tagvalues import Scalar, number, scalars, text
+
+DERIVED = ("plane", "images", "sequence", "contrast", "localizer", "source_ae")
+"""Names that a rule can use for what no tag says; written small, unlike DICOM keywords."""
+
+
+@dataclass(frozen=True)
+class SeriesFacts:
+    """One series.
+
+    Attributes:
+        tags: DICOM keyword -> plain value (text, number or a list of them) of one of its images.
+        instance_tags: The tags that differ from image to image, one mapping per image; may be left empty.
+        images: Number of images; of frames, for multi-frame objects.
+        source_ae: Application Entity that sent it, '' if unknown.
+    """
+
+    series_instance_uid: str
+    tags: Mapping[str, Any]
+    instance_tags: tuple[Mapping[str, Any], ...] = ()
+    images: int = 0
+    source_ae: str = ""
+
+    @property
+    def plane(self) -> Plane | None:
+        """Plane of the slices; None when not knowable."""
+        return self.plane_derived.value
+
+    @property
+    def sequence(self) -> Kind | None:
+        """Kind of MR sequence; None when not knowable, and for everything but MR."""
+        return self.sequence_derived.value
+
+    @property
+    def contrast(self) -> bool | None:
+        """Whether contrast had been given, by this series' own header; `StudyFacts.derived` knows the others too."""
+        return self.contrast_derived.value
+
+    @property
+    def localizer(self) -> bool | None:
+        """Whether it was made to plan the others; None when not knowable."""
+        return self.localizer_derived.value
+
+    @cached_property
+    def plane_derived(self) -> Derived[Plane]:
+        """The plane, and why."""
+        return plane(self.tags, self.instance_tags)
+
+    @cached_property
+    def sequence_derived(self) -> Derived[Kind]:
+        """The kind of sequence, and why."""
+        return sequence(self.tags, self.instance_tags, self.images, localizer=self.localizer)
+
+    @cached_property
+    def contrast_derived(self) -> Derived[bool]:
+        """Contrast by this series' own header, and why."""
+        return contrast(self.tags)
+
+    @cached_property
+    def localizer_derived(self) -> Derived[bool]:
+        """Whether it is a localizer, and why."""
+        return localizer(self.tags, self.instance_tags, self.images)
+
+    @cached_property
+    def _varying(self) -> dict[str, tuple[Scalar, ...]]:
+        return {}
+
+    def values(self, keyword: str) -> tuple[Scalar, ...]:
+        """All different values of a DICOM keyword over the images, first seen first; () when it is missing or empty."""
+        found = self._varying.get(keyword)
+        if found is None:
+            own = scalars(self.tags.get(keyword))
+            others = (value for tags in self.instance_tags for value in scalars(tags.get(keyword)))
+            found = self._varying[keyword] = tuple(dict.fromkeys((*own, *others)))
+        return found
+
+    @property
+    def acquired(self) -> str:
+        """Time of day of the acquisition, HHMMSS; '' when it is not given."""
+        return (text(self.tags, "AcquisitionTime") or text(self.tags, "SeriesTime")).replace(":", "")
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """One study with its series.
+
+    Attributes:
+        tags: DICOM keyword -> plain value of what belongs to the study or the patient (StudyDescription, ...).
+    """
+
+    study_instance_uid: str
+    tags: Mapping[str, Any]
+    series: tuple[SeriesFacts, ...]
+
+    @cached_property
+    def _timed(self) -> bool:
+        """Whether every MR series says when it was acquired; else series numbers must do."""
+        return all(series.acquired for series in self._mr)
+
+    @cached_property
+    def _mr(self) -> tuple[SeriesFacts, ...]:
+        return tuple(series for series in self.series if text(series.tags, "Modality") == "MR")
+
+    @cached_property
+    def _contrast_began(self) -> str | float | None:
+        """When the first MR series with contrast was acquired."""
+        return min((self._moment(series) for series in self._mr if series.contrast), default=None)
+
+    def _moment(self, series: SeriesFacts) -> Any:
+        return series.acquired if self._timed else number(series.tags, "SeriesNumber") or 0.0
+
+    @cached_property
+    def _contrasts(self) -> dict[str, Derived[bool]]:
+        return {}
+
+    def derived(self, series: SeriesFacts, name: str) -> Derived[Any]:
+        """A derived attribute of one of the study's series, with its reason."""
+        match name:
+            case "plane":
+                return series.plane_derived
+            case "sequence":
+                return series.sequence_derived
+            case "localizer":
+                return series.localizer_derived
+            case "contrast":
+                return self._contrast(series)
+            case "images":
+                return Derived(series.images, "counted")
+            case "source_ae":
+                return Derived(series.source_ae or None, "who sent it")
+        raise KeyError(name)
+
+    def _contrast(self, series: SeriesFacts) -> Derived[bool]:
+        """By the series' words and the study's; one that says nothing and came after one with contrast is unknown."""
+        uid = series.series_instance_uid
+        if uid not in self._contrasts:
+            began = self._contrast_began
+            after = began is not None and series in self._mr and self._moment(series) > began
+            self._contrasts[uid] = contrast({**self.tags, **series.tags}, after_contrast=after)
+        return self._contrasts[uid]
+
+    def values(self, series: SeriesFacts, name: str) -> tuple[Scalar, ...]:
+        """What a rule sees under a name, for one series; () when it is missing or not knowable."""
+        if name in DERIVED:
+            value = self.derived(series, name).value
+            return () if value is None else (value,)
+        return series.values(name) or scalars(self.tags.get(name))
+
+    def study_values(self, name: str) -> tuple[Scalar, ...]:
+        """What a rule sees under a name, for the study: its own tags, else the different values of its series."""
+        if name == "images":
+            return (sum(series.images for series in self.series),)
+        if name == "source_ae":
+            return tuple(dict.fromkeys(series.source_ae for series in self.series if series.source_ae))
+        own = scalars(self.tags.get(name))
+        return own or tuple(dict.fromkeys(value for series in self.series for value in series.values(name)))

@@ -1,0 +1,80 @@
+"""Reads tags as scanners really write them: numbers as text, one value or a list, padded, empty, with backslashes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Scalar = str | int | float | bool
+"""What one value of a tag, or of a derived attribute, can be."""
+
+
+def scalars(value: Any) -> tuple[Scalar, ...]:
+    """The values of a tag, without padding and without empty ones; () when it is missing.
+
+    A text with backslashes is several values: that is how DICOM writes lists, and some exports keep it.
+    """
+    if isinstance(value, str):
+        return tuple(part for part in map(_unpadded, value.split("\\")) if part)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ()
+    if isinstance(value, bool | int | float):
+        return (value,)
+    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+        return tuple(part for item in value for part in scalars(item))
+    return scalars(str(value))
+
+
+def _unpadded(text: str) -> str:
+    """DICOM pads values to an even length, with a space or a NUL."""
+    return text.strip(" \0\t\r\n")
+
+
+def as_number(value: Scalar) -> float | None:
+    """A value as a finite number; None when it is not one."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def number(tags: Mapping[str, Any], *keywords: str) -> float | None:
+    """The first number found under these keywords; None when there is none."""
+    for keyword in keywords:
+        for value in scalars(tags.get(keyword)):
+            found = as_number(value)
+            if found is not None:
+                return found
+    return None
+
+
+def positive(tags: Mapping[str, Any], *keywords: str) -> float | None:
+    """Like `number`, but vendors write 0 for "does not apply": only what is above 0 counts."""
+    for keyword in keywords:
+        found = number(tags, keyword)
+        if found is not None and found > 0:
+            return found
+    return None
+
+
+def numbers(tags: Mapping[str, Any], keyword: str) -> tuple[float, ...]:
+    """All values of a tag as numbers; () when one of them is none."""
+    found = [as_number(value) for value in scalars(tags.get(keyword))]
+    return tuple(value for value in found if value is not None) if None not in found else ()
+
+
+def text(tags: Mapping[str, Any], keyword: str) -> str:
+    """A tag as one text, '' when it is missing."""
+    value = tags.get(keyword)
+    if isinstance(value, str):  # a backslash in a description is a character, not a separator
+        return _unpadded(value)
+    return " ".join(str(part) for part in scalars(value))
+
+
+def codes(tags: Mapping[str, Any], keyword: str) -> tuple[str, ...]:
+    """Values of a coded tag (ImageType, ScanningSequence, ...) in capitals, in their order."""
+    return tuple(str(value).upper() for value in scalars(tags.get(keyword)))
