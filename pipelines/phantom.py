@@ -8,7 +8,16 @@ from pipelines.phantom_abdomen import AbdomenPhantom
 from pipelines.phantom_brain import BrainPhantom
 from pipelines.phantom_shapes import Phantom, PhantomOptions, PhantomPlane
 
-__all__ = ["PHANTOMS", "AbdomenPhantom", "BrainPhantom", "Kind", "Phantom", "PhantomOptions", "PhantomPlane", "make_phantom"]
+__all__ = [
+    "PHANTOMS",
+    "AbdomenPhantom",
+    "BrainPhantom",
+    "Kind",
+    "Phantom",
+    "PhantomOptions",
+    "PhantomPlane",
+    "make_phantom",
+]
 
 Kind = Literal["brain-mr", "abdomen-ct"]
 PHANTOMS: dict[str, type[Phantom]] = {kind.kind: kind for kind in (BrainPhantom, AbdomenPhantom)}

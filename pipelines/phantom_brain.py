@@ -52,9 +52,9 @@ class BrainPhantom(Phantom):
     def _plane(self, z: float, noise: np.random.Generator) -> PhantomPlane:
         y, x = self._y, self._x
         radius = self._radius(z)
-        lesion, truth = self._lesion_mask(z)
+        lesion, numbers = self._draw_lesions(z)
         inside = radius < 0.88
-        truth &= inside
+        numbers[~inside] = 0
         lesion = lesion * inside * (1 + 0.12 * self._heterogeneity.plane(z, y, x))
         regions = self._regions(z, radius)
         bias = 1 + 0.07 * self._bias.plane(z, y, x)
@@ -68,7 +68,7 @@ class BrainPhantom(Phantom):
             grey = grey + lesion * self._lesion_gain["flair" if name == "flair" else "t1"]
             grey = grey + (rim * inside * self._enhancement if name == "t1ce" else 0.0)
             images[name] = self._acquire(grey * bias, noise)
-        return PhantomPlane(images, {"tumour": truth})
+        return PhantomPlane(images, numbers, {})
 
     def _radius(self, z: float) -> Plane:
         """Ellipsoidal radius of the head, a little uneven; the face makes it longer in front below the brain."""
@@ -114,7 +114,7 @@ class BrainPhantom(Phantom):
         """Weight of the enhancing rim, 4 mm wide, some way below the surface of the larger lesions."""
         rim = np.zeros((len(self._y), len(self._y)), np.float32)
         for blob in self.lesions:
-            if blob.radius > 9:
+            if blob.radius > 9 and blob.reaches(z):
                 depth = blob.depth(z, self._y, self._x) - 0.35 * blob.radius
                 rim = np.maximum(rim, np.clip(1 - np.abs(depth) / 3, 0, 1))
         return rim

@@ -51,21 +51,35 @@ class Blob:
     waves: Waves
     contrast: float
 
+    def reaches(self, z: float) -> bool:
+        """Whether the lesion may be seen at height `z`."""
+        return abs(z - self.centre[2]) < 1.6 * self.radius + 2
+
     def depth(self, z: float, y: Plane, x: Plane) -> Plane:
-        """Depth below the surface in mm, positive inside; strongly negative far away."""
+        """Depth below the surface in mm, positive inside."""
         cx, cy, cz = self.centre
-        if abs(z - cz) > 1.6 * self.radius:
-            return np.full(np.broadcast_shapes(y.shape, x.shape), -1e3, np.float32)
         distance = np.sqrt((x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2)
         return np.asarray(self.radius * (1 + 0.14 * self.waves.plane(z, y, x)) - distance, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class PhantomPlane:
-    """One slice: grey values by image name (int16) and truth by structure name (bool), all (rows, columns)."""
+    """One slice, all arrays (rows, columns).
+
+    Attributes:
+        images: Grey values by image name (`flair`, `t1`, `t1ce`, or `ct` in HU), int16.
+        lesions: Number of the lesion at each pixel, from 1; 0 where there is none; uint8.
+        organs: Masks of organs by name; an organ includes its lesions.
+    """
 
     images: dict[str, NDArray[np.int16]]
-    masks: dict[str, Mask]
+    lesions: NDArray[np.uint8]
+    organs: dict[str, Mask]
+
+    @property
+    def masks(self) -> dict[str, Mask]:
+        """Truth by name: `lesion`, and the organs."""
+        return {"lesion": self.lesions > 0, **self.organs}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +182,16 @@ class Phantom(ABC):
                 break
         return best
 
-    def _lesion_mask(self, z: float) -> tuple[Plane, Mask]:
-        """Softened lesion weight (contrast included) and the truth."""
-        weight = np.zeros((len(self._y), len(self._y)), np.float32)
-        mask = np.zeros(weight.shape, bool)
-        for blob in self.lesions:
-            depth = blob.depth(z, self._y, self._x)
-            mask |= depth > 0
-            weight = np.maximum(weight, blob.contrast * np.clip(depth / 2 + 0.5, 0, 1))
-        return weight, mask
+    def _draw_lesions(self, z: float) -> tuple[Plane, NDArray[np.uint8]]:
+        """Softened lesion weight (contrast included) and the number of the lesion at each pixel."""
+        weight = np.zeros((self.options.matrix, self.options.matrix), np.float32)
+        numbers = np.zeros(weight.shape, np.uint8)
+        for number, blob in enumerate(self.lesions, start=1):
+            if blob.reaches(z):
+                depth = blob.depth(z, self._y, self._x)
+                numbers[depth > 0] = number
+                weight = np.maximum(weight, blob.contrast * np.clip(depth / 2 + 0.5, 0, 1))
+        return weight, numbers
 
 
 def ellipsoid(z: float, y: Plane, x: Plane, centre: Sequence[float], axes: Sequence[float]) -> Plane:

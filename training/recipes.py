@@ -32,6 +32,7 @@ class Recipe:
         samples_per_epoch: Slices drawn per epoch.
         positive_share: Share of drawn slices that show the class `oversampled`.
         phantom_share: Share of drawn slices that are phantoms (never in the evaluation).
+        mirror: Export the mean over the image and its mirror image.
         held_out: Share of patients held out, where the data has no published split.
     """
 
@@ -54,6 +55,7 @@ class Recipe:
     weight_decay: float = 1e-2
     ema: float = 0.995
     seed: int = 20261120
+    mirror: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
@@ -76,6 +78,7 @@ RECIPES = {
             preprocessing="brain-slices-v1",
             channels=5,
             classes=("tumour",),
+            mirror=True,
             augmentation=_BRAIN,
         ),
         Recipe(
@@ -86,6 +89,7 @@ RECIPES = {
             preprocessing="brain-slices-v1",
             channels=5,
             classes=("tumour",),
+            mirror=True,
             minutes=10.0,
             learning_rate=5e-4,
             augmentation=_BRAIN,

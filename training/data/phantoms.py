@@ -27,7 +27,7 @@ def _case(preprocessing: str, seed: int, generator: np.random.Generator) -> Case
     )
     phantom = make_phantom(kind, options)
     images, masks = phantom.render()
-    names = ("tumour",) if kind == "brain-mr" else ("liver", "tumour")
+    names = ("lesion",) if kind == "brain-mr" else ("liver", "lesion")
     truth = np.stack([masks[name] for name in names], axis=1)
     prepared = prepare(preprocessing, dict(images), phantom.spacing)
     return Case(f"phantom-{seed}", "phantom", prepared, truth, np.ones(truth.shape[:2], bool))

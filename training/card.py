@@ -1,0 +1,80 @@
+"""MODEL_CARD.md, from the same data as model.yaml: no figure is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+_CARD = Template("""# $name $version
+
+$description.
+
+**Intended use.** $intended_use
+
+## How it was made
+
+| | |
+|---|---|
+| Recipe | `scanward train $recipe` ($minutes minutes of training on CPU) |
+| Data | $data, $patients patients for training |
+| Citation | $citation |
+| Licence | $licence |
+| Split | by patient, $n_held_out held out; $note |
+| Preprocessing | `$preprocessing` (pipelines/preprocess.py) |
+| Network | sha256 `$sha256`; largest difference of a logit from torch: $difference |
+
+## Measured on held-out patients
+
+95 % intervals by bootstrap over patients. Masks are compared on the source grid, with the engine that serves, at the
+threshold $threshold. Reproduce: `scanward evaluate models/$name --data DIR`.
+
+| Figure | Value | 95 % interval | n |
+|---|---|---|---|
+$rows
+
+## Limits
+
+$limits
+
+## Held-out patients
+
+$held_out
+""")
+
+
+def write_card(path: Path, manifest: dict[str, Any], limits: Sequence[str], difference: float) -> None:
+    """Writes the card of a package.
+
+    Args:
+        path: Where to.
+        manifest: Content of model.yaml.
+        limits: What a user must know.
+        difference: Largest difference of a logit between torch and ONNX Runtime.
+    """
+    training = manifest["training"]
+    data = training["data"][0]
+    key = "mask" if manifest["task"] == "segmentation" else "probability"
+    card = _CARD.substitute(
+        manifest,
+        recipe=training["recipe"],
+        minutes=training["minutes"],
+        data=data["name"],
+        patients=data["patients"],
+        citation=data["citation"],
+        n_held_out=len(training["split"]["held_out"]),
+        note=training["split"]["note"],
+        preprocessing=manifest["preprocessing"]["name"],
+        difference=f"{difference:.1e}",
+        threshold=manifest["thresholds"][key],
+        rows="\n".join(_row(entry) for entry in manifest["accuracy"]),
+        limits="\n".join(f"- {limit}" for limit in limits),
+        held_out=", ".join(f"`{name}`" for name in training["split"]["held_out"]),
+    )
+    path.write_text(card)
+
+
+def _row(entry: dict[str, Any]) -> str:
+    interval = "" if entry["ci95"] is None else f"{entry['ci95'][0]:.3f} to {entry['ci95'][1]:.3f}"
+    return f"| {entry['metric']} | {entry['value']:.3f} | {interval} | {entry['n']} |"

@@ -1,0 +1,90 @@
+"""What a package of each recipe says about itself, beside its figures: labels, data, licence, intended use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.recipes import Recipe
+
+INTENDED_USE = (
+    "Research and teaching. Not a medical device: no finding of this network may be used for diagnosis or treatment."
+)
+
+ABNORMAL = {"value": "49755003", "scheme": "SCT", "meaning": "Morphologically Abnormal Structure"}
+ANATOMICAL = {"value": "123037004", "scheme": "SCT", "meaning": "Anatomical Structure"}
+NEOPLASM = {"value": "108369006", "scheme": "SCT", "meaning": "Neoplasm"}
+BRAIN = {"value": "12738006", "scheme": "SCT", "meaning": "Brain"}
+LIVER = {"value": "10200004", "scheme": "SCT", "meaning": "Liver"}
+
+_BRAIN_TUMOUR = {
+    "number": 1,
+    "name": "tumour",
+    "category": ABNORMAL,
+    "type": NEOPLASM,
+    "colour": [230, 60, 50],
+    "anatomic_region": BRAIN,
+}
+LABELS: dict[str, list[dict[str, Any]]] = {
+    "lgg": [_BRAIN_TUMOUR],
+    "liver": [
+        {"number": 1, "name": "liver", "category": ANATOMICAL, "type": LIVER, "colour": [200, 160, 90]},
+        {**_BRAIN_TUMOUR, "number": 2, "anatomic_region": LIVER},
+    ],
+}
+
+CHANNELS: dict[str, list[dict[str, str]]] = {
+    "brain-slices-v1": [
+        {"name": "t1", "fallback": "flair"},
+        {"name": "flair"},
+        {"name": "t1ce", "fallback": "flair"},
+        {"name": "flair_below", "fallback": "flair"},
+        {"name": "flair_above", "fallback": "flair"},
+    ],
+    "ct-slices-v1": [{"name": "ct"}],
+}
+
+SPACING: dict[str, list[float] | None] = {"brain-slices-v1": [1.25, 1.25], "ct-slices-v1": None}
+
+DATA: dict[str, dict[str, str]] = {
+    "lgg": {
+        "name": "TCGA-LGG with FLAIR abnormality masks (Kaggle lgg-mri-segmentation)",
+        "licence": "CC BY-NC-SA 4.0",
+        "citation": "Buda M, Saha A, Mazurowski MA. Comput Biol Med 2019;109:218-225",
+    },
+    "liver": {
+        "name": "LiTS / Medical Segmentation Decathlon Task03, portal-phase slices",
+        "licence": "CC BY-SA 4.0",
+        "citation": "Bilic P et al. Med Image Anal 2023;84:102680; Antonelli M et al. Nat Commun 2022;13:4128",
+    },
+}
+
+LICENCE = {
+    "lgg": "Weights: research only, CC BY-NC-SA 4.0 as the training data",
+    "liver": "Weights: research only, CC BY-SA 4.0 as the training data",
+}
+
+LIMITS: dict[str, tuple[str, ...]] = {
+    "lgg": (
+        "Trained on lower-grade glioma only; other lesions that are bright on FLAIR (infarcts, edema, "
+        "demyelination, surgical cavities) are outlined too, or missed.",
+        "The training images carry no pixel spacing; a field of view of 240 mm was assumed and the scale varied in "
+        "training.",
+        "Adults, before treatment, five American sites, images of 1983 to 2003.",
+    ),
+    "liver": (
+        "Single slices of portal-venous phase CT; unenhanced and arterial scans were not in the training data.",
+        "Few tumours: labels on the slices of 57 patients can be trusted for tumours, many of them of large lesions.",
+        "Trained on slices through the liver; slices far from it were seen only as phantoms, so keep the largest "
+        "connected component of the liver.",
+    ),
+}
+
+
+def describe(recipe: Recipe) -> str:
+    """One sentence for lists of packages."""
+    what = {
+        "lgg-resunet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR, optionally T1 before and after contrast)",
+        "lgg-classifier": "Says for each axial brain MR slice how probable a FLAIR-bright tumour is",
+        "liver-unet": "Outlines the liver and hypodense liver tumours on axial portal-phase CT slices",
+    }
+    return what[recipe.name]
