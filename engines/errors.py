@@ -16,6 +16,7 @@
     │   ├── DeviceMissing           no such device, or no driver for it
     │   ├── DriverTooOld
     │   ├── PrecisionMissing        the processor or the package has no such precision
+    │   ├── DeviceFull              too little free memory even for a batch of one
     │   ├── BuildFailed             the network does not compile
     │   ├── PlanUnusable            a stored plan is damaged, foreign or outdated; it is rebuilt
     │   └── GateRefused             it answers differently from the reference
@@ -160,6 +161,16 @@ class DriverTooOld(EngineRefused):
     """{backend}: the GPU driver is too old: {reason}."""
 
     backend: str
+    reason: str
+
+
+@dataclass(eq=False)
+class DeviceFull(EngineRefused):
+    """{backend}: {package} does not fit into the free memory of {device}: {reason}."""
+
+    backend: str
+    package: str
+    device: str
     reason: str
 
 

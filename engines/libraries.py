@@ -12,7 +12,7 @@ from types import ModuleType
 
 import structlog
 
-from engines.errors import BackendMissing
+from engines.errors import BackendMissing, DeviceMissing, DriverTooOld
 
 log = structlog.get_logger(__name__)
 
@@ -52,4 +52,41 @@ def import_openvino() -> ModuleType:
         if fresh:
             del sys.modules[blocked]
     library: ModuleType = openvino
+    return library
+
+
+def import_tensorrt() -> ModuleType:
+    """TensorRT's Python bindings with their libraries.
+
+    Raises:
+        BackendMissing: They are not installed, or do not load here.
+    """
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:
+        raise BackendMissing("tensorrt", str(error)) from error
+    library: ModuleType = tensorrt
+    return library
+
+
+def import_pycuda() -> ModuleType:
+    """`pycuda.driver`, ready to be asked for devices.
+
+    Raises:
+        BackendMissing: PyCUDA is not installed.
+        DeviceMissing: There is no NVIDIA driver, or no GPU.
+        DriverTooOld: The driver is older than the CUDA that PyCUDA was built with.
+    """
+    try:
+        import pycuda.driver as cuda
+    except (ImportError, OSError) as error:
+        if "libcuda" in str(error):
+            raise DeviceMissing("tensorrt", f"no NVIDIA driver is installed ({error})") from error
+        raise BackendMissing("tensorrt", str(error)) from error
+    try:
+        cuda.init()
+    except cuda.Error as error:
+        kind = DriverTooOld if "insufficient" in str(error) else DeviceMissing
+        raise kind("tensorrt", str(error)) from error
+    library: ModuleType = cuda
     return library

@@ -1,0 +1,214 @@
+"""From a package's network to a TensorRT plan: parser, profile, timing cache, progress. Needs no GPU to be started.
+
+Networks are strongly typed, in TensorRT 10 as in 11: the precision is what the ONNX graph says, never what a builder
+flag allows, so that the same package gives the same arithmetic everywhere.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import structlog
+
+from engines.errors import BuildFailed, PrecisionMissing
+from engines.libraries import import_tensorrt
+from engines.package import ModelPackage
+from engines.plans import Built
+
+log = structlog.get_logger(__name__)
+
+BACKEND = "tensorrt"
+# precision -> the package's network that computes in it; FP32 may use TensorFloat-32, which the gate judges
+NETWORKS = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+
+BuildProgress = Callable[[str, float], None]
+"""Called from TensorRT's threads with the phase under way and the share that is done, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Shapes that a plan is made for, per input."""
+
+    name: str
+    least: tuple[int, ...]
+    best: tuple[int, ...]
+    largest: tuple[int, ...]
+
+
+def profiles(package: ModelPackage, max_batch: int) -> tuple[Profile, ...]:
+    """One profile per input: any batch up to `max_batch`, and fastest at it.
+
+    Raises:
+        BuildFailed: The network has other free dimensions, for which nobody stated a range.
+    """
+    found = []
+    for spec in package.manifest.inputs:
+        free = [size for size in spec.shape[1:] if isinstance(size, str)]
+        if free:
+            raise BuildFailed(BACKEND, package.name, f"input {spec.name} has free dimensions {free}")
+        rest = tuple(size for size in spec.shape[1:] if isinstance(size, int))
+        largest = max_batch if spec.shape[0] == "batch" else 1
+        found.append(Profile(spec.name, (1, *rest), (largest, *rest), (largest, *rest)))
+    return tuple(found)
+
+
+def require_network(package: ModelPackage, precision: str) -> bytes:
+    """The ONNX file for a precision.
+
+    Raises:
+        PrecisionMissing: The package does not bring it.
+    """
+    if precision not in NETWORKS:
+        raise PrecisionMissing(BACKEND, precision, f"it is one of {', '.join(NETWORKS)}")
+    if precision != "fp32" and precision not in package.manifest.variants:
+        raise PrecisionMissing(BACKEND, precision, f"{package.name} brings no {precision} variant")
+    return package.network(NETWORKS[precision])
+
+
+def build(
+    package: ModelPackage,
+    precision: str,
+    shapes: tuple[Profile, ...],
+    timing: bytes = b"",
+    progress: BuildProgress | None = None,
+) -> Built:
+    """Builds a plan for the GPU of the current CUDA context. Minutes, seconds with a warm timing cache.
+
+    Args:
+        package: Whose network.
+        precision: fp32, fp16 or int8; the latter two need a variant in the package.
+        shapes: From `profiles`.
+        timing: Kernel timings of earlier builds on this kind of GPU.
+        progress: Told how far it is.
+
+    Raises:
+        BuildFailed: TensorRT does not take the network; carries its own words.
+        PrecisionMissing: The package has no such variant.
+    """
+    trt = import_tensorrt()
+    network_bytes = require_network(package, precision)
+    voice = logger()
+    with voice.listening() as said:
+        builder = trt.Builder(voice.channel)
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        parser = trt.OnnxParser(network, voice.channel)
+        if not parser.parse(network_bytes):
+            problems = [f"{error.node_operator()} {error.node_name()}: {error.desc()}" for error in _errors(parser)]
+            raise BuildFailed(BACKEND, package.name, "; ".join(problems) or "it does not parse")
+        config = builder.create_builder_config()
+        _add_profile(package, builder, config, shapes)
+        timings = _attach_timings(config, timing)
+        monitor = _monitor(progress) if progress is not None else None
+        if monitor is not None:
+            config.progress_monitor = monitor
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise BuildFailed(BACKEND, package.name, "; ".join(said) or "TensorRT gave no reason")
+        return Built(bytes(plan), bytes(timings.serialize()))
+
+
+def _errors(parser: Any) -> list[Any]:
+    return [parser.get_error(number) for number in range(parser.num_errors)]
+
+
+def _add_profile(package: ModelPackage, builder: Any, config: Any, shapes: tuple[Profile, ...]) -> None:
+    profile = builder.create_optimization_profile()
+    for shape in shapes:
+        profile.set_shape(shape.name, shape.least, shape.best, shape.largest)
+    if config.add_optimization_profile(profile) < 0:
+        raise BuildFailed(BACKEND, package.name, f"TensorRT refuses the profile {shapes}")
+
+
+def _attach_timings(config: Any, timing: bytes) -> Any:
+    """Earlier timings where they suit; TensorRT says no to those of another GPU or version, and we start anew."""
+    timings = config.create_timing_cache(timing)
+    if timings is None or not config.set_timing_cache(timings, False):
+        log.warning("timing_cache_unusable", consequence="kernels are timed again")
+        timings = config.create_timing_cache(b"")
+        config.set_timing_cache(timings, False)
+    return timings
+
+
+class Voice:
+    """TensorRT's log. It wants one logger for the whole process, which must outlive all that it makes."""
+
+    def __init__(self, channel: Any, heard: deque[str]) -> None:
+        self.channel = channel
+        self._heard = heard
+        self._turn = threading.RLock()
+
+    @contextmanager
+    def listening(self) -> Iterator[deque[str]]:
+        """Collects the errors that TensorRT reports meanwhile; one listener at a time, so that each hears its own."""
+        with self._turn:
+            self._heard.clear()
+            yield self._heard
+
+
+@cache
+def logger() -> Voice:
+    """The process's one TensorRT logger: into structlog, errors also kept for exceptions."""
+    trt: Any = import_tensorrt()
+    heard: deque[str] = deque(maxlen=5)
+    levels = {
+        trt.ILogger.Severity.INTERNAL_ERROR: "error",
+        trt.ILogger.Severity.ERROR: "error",
+        trt.ILogger.Severity.WARNING: "warning",
+        trt.ILogger.Severity.INFO: "debug",
+    }
+
+    class Channel(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            level = levels.get(severity)
+            if level == "error":
+                heard.append(message)
+            if level is not None:
+                getattr(log, level)("tensorrt", message=message)
+
+    return Voice(Channel(), heard)
+
+
+def _monitor(progress: BuildProgress) -> Any:
+    """TensorRT's progress monitor: phases lie within phases, each with a number of steps."""
+    trt: Any = import_tensorrt()
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._phases: dict[str, list[int]] = {}  # name -> steps done, steps in all; outermost first
+            self._guard = threading.Lock()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            with self._guard:
+                self._phases[phase_name] = [0, max(num_steps, 1)]
+            self._tell(phase_name)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            with self._guard:
+                if phase_name in self._phases:
+                    self._phases[phase_name][0] = step + 1
+            self._tell(phase_name)
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            with self._guard:
+                self._phases.pop(phase_name, None)
+
+        def _tell(self, phase_name: str) -> None:
+            with self._guard:
+                share, width = 0.0, 1.0
+                for done, steps in self._phases.values():
+                    share += width * min(done / steps, 1)
+                    width /= steps
+            progress(phase_name, min(share, 1.0))
+
+    return Monitor()
