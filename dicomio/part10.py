@@ -30,7 +30,7 @@ class PixelElement:
 
     Attributes:
         tag: One of PIXEL_TAGS.
-        offset: First byte of the value in the stream that `Part10.open` returns.
+        offset: First byte of the value in the stream that `open_values` returns.
         length: Bytes of the value; None if it is encapsulated (compressed frames in items).
     """
 
@@ -55,14 +55,6 @@ class Part10:
     pixels: PixelElement | None
     inflated: bool
 
-    def open(self) -> BinaryIO:
-        """The stream that `PixelElement.offset` counts in; the caller closes it."""
-        file = self.path.open("rb")
-        if not self.inflated:
-            return file
-        with file:
-            return cast("BinaryIO", _read(self.path, file).buffer)
-
 
 def parse(path: Path) -> Part10:
     """Parse the file up to its pixel data, which are neither read nor decoded, only measured.
@@ -79,6 +71,15 @@ def parse(path: Path) -> Part10:
         stream = cast("BinaryIO", dataset.buffer) if inflated else file
         pixels = _pixel_element(path, stream, dataset)
     return Part10(path, dataset, pixels, inflated)
+
+
+def open_values(path: Path, *, inflated: bool) -> BinaryIO:
+    """The stream that `PixelElement.offset` counts in: the file, or its inflated contents. The caller closes it."""
+    file = path.open("rb")
+    if not inflated:
+        return file
+    with file:
+        return cast("BinaryIO", _read(path, file).buffer)
 
 
 def _check_prefix(path: Path, file: BinaryIO) -> None:

@@ -88,7 +88,7 @@ class UnsupportedMultiframe(GeometryRefused):
 
 @dataclass(eq=False, kw_only=True)
 class MissingTags(GeometryRefused):
-    """{without} of {total} images lack {names}, without which their place in the patient is unknown. Export them anew.
+    """{without} of {total} images lack {names}: they cannot be placed or measured. Export them from the scanner anew.
 
     Attributes:
         keywords: DICOM keywords of the attributes that are missing or empty.
@@ -229,7 +229,7 @@ class Tilted(GeometryRefused):
 
 @dataclass(eq=False, kw_only=True)
 class DuplicatePositions(GeometryRefused):
-    """{images} images lie at only {positions} positions ({varies}). Send one volume as one series.
+    """{images} images lie at {positions} position(s) ({varies}). Send one volume as one series.
 
     Attributes:
         images: Number of images.

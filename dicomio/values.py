@@ -43,11 +43,8 @@ def _tag_of(keyword: str) -> Tag:
 
 def plain_value(dataset: Dataset, keyword: str) -> Plain | None:
     """One attribute of the data set, None if it is missing, empty, a person's name, a sequence or bulk data."""
-    try:
-        raw = dataset.get_item(_tag_of(keyword))
-    except KeyError:
-        return None
-    value = _convert(dataset, raw)
+    tag = _tag_of(keyword)
+    value = _convert(dataset, dataset.get_item(tag)) if tag in dataset else None
     return None if value == "" else value
 
 
