@@ -1,0 +1,202 @@
+"""A real daemon on a free port, in a folder of its own, that tests can start, kill and start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from pynetdicom import AE, evt
+from pynetdicom.presentation import AllStoragePresentationContexts
+
+from daemon.demo import free_ports
+from db.records import JobDetail, JobFilter, JobSummary
+from db.store import Database
+from dicomio.errors import DicomError
+from dicomio.sender import Peer, echo
+from pipelines.builtin import BUILTIN_RULES
+from pipelines.phantom_dicom import PhantomTruth, write_phantom
+
+RESTING = {"done", "failed", "refused", "unmatched", "superseded", "cancelled"}
+
+
+class Daemon:
+    """`scanward serve` as a process, and its database."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        (self.port,) = free_ports(1)
+        self.config = folder / "scanward.yaml"
+        self.settings: dict[str, Any] = {
+            "data_dir": "data",
+            "listener": {"ae_title": "SCANWARD", "host": "127.0.0.1", "port": self.port},
+            "assembly": {"quiet_period": "2s", "after_release": "0.7s"},
+            "rules": "rules.yaml",
+            **settings,
+        }
+        self.config.write_text(yaml.safe_dump(self.settings))
+        self.rules = folder / "rules.yaml"
+        destinations = list(self.settings.get("destinations", {}))
+        self.rules.write_text(BUILTIN_RULES.replace("send_to: []", f"send_to: [{', '.join(destinations)}]"))
+        self.log = folder / "daemon.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def peer(self) -> Peer:
+        return Peer(ae_title="SCANWARD", host="127.0.0.1", port=self.port, calling_ae="TESTSCANNER")
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "daemon.cli", "serve", "-c", str(self.config)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        until(self._answers, 60, lambda: self.log.read_text()[-3000:])
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        try:
+            echo(self.peer)
+        except DicomError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """kill -9 of the daemon's main process; its children must notice by themselves."""
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        psutil.wait_procs(children, timeout=20)
+        assert not [child for child in children if child.is_running()], "children outlived the daemon"
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                child.kill()
+            self.process.kill()
+            raise
+
+    def database(self) -> Database:
+        return Database(f"sqlite:///{self.folder}/data/scanward.sqlite")
+
+    def jobs(self) -> list[JobSummary]:
+        return list(self.database().list_jobs(JobFilter()))
+
+    def job(self, job_id: int) -> JobDetail:
+        return self.database().show_job(job_id)
+
+    def settle(self, rows: int, timeout: float = 150) -> list[JobSummary]:
+        """Waits until there are that many rows, all of them at rest."""
+
+        def settled() -> bool:
+            found = self.jobs()
+            return len(found) >= rows and all(str(row.state) in RESTING for row in found)
+
+        until(settled, timeout, lambda: f"{self.jobs()}\n{self.log.read_text()[-3000:]}")
+        return self.jobs()
+
+    def worker_processes(self) -> list[psutil.Process]:
+        """Dask's worker processes: children that were spawned to serve jobs."""
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [
+            child for child in children if "dask" in " ".join(os.listdir(f"/proc/{child.pid}/cwd")) or _is_worker(child)
+        ]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return any("libopenvino" in m.path or "onnxruntime" in m.path for m in process.memory_maps())
+    except psutil.Error:
+        return False
+
+
+def until(true: Callable[[], bool], timeout: float, explain: Callable[[], str] = lambda: "") -> None:
+    deadline = time.monotonic() + timeout
+    while not true():
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not happen within {timeout} s\n{explain()}")
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    started: list[Daemon] = []
+
+    def make(**settings: Any) -> Daemon:
+        folder = tmp_path / f"daemon{len(started)}"
+        folder.mkdir()
+        started.append(Daemon(folder, **settings))
+        return started[-1]
+
+    yield make
+    for daemon in started:
+        daemon.stop()
+
+
+class CountingPacs:
+    """A real SCP that counts how often each instance was stored; may refuse for a while."""
+
+    def __init__(self) -> None:
+        (self.port,) = free_ports(1)
+        self.stored: Counter[str] = Counter()
+        self.answer = 0x0000
+        self._lock = threading.Lock()
+        self._server: Any = None
+
+    def start(self) -> None:
+        ae = AE("COUNTING")
+        ae.supported_contexts = AllStoragePresentationContexts
+        self._server = ae.start_server(
+            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+        )
+
+    def _store(self, event: evt.Event) -> int:
+        if self.answer == 0x0000:
+            with self._lock:
+                self.stored[str(event.request.AffectedSOPInstanceUID)] += 1
+        return self.answer
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+
+    @property
+    def destination(self) -> dict[str, Any]:
+        return {"ae_title": "COUNTING", "host": "127.0.0.1", "port": self.port}
+
+
+@pytest.fixture
+def pacs() -> Iterator[CountingPacs]:
+    server = CountingPacs()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def brain_phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhantomTruth]:
+    out = tmp_path_factory.mktemp("brain") / "dicom"
+    return out, write_phantom("brain-mr", out, slices=16)
+
+
+@pytest.fixture(scope="session")
+def abdomen_phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhantomTruth]:
+    out = tmp_path_factory.mktemp("abdomen") / "dicom"
+    return out, write_phantom("abdomen-ct", out, slices=40, matrix=256)
