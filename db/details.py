@@ -66,7 +66,7 @@ def associations(session: Session, of: ColumnElement[bool]) -> tuple[Association
     query = select(Instance.association_id, func.min(Instance.source_ae), func.count())
     query = query.where(of, Instance.association_id.is_not(None)).group_by(Instance.association_id)
     found = []
-    for uid, source_ae, files in session.execute(query.order_by(func.min(Instance.id))).tuples().all():
+    for uid, source_ae, files in session.execute(query.order_by(func.min(Instance.id))).all():
         ended = session.get(Association, uid)
         found.append(record(AssociationRow, ended) if ended else _never_ended(str(uid), source_ae, files))
     return tuple(found)

@@ -122,5 +122,5 @@ def _count_conflicts(session: Session, found: list[JobSummary]) -> list[JobSumma
         query = select(Study.study_instance_uid, func.count()).join(Series, Series.study_id == Study.id)
         query = query.join(Instance, Instance.series_id == Series.id)
         query = query.where(Instance.conflict, Study.study_instance_uid.in_(chunk))
-        counts |= dict(session.execute(query.group_by(Study.study_instance_uid)).tuples().all())
+        counts |= dict(iter(session.execute(query.group_by(Study.study_instance_uid))))
     return [replace(line, conflicts=counts.get(line.study.study_instance_uid, 0)) for line in found]

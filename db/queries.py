@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TypeVar
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db import details, lists
 from db.assembly import find_study, study_row
@@ -60,12 +62,16 @@ class Queries(Transactions):
     def counts(self) -> Counts:
         """How many studies, jobs and deliveries there are in each state."""
         with self.read() as session:
-            studies = dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples().all())
-            jobs = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
-            query = select(Delivery.state, func.count()).group_by(Delivery.state)
-            deliveries = dict(session.execute(query).tuples().all())
-        return Counts(
-            studies={state: studies.get(state, 0) for state in StudyState},
-            jobs={state: jobs.get(state, 0) for state in JobState},
-            deliveries={state: deliveries.get(state, 0) for state in DeliveryState},
-        )
+            return Counts(
+                studies=_count(session, Study.state, StudyState),
+                jobs=_count(session, Job.state, JobState),
+                deliveries=_count(session, Delivery.state, DeliveryState),
+            )
+
+
+S = TypeVar("S", StudyState, JobState, DeliveryState)
+
+
+def _count(session: Session, column: InstrumentedAttribute[S], states: type[S]) -> dict[S, int]:
+    found: dict[S, int] = dict(iter(session.execute(select(column, func.count()).group_by(column))))
+    return {state: found.get(state, 0) for state in states}

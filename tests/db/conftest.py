@@ -1,0 +1,219 @@
+"""Both databases, real ones: every test that asks for `database` or `url` runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+import pytest
+
+from db.records import IndexedInstance, JobOrder, JobOutcome, NewResult
+from db.states import JobState, Origin, ResultKind
+from db.store import Database
+
+NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
+
+
+class Cluster:
+    """A PostgreSQL server of our own, on a Unix socket in a temporary folder; it refuses to run as root."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries, self._folder, self._made = binaries, folder, 0
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres")
+        self._run("initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        settings = f"-k {folder} -c listen_addresses='' -c fsync=off -c timezone=Asia/Kolkata -c max_connections=60"
+        self._run("pg_ctl", "-D", f"{folder}/data", "-l", f"{folder}/log", "-o", settings, "-w", "start")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        command = [*as_postgres, str(self._binaries / program), *arguments]
+        subprocess.run(command, check=True, cwd=self._folder, stdout=subprocess.DEVNULL)
+
+    def new_database(self, template: str = "template0") -> str:
+        """Creates a database, a copy of another one if wanted, and returns its name."""
+        self._made += 1
+        name = f"test{self._made}"
+        with psycopg.connect(host=str(self._folder), user="postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        return name
+
+    def url(self, name: str) -> str:
+        """Where a database is."""
+        return f"postgresql+psycopg://postgres@/{name}?host={self._folder}"
+
+    def stop(self) -> None:
+        """Ends the server without ado; its folder goes with it."""
+        self._run("pg_ctl", "-D", f"{self._folder}/data", "-m", "immediate", "-w", "stop")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "/nowhere")]
+    if not found[-1].exists():
+        reason = "PostgreSQL's initdb is not installed (Debian package postgresql)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must not skip: {reason}")
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="scanward-pg-", dir="/tmp"))
+    running = Cluster(found[-1].parent, folder)
+    yield running
+    running.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def migrated(cluster: Cluster) -> str:
+    """Name of a PostgreSQL database at head, to be copied from."""
+    name = cluster.new_database()
+    with closing(Database(cluster.url(name))) as database:
+        database.upgrade()
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables; the SQLite file does not even exist."""
+    if kind == "sqlite":
+        return f"sqlite:///{tmp_path}/empty.sqlite"
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return cluster.url(cluster.new_database())
+
+
+@pytest.fixture
+def url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database at head, without rows."""
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path}/scanward.sqlite"
+        with closing(Database(url)) as database:
+            database.upgrade()
+        return url
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return cluster.url(cluster.new_database(request.getfixturevalue("migrated")))
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    with closing(Database(url)) as database:
+        yield database
+
+
+class Images(Protocol):
+    """Makes images of a study: `images(3)`, `images(2, first=4, study="1.3", digest="other")`."""
+
+    def __call__(self, number: int, first: int = 1, study: str = "1.2", **changes: Any) -> list[IndexedInstance]: ...
+
+
+@pytest.fixture
+def images() -> Images:
+    def make(number: int, first: int = 1, study: str = "1.2", **changes: Any) -> list[IndexedInstance]:
+        return [_image(index, study, **changes) for index in range(first, first + number)]
+
+    return make
+
+
+def _image(index: int, study: str, *, digest: str = "content", **changes: Any) -> IndexedInstance:
+    series = changes.pop("series_instance_uid", f"{study}.7")
+    values: dict[str, Any] = {
+        "sop_instance_uid": f"{series}.{index}",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
+        "transfer_syntax_uid": "1.2.840.10008.1.2.1",
+        "study_instance_uid": study,
+        "series_instance_uid": series,
+        "modality": "CT",
+        "patient_id": "P1",
+        "accession_number": "A1",
+        "study_date": "20261120",
+        "source_ae": "CT1",
+        "frames": 1,
+        "has_pixels": True,
+        "rows": 512,
+        "columns": 512,
+        "tags": {"StudyDescription": "Abdomen", "SeriesDescription": "portal venous", "SliceThickness": 2.5},
+        "instance_tags": {"ImagePositionPatient": [0.0, 0.0, 2.5 * index], "InstanceNumber": index},
+        "path": Path(f"/spool/studies/{study}/{series}/{index}.{digest}.dcm"),
+        "size": 525_000,
+        "content_digest": f"{digest}-{series}.{index}",
+        "received_at": NOON,
+        "association_id": "a1",
+        "origin": Origin.LISTENER,
+    }
+    return IndexedInstance(**(values | changes))
+
+
+@pytest.fixture
+def order() -> Callable[..., JobOrder]:
+    def make(study: str = "1.2", **changes: Any) -> JobOrder:
+        values: dict[str, Any] = {
+            "rule": "liver",
+            "pipeline": "abdomen-ct",
+            "roles": {"ct": f"{study}.7"},
+            "model_digest": "m1",
+            "send_to": ("pacs",),
+        }
+        return JobOrder(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def routed(database: Database, images: Images, order: Callable[..., JobOrder]) -> Callable[..., int]:
+    """Lets a study come in and be routed; returns its job's number. `routed("1.3", priority=Priority.STAT)`."""
+
+    def make(study: str = "1.2", number: int = 2, **changes: Any) -> int:
+        database.index_instances(images(number, study=study))
+        database.complete_study(study, "nothing came", now=NOON)
+        made = database.create_job(study, order(study, **changes), now=NOON)
+        database.set_routed(study, "liver -> abdomen-ct", now=NOON)
+        return made.job_id
+
+    return make
+
+
+@pytest.fixture
+def events(database: Database) -> Callable[[int], Sequence[str]]:
+    """What happened to a job, as "old -> new" and so on."""
+
+    def tell(job_id: int) -> Sequence[str]:
+        return [event.event for event in database.show_job(job_id).events]
+
+    return tell
+
+
+@pytest.fixture
+def finish(database: Database) -> Callable[..., JobState]:
+    """Claims what comes next, which must be this job, and finishes it with some results."""
+
+    def make(job_id: int, results: int = 1, **changes: Any) -> JobState:
+        claimed = database.claim_job("host:1", NOON)
+        assert claimed is not None
+        assert claimed.id == job_id
+        made = tuple(_result(job_id, number) for number in range(1, results + 1))
+        return database.finish_job(job_id, JobOutcome(**({"results": made} | changes)), now=NOON)
+
+    return make
+
+
+def _result(job_id: int, number: int) -> NewResult:
+    return NewResult(
+        kind=ResultKind.SEGMENTATION,
+        name=f"seg{number}",
+        path=Path(f"/outbox/{job_id}/seg{number}.dcm"),
+        size=1000,
+        content_digest=f"d{number}",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
+        sop_instance_uid=f"2.25.{job_id}{number}",
+    )
