@@ -39,7 +39,8 @@ class Volume:
             the centre of its voxel.
         frame_of_reference_uid: The coordinate system that the affine leads to.
         sources: The original images, in the order of the slices.
-        source_axis: The axis of the array that `sources` run along: 0 as loaded, another after `grid.reorient`.
+        source_axis: The axis of the array that `sources` run along: 0 as loaded, another after `grid.reorient`, None if
+            the array was resampled and no slice of it is an image.
     """
 
     array: np.ndarray
@@ -48,15 +49,17 @@ class Volume:
     modality: str
     series_instance_uid: str
     sources: tuple[SourceImage, ...]
-    source_axis: int = 0
+    source_axis: int | None = 0
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3 or self.affine.shape != (4, 4):
             raise ValueError(
                 f"expected a 3D array and a 4 × 4 affine, received {self.array.shape}, {self.affine.shape}"
             )
-        if len(self.sources) != self.array.shape[self.source_axis]:
-            slices = self.array.shape[self.source_axis]
+        if self.source_axis is None:
+            return
+        slices = self.array.shape[self.source_axis]
+        if len(self.sources) != slices:
             raise ValueError(f"expected {slices} sources along axis {self.source_axis}, received {len(self.sources)}")
 
     @property
