@@ -1,4 +1,4 @@
-"""Procedural phantoms with a known truth, by kind. How they are built: `phantom_shapes`, `phantom_brain`, `phantom_abdomen`."""
+"""Procedural phantoms with a known truth, by kind; `phantom_shapes` says what they are built from."""
 
 from __future__ import annotations
 

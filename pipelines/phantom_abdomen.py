@@ -12,7 +12,7 @@ AIR, LUNG, FAT = -1000.0, -850.0, -95.0
 
 
 class AbdomenPhantom(Phantom):
-    """Body with spine, ribs, lungs above, liver with vessels, spleen, kidneys, stomach and bowel; hypodense liver lesions."""
+    """Body with spine, ribs, lungs, liver with vessels, spleen, kidneys, stomach and bowel; hypodense liver lesions."""
 
     kind = "abdomen-ct"
     field_of_view, extent, middle = 400.0, 230.0, 0.0
@@ -56,12 +56,13 @@ class AbdomenPhantom(Phantom):
         """Blur of the reconstruction and grainy noise."""
         blurred = gaussian_filter(hu.astype(np.float32), self._blur / self.spacing[1], truncate=3.0)
         grain = uniform_filter(noise.standard_normal(hu.shape, np.float32), 2) * np.float32(2.0 * self._noise)
-        return np.clip(np.rint(blurred + grain), -1024, 3071).astype(np.int16)
+        return np.asarray(np.clip(np.rint(blurred + grain), -1024, 3071), np.int16)
 
     def _body_depth(self, z: float) -> Plane:
         """Depth below the skin, mm."""
         radius = np.sqrt((self._x / self._body[0]) ** 2 + (self._y / self._body[1]) ** 2)
-        return (1 + 0.02 * self._shape.plane(z, self._y, self._x) - radius) * self._body[1]
+        uneven = 1 + 0.02 * self._shape.plane(z, self._y, self._x)
+        return np.asarray((uneven - radius) * self._body[1], np.float32)
 
     def _liver(self, z: float, y: Plane, x: Plane) -> Plane:
         """About the signed distance to the liver's surface, mm, negative inside."""
@@ -71,7 +72,8 @@ class AbdomenPhantom(Phantom):
         porta = 16 - np.sqrt((x + 30) ** 2 + (y - 12) ** 2 + (0.6 * (z + 25)) ** 2)
         wall = np.sqrt((x / (self._body[0] - self._fat_mm - 14)) ** 2 + (y / (self._body[1] - self._fat_mm - 14)) ** 2)
         spine = 34 - np.sqrt(x**2 + (y - 62) ** 2)
-        return np.maximum.reduce([surface, porta, (wall - 1) * 100, spine, self._hollow(z, y, x)])
+        parts = [surface, porta, (wall - 1) * 100, spine, self._hollow(z, y, x)]
+        return np.asarray(np.maximum.reduce(parts), np.float32)
 
     def _hollow(self, z: float, y: Plane, x: Plane) -> Plane:
         """The visceral surface: below, only the right lobe's lower part is left."""

@@ -22,7 +22,7 @@ class _Tissue:
 
 
 class BrainPhantom(Phantom):
-    """Head with scalp, skull, grey and white matter, ventricles, eyes; lesions bright on FLAIR with an enhancing rim."""
+    """Head with scalp, skull, grey and white matter, ventricles, eyes; lesions bright on FLAIR, some with a rim."""
 
     kind = "brain-mr"
     field_of_view, extent, middle = 240.0, 125.0, 18.0
@@ -74,7 +74,8 @@ class BrainPhantom(Phantom):
         """Ellipsoidal radius of the head, a little uneven; the face makes it longer in front below the brain."""
         front = np.where(self._y < 0, 1.0 - 0.10 * np.clip(-(z + 5) / 60, 0, 1), 1.0)
         radius = ellipsoid(0.0 if z < 0 else z, self._y * front, self._x, (0, 0, 0), self._axes)
-        return radius * (1 + 0.02 * self._shape.plane(z, self._y, self._x)) + 0.04 * np.clip(-z / 60, 0, 1)
+        uneven = radius * (1 + 0.02 * self._shape.plane(z, self._y, self._x))
+        return np.asarray(uneven + 0.04 * np.clip(-z / 60, 0, 1), np.float32)
 
     def _regions(self, z: float, radius: Plane) -> list[tuple[Mask, _Tissue]]:
         """Masks in order of precedence with their tissue."""
@@ -123,4 +124,4 @@ class BrainPhantom(Phantom):
         """Blur of the acquisition and Rician noise."""
         blurred = gaussian_filter(np.asarray(grey, np.float32), self._blur / self.spacing[1])
         real, imaginary = noise.standard_normal((2, *blurred.shape), np.float32) * np.float32(self._noise)
-        return np.hypot(blurred + real, imaginary).astype(np.int16)
+        return np.asarray(np.hypot(blurred + real, imaginary), np.int16)

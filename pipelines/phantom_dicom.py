@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,10 +99,15 @@ def write_phantom(
     """
     if kind not in DEFAULTS:
         raise ValueError(f"expected one of {sorted(DEFAULTS)}, received {kind!r}")
-    given = {"slices": slices, "matrix": matrix, "slice_mm": slice_mm, "pixel_mm": pixel_mm, "lesions": lesions}
+    given: dict[str, Any] = {
+        "slices": slices,
+        "matrix": matrix,
+        "slice_mm": slice_mm,
+        "pixel_mm": pixel_mm,
+        "lesions": lesions,
+        "lesion_diameters_mm": lesion_diameters_mm,
+    }
     options = replace(DEFAULTS[kind], seed=seed, **{key: value for key, value in given.items() if value is not None})
-    if lesion_diameters_mm is not None:
-        options = replace(options, lesion_diameters_mm=lesion_diameters_mm)
     study = _Study(make_phantom(kind, options))
     truth = study.write(out)
     truth.save(out.parent / "truth")

@@ -1,9 +1,9 @@
 """What phantoms are built from: smooth random fields, ellipsoids, lesions, and the slice by slice rendering.
 
-Coordinates are the patient's (DICOM LPS), in mm, with the origin in the middle of the head or of the upper abdomen: x to
-the left, y to the back, z upwards. Arrays are (slices, rows, columns) in standard axial orientation, slices upwards. The
-same options and seed always give the same phantom, and every slice can be computed alone, so a series of any length costs
-no memory.
+Coordinates are the patient's (DICOM LPS), in mm, with the origin in the middle of the head or of the upper abdomen:
+x to the left, y to the back, z upwards. Arrays are (slices, rows, columns) in standard axial orientation, slices
+upwards. The same options and seed always give the same phantom, and every slice can be computed alone, so a series of
+any length costs no memory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Triple = Sequence[float] | NDArray[np.float64]
 
 
 class Waves:
@@ -194,7 +195,7 @@ class Phantom(ABC):
         return weight, numbers
 
 
-def ellipsoid(z: float, y: Plane, x: Plane, centre: Sequence[float], axes: Sequence[float]) -> Plane:
+def ellipsoid(z: float, y: Plane, x: Plane, centre: Triple, axes: Triple) -> Plane:
     """Radius in units of the half axes, 1 on the surface: centre and axes are (x, y, z)."""
     squares = ((x - centre[0]) / axes[0]) ** 2 + ((y - centre[1]) / axes[1]) ** 2 + ((z - centre[2]) / axes[2]) ** 2
-    return np.sqrt(squares)
+    return np.asarray(np.sqrt(squares), np.float32)

@@ -8,7 +8,7 @@ Spacing is (slice, row, column) in mm. Only the plane is resampled: slices stay 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,23 +47,23 @@ class Axis:
         return _interpolation(where + (self.target_size - 1) / 2, self.target_size, self.spacing / self.target_spacing)
 
 
-def _interpolation(positions: NDArray[np.float64], size: int, ratio: float) -> Array:
+def _interpolation(positions: NDArray[Any], size: int, ratio: float) -> Array:
     """Weights of linear interpolation, widened to a triangle of `ratio` pixels when shrinking (no aliasing)."""
     width = max(1.0, ratio)
     clamped = np.clip(positions, 0, size - 1)
     weights = np.maximum(0.0, 1.0 - np.abs(clamped[:, None] - np.arange(size)) / width)
     weights /= weights.sum(axis=1, keepdims=True)
     weights[np.abs(positions - clamped) > 0.5 * width] = 0.0
-    return weights.astype(np.float32)
+    return np.asarray(weights, np.float32)
 
 
 def _resample(planes: Array, rows: Array, columns: Array) -> Array:
     """Resamples (..., y, x) with row weights (Y, y) and column weights (X, x) to (..., Y, X)."""
-    return np.matmul(np.matmul(rows, planes), columns.T)
+    return np.asarray(np.matmul(np.matmul(rows, planes), columns.T), np.float32)
 
 
 class PreparedSlices(ABC):
-    """A volume ready to be served to a network slice by slice, in batches, so that memory does not grow with the series.
+    """A volume ready to be served to a network in batches of slices, so that memory does not grow with the series.
 
     Attributes:
         rows: The row axis of source and grid.
@@ -210,7 +210,9 @@ def _middle(profile: NDArray[Any]) -> float:
 def _required(images: Mapping[str, NDArray[Any] | None], name: str) -> NDArray[Any]:
     image = images.get(name)
     if image is None or image.ndim != 3:
-        raise ValueError(f"expected {name!r} as (slices, rows, columns), received {None if image is None else image.shape}")
+        raise ValueError(
+            f"expected {name!r} as (slices, rows, columns), received {None if image is None else image.shape}"
+        )
     return image
 
 
@@ -222,7 +224,8 @@ def _like(image: NDArray[Any] | None, flair: NDArray[Any]) -> NDArray[Any]:
     return image
 
 
-PREPROCESSINGS: dict[str, type[PreparedSlices]] = {"brain-slices-v1": BrainSlices, "ct-slices-v1": CTSlices}
+Preprocessing = Callable[[Mapping[str, NDArray[Any] | None], tuple[float, float, float]], PreparedSlices]
+PREPROCESSINGS: dict[str, Preprocessing] = {"brain-slices-v1": BrainSlices, "ct-slices-v1": CTSlices}
 
 
 def prepare(
@@ -240,4 +243,4 @@ def prepare(
     """
     if name not in PREPROCESSINGS:
         raise ValueError(f"expected one of {sorted(PREPROCESSINGS)}, received {name!r}")
-    return PREPROCESSINGS[name](images, spacing)  # type: ignore[call-arg]
+    return PREPROCESSINGS[name](images, spacing)

@@ -7,6 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from training.evaluate import Figure
+
 _CARD = Template("""# $name $version
 
 $description.
@@ -78,3 +80,9 @@ def write_card(path: Path, manifest: dict[str, Any], limits: Sequence[str], diff
 def _row(entry: dict[str, Any]) -> str:
     interval = "" if entry["ci95"] is None else f"{entry['ci95'][0]:.3f} to {entry['ci95'][1]:.3f}"
     return f"| {entry['metric']} | {entry['value']:.3f} | {interval} | {entry['n']} |"
+
+
+def figure_rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str]]:
+    """Figures as rows of text: what, value, 95 % interval, n."""
+    intervals = [f"{f.interval[0]:.3f} to {f.interval[1]:.3f}" if f.interval else "" for f in figures]
+    return [(f.metric, f"{f.value:.3f}", i, str(f.n)) for f, i in zip(figures, intervals, strict=True)]

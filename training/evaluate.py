@@ -143,5 +143,7 @@ def classification_figures(
         "specificity by slice": lambda s, t: float((s[~t] < threshold).mean()) if (~t).any() else float("nan"),
     }
     n = sum(len(truth) for _, truth in scored)
-    return [Figure(f"{name}: {metric}", value, n, interval) for metric, (value, interval) in
-            ((metric, over(measure)) for metric, measure in measures.items())]
+    return [
+        Figure(f"{name}: {metric}", value, n, interval)
+        for metric, (value, interval) in ((metric, over(measure)) for metric, measure in measures.items())
+    ]

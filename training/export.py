@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,23 +15,13 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engines.activation import probabilities
-from engines.choose import open_engine
-from engines.contract import Engine, EngineSettings
 from engines.package import ModelPackage, load_package
 from training.card import write_card
 from training.data.case import Case
 from training.data.phantoms import phantom_cases
-from training.evaluate import (
-    Figure,
-    Segmented,
-    area_under_curve,
-    classification_figures,
-    in_batches,
-    segmentation_figures,
-)
 from training.fit import build, split
-from training.package import CHANNELS, DATA, INTENDED_USE, LABELS, LICENCE, LIMITS, SPACING, describe
+from training.measure import measure
+from training.package import LIMITS, accuracy, manifest
 from training.recipes import Recipe
 
 log = structlog.get_logger(__name__)
@@ -64,7 +52,9 @@ def load_answer(recipe: Recipe, checkpoint: Path) -> Answer:
     weights = torch.load(checkpoint, weights_only=True)["weights"]
     network.load_state_dict({key: value for key, value in weights.items() if key in network.state_dict()})
     output = 0 if recipe.task == "segmentation" else 1
-    return Answer(network, output, recipe.mirror).eval()
+    answer = Answer(network, output, recipe.mirror)
+    answer.eval()
+    return answer
 
 
 def write_onnx(answer: Answer, example: NDArray[np.float32], path: Path) -> None:
@@ -129,133 +119,21 @@ def export(recipe: Recipe, run: Path, cases: Sequence[Case], out: Path, version:
     write_onnx(answer, reference, folder / "model.onnx")
     difference = check_against_torch(answer, folder / "model.onnx", reference)
     np.savez_compressed(folder / "reference.npz", image=reference)
-    manifest = _manifest(recipe, run, folder, version, trained_on, held_out)
-    _write(folder, manifest, recipe, difference)
+    record = json.loads((run / "record.json").read_text())
+    network = (folder / "model.onnx").read_bytes()
+    content = manifest(recipe, record, network, version, (len(trained_on), held_out))
+    _write(folder, content, recipe, difference)
     package = load_package(folder)
     threshold, figures = measure(recipe, package, held_out)
-    manifest["thresholds"].update({"mask" if recipe.task == "segmentation" else "probability": threshold})
-    manifest["accuracy"] = [_accuracy(recipe, figure) for figure in figures]
-    _write(folder, manifest, recipe, difference)
+    content["thresholds"].update({"mask" if recipe.task == "segmentation" else "probability": threshold})
+    content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
+    _write(folder, content, recipe, difference)
     for figure in figures:
         log.info("figure", package=recipe.package, figure=str(figure))
     return load_package(folder)
 
 
-def measure(
-    recipe: Recipe, package: ModelPackage, held_out: Sequence[Case], threshold: float | None = None
-) -> tuple[float, list[Figure]]:
-    """Figures of the package on patients it never saw, and the threshold (chosen here, on the same patients, if None)."""
-    with open_engine(package, EngineSettings()) as engine:
-        log.info("engine", description=str(engine.description))
-        if recipe.task == "classification":
-            scored = [_slice_scores(engine, case) for case in held_out]
-            threshold = threshold or _best_threshold_of_slices(scored)
-            return threshold, classification_figures(scored, recipe.classes[0], threshold)
-        segmented = [Segmented.of(lambda inputs: infer(engine, inputs), case) for case in held_out]
-    threshold = threshold or _best_threshold(segmented, recipe.oversampled)
-    return threshold, segmentation_figures(segmented, recipe.classes, threshold)
-
-
-def infer(engine: Engine, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of the package's only output."""
-    outputs = engine.infer({"image": np.ascontiguousarray(inputs)})
-    answer: NDArray[np.float32] = probabilities(engine.package.manifest, outputs)["logits"]
-    return answer
-
-
-def _slice_scores(engine: Engine, case: Case) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    scores = in_batches(lambda inputs: infer(engine, inputs), case)[:, 0].astype(np.float64)
-    return scores, case.masks[:, 0].any(axis=(1, 2))
-
-
-def _best_threshold(segmented: Sequence[Segmented], channel: int) -> float:
-    """The threshold in steps of 0.05 with the best mean Dice by patient."""
-
-    def mean_dice(threshold: float) -> float:
-        dices = [s.dice(channel, threshold) for s in segmented]
-        return float(np.mean([d for d in dices if d is not None]))
-
-    return round(float(max(np.arange(0.3, 0.71, 0.05), key=mean_dice)), 2)
-
-
-def _best_threshold_of_slices(scored: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> float:
-    scores, truth = (np.concatenate(column) for column in zip(*scored, strict=True))
-    if np.isnan(area_under_curve(scores, truth)):
-        return 0.5
-    return round(float(max(np.arange(0.2, 0.81, 0.05), key=lambda t: float(((scores >= t) == truth).mean()))), 2)
-
-
-def _manifest(
-    recipe: Recipe, run: Path, folder: Path, version: str, trained_on: Sequence[Case], held_out: Sequence[Case]
-) -> dict[str, Any]:
-    record = json.loads((run / "record.json").read_text())
-    spatial = held_out[0].prepared.shape
-    shape = ["batch", len(recipe.classes), *(spatial[1:] if recipe.task == "segmentation" else ())]
-    return {
-        "name": recipe.package,
-        "version": version,
-        "task": recipe.task,
-        "description": describe(recipe),
-        "licence": LICENCE[recipe.data],
-        "sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
-        "inputs": [
-            {
-                "name": "image",
-                "dtype": "float32",
-                "shape": ["batch", *spatial],
-                "channels": CHANNELS[recipe.preprocessing],
-            }
-        ],
-        "outputs": [
-            {
-                "name": "logits",
-                "dtype": "float32",
-                "shape": shape,
-                "activation": "sigmoid",
-                "classes": list(recipe.classes),
-            }
-        ],
-        "preprocessing": {"name": recipe.preprocessing, "spacing": SPACING[recipe.preprocessing]},
-        "labels": LABELS[recipe.data] if recipe.task == "segmentation" else [],
-        "thresholds": {"mask": 0.5, "probability": 0.5, "min_volume_ml": 0.1},
-        "training": {
-            "data": [{**DATA[recipe.data], "patients": len(trained_on)}],
-            "split": {
-                "by": "patient",
-                "held_out": sorted(case.name for case in held_out),
-                "note": "the held-out patients also chose the checkpoint and the threshold",
-            },
-            "phantoms": bool(record.get("phantoms")),
-            "recipe": recipe.name,
-            "minutes": round(float(record["used"]) / 60, 1),
-            "commit": _commit(),
-        },
-        "accuracy": [],
-        "intended_use": INTENDED_USE,
-        "reference_inputs": "reference.npz",
-    }
-
-
-def _accuracy(recipe: Recipe, figure: Figure) -> dict[str, Any]:
-    interval = [round(bound, 4) for bound in figure.interval] if figure.interval else None
-    dataset = f"{DATA[recipe.data]['name']}, held-out patients"
-    return {
-        "metric": figure.metric,
-        "value": round(figure.value, 4),
-        "dataset": dataset,
-        "n": figure.n,
-        "ci95": interval,
-    }
-
-
-def _write(folder: Path, manifest: dict[str, Any], recipe: Recipe, difference: float) -> None:
-    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=110)
+def _write(folder: Path, content: dict[str, Any], recipe: Recipe, difference: float) -> None:
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     (folder / "model.yaml").write_text(text)
-    write_card(folder / "MODEL_CARD.md", manifest, LIMITS[recipe.data], difference)
-
-
-def _commit() -> str:
-    """The commit that the code was at, if this is a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]  # noqa: S607
-    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return found.stdout.strip() or "unknown"
+    write_card(folder / "MODEL_CARD.md", content, LIMITS[recipe.data], difference)

@@ -31,6 +31,13 @@ from training.recipes import Recipe
 log = structlog.get_logger(__name__)
 
 
+def use_threads(threads: int | None) -> None:
+    """Takes so many processor threads; denormal numbers, slow and worthless, become zero."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
 def build(recipe: Recipe) -> nn.Module:
     """The recipe's network, untrained."""
     kind = ResUNet if recipe.task == "segmentation" else SliceClassifier
@@ -79,6 +86,9 @@ class Run:
     Attributes:
         folder: Where checkpoints and the record go.
         minutes: The budget of this run.
+        phantoms: How many phantom slices are mixed in.
+        used: Seconds of training so far.
+        best: Best score so far.
         history: One entry per epoch: epoch, minutes, loss, and the score where it was measured.
     """
 
@@ -88,6 +98,7 @@ class Run:
     network: nn.Module
     average: AveragedModel
     optimizer: torch.optim.Optimizer
+    phantoms: int = 0
     used: float = 0.0
     best: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -152,7 +163,7 @@ class Run:
             _write(self.folder / "best.pt", {"weights": weights, "score": value, "minutes": self.used / 60})
         everything = {"network": self.network.state_dict(), "average": self.average.state_dict()}
         _write(self.folder / "last.pt", {**everything, "optimizer": self.optimizer.state_dict(), **state})
-        record = {"recipe": asdict(self.recipe), "minutes": self.minutes, **state}
+        record = {"recipe": asdict(self.recipe), "minutes": self.minutes, "phantoms": self.phantoms, **state}
         (self.folder / "record.json").write_text(json.dumps(record, indent=1))
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -202,6 +213,7 @@ def fit(
     """
     trained_on, held_out = split(recipe, cases)
     run = Run.start(recipe, folder, minutes, initial, resume)
+    run.phantoms = 0 if phantoms is None else len(phantoms)
     (folder / "held_out.json").write_text(json.dumps(sorted(case.name for case in held_out), indent=1))
     draw = Draw(recipe, gather(trained_on), phantoms)
     log.info("training", name=recipe.name, patients=len(trained_on), held_out=len(held_out))

@@ -28,7 +28,10 @@ def soft_dice(logits: Tensor, target: Tensor, trusted: Tensor, *, smooth: float 
 def focal_tversky(
     logits: Tensor, target: Tensor, trusted: Tensor, *, alpha: float = 0.7, gamma: float = 0.75, smooth: float = 1.0
 ) -> Tensor:
-    """(1 - Tversky) ** gamma over the batch (Abraham and Khan 2018); `alpha` weighs what is missed, 1 - alpha what is extra."""
+    """(1 - Tversky) ** gamma over the batch; `alpha` weighs what is missed, 1 - alpha what is extra.
+
+    Abraham and Khan 2018, arXiv:1810.07842.
+    """
     probability = torch.sigmoid(logits) * trusted[:, :, None, None]
     target = target * trusted[:, :, None, None]
     hit = (probability * target).sum(dim=(0, 2, 3))

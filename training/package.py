@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from training.data.case import Case
+from training.evaluate import Figure
 from training.recipes import Recipe
 
 INTENDED_USE = (
@@ -83,8 +89,88 @@ LIMITS: dict[str, tuple[str, ...]] = {
 def describe(recipe: Recipe) -> str:
     """One sentence for lists of packages."""
     what = {
-        "lgg-resunet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR, optionally T1 before and after contrast)",
+        "lgg-resunet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR; T1 with and without contrast)",
         "lgg-classifier": "Says for each axial brain MR slice how probable a FLAIR-bright tumour is",
         "liver-unet": "Outlines the liver and hypodense liver tumours on axial portal-phase CT slices",
     }
     return what[recipe.name]
+
+
+def manifest(
+    recipe: Recipe, record: Mapping[str, Any], network: bytes, version: str, patients: tuple[int, Sequence[Case]]
+) -> dict[str, Any]:
+    """Content of model.yaml, without figures.
+
+    Args:
+        recipe: What was trained.
+        record: Content of the run's `record.json`.
+        network: The ONNX file.
+        version: Version of the package.
+        patients: How many were trained on, and the held-out ones.
+    """
+    trained_on, held_out = patients
+    spatial = held_out[0].prepared.shape
+    shape = ["batch", len(recipe.classes), *(spatial[1:] if recipe.task == "segmentation" else ())]
+    return {
+        "name": recipe.package,
+        "version": version,
+        "task": recipe.task,
+        "description": describe(recipe),
+        "licence": LICENCE[recipe.data],
+        "sha256": hashlib.sha256(network).hexdigest(),
+        "inputs": [
+            {
+                "name": "image",
+                "dtype": "float32",
+                "shape": ["batch", *spatial],
+                "channels": CHANNELS[recipe.preprocessing],
+            }
+        ],
+        "outputs": [
+            {
+                "name": "logits",
+                "dtype": "float32",
+                "shape": shape,
+                "activation": "sigmoid",
+                "classes": list(recipe.classes),
+            }
+        ],
+        "preprocessing": {"name": recipe.preprocessing, "spacing": SPACING[recipe.preprocessing]},
+        "labels": LABELS[recipe.data] if recipe.task == "segmentation" else [],
+        "thresholds": {"mask": 0.5, "probability": 0.5, "min_volume_ml": 0.1},
+        "training": {
+            "data": [{**DATA[recipe.data], "patients": trained_on}],
+            "split": {
+                "by": "patient",
+                "held_out": sorted(case.name for case in held_out),
+                "note": "the held-out patients also chose the checkpoint and the threshold",
+            },
+            "phantoms": bool(record.get("phantoms")),
+            "recipe": recipe.name,
+            "minutes": round(float(record["used"]) / 60, 1),
+            "commit": _commit(),
+        },
+        "accuracy": [],
+        "intended_use": INTENDED_USE,
+        "reference_inputs": "reference.npz",
+    }
+
+
+def accuracy(recipe: Recipe, figure: Figure) -> dict[str, Any]:
+    """An entry of `accuracy` in model.yaml."""
+    interval = [round(bound, 4) for bound in figure.interval] if figure.interval else None
+    dataset = f"{DATA[recipe.data]['name']}, held-out patients"
+    return {
+        "metric": figure.metric,
+        "value": round(figure.value, 4),
+        "dataset": dataset,
+        "n": figure.n,
+        "ci95": interval,
+    }
+
+
+def _commit() -> str:
+    """The commit that the code was at, if this is a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return found.stdout.strip() or "unknown"

@@ -1,4 +1,4 @@
-"""The trainings that have a name. A recipe is data: whoever reads it knows what was trained, on what, and for how long."""
+"""The trainings that have a name. A recipe is data: it says what is trained, on what, and for how long."""
 
 from __future__ import annotations
 
@@ -7,12 +7,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from training.data.augment import Augmentation
 from training.data.case import Case
 from training.data.lgg import load_lgg
 from training.data.liver import load_liver
 
 Loader = Callable[[Path], list[Case]]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a batch is varied; all draws are per sample.
+
+    Attributes:
+        rotation: Degrees, standard deviation.
+        scale: Standard deviation of the logarithm of the scale.
+        shift: Standard deviation, as a share of half the image.
+        bend: Standard deviation of the elastic displacement, same unit.
+        mirror: Whether columns are mirrored in half of the samples (brains are symmetric, livers are not).
+        gain: Standard deviation of the contrast factor and, times two, of the brightness offset.
+        noise: Largest standard deviation of added noise.
+        blur: Share of the samples that are blurred.
+        brain_channels: Whether the channels are those of `brain-slices-v1`, whose T1 and neighbours may be missing.
+    """
+
+    rotation: float = 8.0
+    scale: float = 0.12
+    shift: float = 0.05
+    bend: float = 0.015
+    mirror: bool = True
+    gain: float = 0.12
+    noise: float = 0.1
+    blur: float = 0.15
+    brain_channels: bool = False
 
 
 @dataclass(frozen=True)

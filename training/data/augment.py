@@ -2,72 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.recipes import Augmentation
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a batch is varied; all draws are per sample.
 
-    Attributes:
-        rotation: Degrees, standard deviation.
-        scale: Standard deviation of the logarithm of the scale.
-        shift: Standard deviation, as a share of half the image.
-        bend: Standard deviation of the elastic displacement, same unit.
-        mirror: Whether columns are mirrored in half of the samples (brains are symmetric, livers are not).
-        gain: Standard deviation of the contrast factor and, times two, of the brightness offset.
-        noise: Largest standard deviation of added noise.
-        blur: Share of the samples that are blurred.
-        brain_channels: Whether the channels are those of `brain-slices-v1`, whose T1 and neighbours may be missing.
-    """
+def augment(settings: Augmentation, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Varies inputs (n, channels, h, w) and targets (n, classes, h, w) together."""
+    if settings.brain_channels:
+        inputs = replace_missing(inputs)
+    grid = _grid(settings, len(inputs), inputs.shape[2], inputs.shape[3])
+    both = functional.grid_sample(torch.cat([inputs, targets], dim=1), grid, padding_mode="border", align_corners=False)
+    return _intensity(settings, both[:, : inputs.shape[1]]), both[:, inputs.shape[1] :]
 
-    rotation: float = 8.0
-    scale: float = 0.12
-    shift: float = 0.05
-    bend: float = 0.015
-    mirror: bool = True
-    gain: float = 0.12
-    noise: float = 0.1
-    blur: float = 0.15
-    brain_channels: bool = False
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Varies inputs (n, channels, h, w) and targets (n, classes, h, w) together."""
-        if self.brain_channels:
-            inputs = replace_missing(inputs)
-        grid = self._grid(len(inputs), inputs.shape[2], inputs.shape[3])
-        both = functional.grid_sample(
-            torch.cat([inputs, targets], dim=1), grid, padding_mode="border", align_corners=False
-        )
-        return self._intensity(both[:, : inputs.shape[1]]), both[:, inputs.shape[1] :]
+def _grid(settings: Augmentation, n: int, height: int, width: int) -> Tensor:
+    angle = torch.randn(n) * settings.rotation * torch.pi / 180
+    scale = torch.exp(torch.randn(n) * settings.scale)
+    flip = torch.where(torch.rand(n) < 0.5, -1.0, 1.0) if settings.mirror else torch.ones(n)
+    aspect = height / width
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    shift = torch.randn(2, n) * settings.shift
+    rows = [cos * flip, -sin * aspect, shift[0], sin * flip / aspect, cos, shift[1]]
+    grid = functional.affine_grid(torch.stack(rows, 1).reshape(n, 2, 3), [n, 1, height, width], align_corners=False)
+    coarse = torch.randn(n, 2, 5, 5) * settings.bend
+    smooth = functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
+    return grid + smooth.permute(0, 2, 3, 1)
 
-    def _grid(self, n: int, height: int, width: int) -> Tensor:
-        angle = torch.randn(n) * self.rotation * torch.pi / 180
-        scale = torch.exp(torch.randn(n) * self.scale)
-        flip = torch.where(torch.rand(n) < 0.5, -1.0, 1.0) if self.mirror else torch.ones(n)
-        aspect = height / width
-        cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-        shift = torch.randn(2, n) * self.shift
-        rows = [cos * flip, -sin * aspect, shift[0], sin * flip / aspect, cos, shift[1]]
-        grid = functional.affine_grid(torch.stack(rows, 1).reshape(n, 2, 3), [n, 1, height, width], align_corners=False)
-        coarse = torch.randn(n, 2, 5, 5) * self.bend
-        smooth = functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
-        return grid + smooth.permute(0, 2, 3, 1)
 
-    def _intensity(self, inputs: Tensor) -> Tensor:
-        n, channels = inputs.shape[:2]
-        # the neighbours are the same sequence as the slice, so all FLAIR channels share one draw
-        which = torch.tensor([0, 1, 2, 1, 1]) if self.brain_channels else torch.arange(channels)
-        gain = torch.exp(torch.randn(n, channels, 1, 1) * self.gain)[:, which]
-        offset = (torch.randn(n, channels, 1, 1) * self.gain * 2 * inputs.std())[:, which]
-        varied = inputs * gain + offset
-        varied = varied + torch.randn_like(inputs) * (torch.rand(n, 1, 1, 1) * self.noise) * inputs.std()
-        blurred = functional.avg_pool2d(varied, 3, stride=1, padding=1, count_include_pad=False)
-        return torch.where(torch.rand(n, 1, 1, 1) < self.blur, blurred, varied)
+def _intensity(settings: Augmentation, inputs: Tensor) -> Tensor:
+    n, channels = inputs.shape[:2]
+    # the neighbours are the same sequence as the slice, so all FLAIR channels share one draw
+    which = torch.tensor([0, 1, 2, 1, 1]) if settings.brain_channels else torch.arange(channels)
+    gain = torch.exp(torch.randn(n, channels, 1, 1) * settings.gain)[:, which]
+    offset = (torch.randn(n, channels, 1, 1) * settings.gain * 2 * inputs.std())[:, which]
+    varied = inputs * gain + offset
+    varied = varied + torch.randn_like(inputs) * (torch.rand(n, 1, 1, 1) * settings.noise) * inputs.std()
+    blurred = functional.avg_pool2d(varied, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.where(torch.rand(n, 1, 1, 1) < settings.blur, blurred, varied)
 
 
 def replace_missing(inputs: Tensor) -> Tensor:

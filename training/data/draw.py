@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.data.augment import augment
 from training.data.case import Samples
 from training.recipes import Recipe
 
@@ -37,7 +38,7 @@ class Draw:
         if self._phantoms is not None and phantoms:
             parts.append(_take(self._phantoms, self._generator.integers(len(self._phantoms), size=phantoms)))
         inputs, targets, trusted, positive = (torch.cat(column) for column in zip(*parts, strict=True))
-        inputs, targets = self._recipe.augmentation(inputs, targets)
+        inputs, targets = augment(self._recipe.augmentation, inputs, targets)
         return inputs.contiguous(memory_format=torch.channels_last), targets, trusted, positive
 
     def _pick(self, n: int) -> NDArray[np.intp]:
