@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from dicomio.grid import register_rigid, reorient, resample_onto
+from dicomio.grid import reorient, resample_onto
+from dicomio.registration import register_rigid
 from scipy import ndimage
 
 from pipelines.findings import Classification, Findings
