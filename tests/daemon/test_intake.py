@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from daemon.intake import Intake, content_digest, data_set_offset
+from db.store import Database
+from dicomio.spool import Spool
+from pipelines.phantom_dicom import write_phantom
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    out = tmp_path_factory.mktemp("phantom") / "dicom"
+    write_phantom("abdomen-ct", out, slices=4, matrix=64)
+    return sorted(out.rglob("*.dcm"))
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    store = Database(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    store.upgrade()
+    yield store
+    store.close()
+
+
+def only_study(database: Database):  # type: ignore[no-untyped-def]
+    (row,) = database.list_jobs()
+    return database.study_facts(row.study.study_instance_uid)
+
+
+def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database, slices: list[Path]) -> None:
+    for path in slices:
+        spool.store_file(path)
+    assert Intake(spool, database).step() is False
+    assert spool.incoming() == []
+    (series,) = only_study(database).series
+    assert len(series.instances) == 4
+    for instance in series.instances:
+        assert instance.path.is_relative_to(spool.studies_folder)
+        assert instance.path.stat().st_mode & 0o077 == 0
+
+
+def test_the_same_image_twice_leaves_one_copy(spool: Spool, database: Database, slices: list[Path]) -> None:
+    intake = Intake(spool, database)
+    for _ in range(2):
+        spool.store_file(slices[0])
+        spool.store_file(slices[0])
+        intake.step()
+    assert len(list(spool.studies_folder.rglob("*.dcm"))) == 1
+    assert len(only_study(database).series[0].instances) == 1
+    assert list(database.recent_conflicts()) == []
+
+
+def test_same_uid_with_other_content_keeps_both_and_is_recorded(
+    spool: Spool, database: Database, slices: list[Path], tmp_path: Path
+) -> None:
+    other = pydicom.dcmread(slices[0])
+    other.PixelData = bytes(len(other.PixelData))
+    other.save_as(tmp_path / "other.dcm")
+    spool.store_file(slices[0])
+    spool.store_file(tmp_path / "other.dcm")
+    Intake(spool, database).step()
+    assert len(list(spool.studies_folder.rglob("*.dcm"))) == 2
+    (conflict,) = database.recent_conflicts()
+    assert {content_digest(conflict.kept), content_digest(conflict.other)} == {
+        content_digest(slices[0]),
+        content_digest(tmp_path / "other.dcm"),
+    }
+    assert database.list_jobs()[0].conflicts == 1
+
+
+def test_what_is_cut_off_goes_to_quarantine_and_takes_nothing_with_it(
+    spool: Spool, database: Database, slices: list[Path]
+) -> None:
+    spool.store_bytes(slices[0].read_bytes()[:-500], "1.2.3")
+    spool.store_bytes(b"not DICOM at all", "1.2.4")
+    spool.store_file(slices[1])
+    Intake(spool, database).step()
+    assert len(only_study(database).series[0].instances) == 1
+    reasons = [path.read_text() for path in spool.quarantine_folder.glob("*.reason.json")]
+    assert len(reasons) == 2
+    assert any("cut off" in reason for reason in reasons)
+
+
+def test_a_crash_between_rename_and_insert_is_mended_at_the_next_start(
+    spool: Spool, database: Database, slices: list[Path]
+) -> None:
+    first = Intake(spool, database)
+    for path in slices:
+        spool.store_file(path)
+    arrivals = [first._read(path) for path in spool.incoming()]
+    for arrival in arrivals:
+        assert arrival is not None
+        first._place(arrival)  # and here the power goes
+    assert database.list_jobs() == []
+    assert Intake(spool, database).reconcile() == 4
+    assert len(only_study(database).series[0].instances) == 4
+    assert Intake(spool, database).reconcile() == 0
+
+
+def test_the_digest_does_not_depend_on_who_sent_it(slices: list[Path], tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(slices[0])
+    dataset.file_meta.SourceApplicationEntityTitle = "SOMEBODY_ELSE"
+    dataset.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    assert (tmp_path / "other.dcm").read_bytes() != slices[0].read_bytes()
+    assert content_digest(tmp_path / "other.dcm") == content_digest(slices[0])
+
+
+def test_a_file_without_group_length_is_digested_as_a_whole() -> None:
+    assert data_set_offset(b"x" * 200) == 0
