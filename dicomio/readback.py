@@ -1,4 +1,4 @@
-"""Reads a segmentation back the way a receiver would, and compares it with the masks that went in.
+"""Reads segmentations the way a receiver would, and compares ours with the masks that went in.
 
 Nothing here is shared with the encoder: frames are placed by their position in the patient, not by their order.
 """
@@ -53,6 +53,24 @@ def verify_segmentation(
     if missing:
         number, index = min(missing)
         _differs(f"segment {number} lacks its frame at slice {index} ({len(missing)} frames are missing)")
+
+
+def read_masks(segmentation: Path | Dataset, volume: Volume) -> dict[str, NDArray[np.bool_]]:
+    """Rebuilds the masks of any segmentation on the grid of the volume that it was drawn on.
+
+    Returns:
+        Segment label -> mask (slices, rows, columns); segments of the same label are put together.
+
+    Raises:
+        ReadBackMismatch: It does not lie on the grid of this volume.
+    """
+    dataset = pydicom.dcmread(segmentation) if isinstance(segmentation, Path) else segmentation
+    _check_grid(dataset, volume)
+    labels = {int(segment.SegmentNumber): str(segment.SegmentLabel) for segment in dataset.SegmentSequence}
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for number, index, plane in _planes(dataset, volume):
+        masks.setdefault(labels[number], np.zeros(volume.array.shape, dtype=bool))[index] |= plane
+    return masks
 
 
 def _differs(reason: str) -> NoReturn:

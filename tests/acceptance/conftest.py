@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -110,21 +109,6 @@ class Daemon:
         until(settled, timeout, lambda: f"{self.jobs()}\n{self.log.read_text()[-3000:]}")
         return self.jobs()
 
-    def worker_processes(self) -> list[psutil.Process]:
-        """Dask's worker processes: children that were spawned to serve jobs."""
-        assert self.process is not None
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [
-            child for child in children if "dask" in " ".join(os.listdir(f"/proc/{child.pid}/cwd")) or _is_worker(child)
-        ]
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return any("libopenvino" in m.path or "onnxruntime" in m.path for m in process.memory_maps())
-    except psutil.Error:
-        return False
-
 
 def until(true: Callable[[], bool], timeout: float, explain: Callable[[], str] = lambda: "") -> None:
     deadline = time.monotonic() + timeout
@@ -132,6 +116,11 @@ def until(true: Callable[[], bool], timeout: float, explain: Callable[[], str] =
         if time.monotonic() > deadline:
             pytest.fail(f"did not happen within {timeout} s\n{explain()}")
         time.sleep(0.1)
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., None]:
+    return until
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console
+from daemon.config import load_config
+from daemon.delivery import peer_of
+from daemon.render import plain_table
+from daemon.service import engine_settings
+from db.errors import StoreError
+from db.store import Database
+from dicomio.errors import DicomError
+from dicomio.sender import echo
+from engines.choose import open_engine
+from engines.errors import EngineError
+from pipelines.errors import PipelineError
+from pipelines.networks import packages_in
+from pipelines.registry import PIPELINES
+from pipelines.rules import load_rules
+
+if TYPE_CHECKING:
+    from daemon.config import Config
+    from engines.package import ModelPackage
+
+ENOUGH_DISK = 20e9
+"""Bytes: a busy day of CT and MR; less is worth a warning, not an error."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One thing that was looked at: `ok`, `warning` or `error`, and what was seen or should be done."""
+
+    what: str
+    state: str
+    said: str
+
+
+def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Look at configuration, rules, models, engines, database, disk and destinations, and say what to change."""
+    loaded = load_config(config)
+    table = plain_table("What", "State", "Seen")
+    answers = []
+    with console.status("Checking ..."):
+        for answer in _answers(loaded, config):
+            answers.append(answer)
+            style = {"ok": "green", "warning": "yellow", "error": "bold red"}[answer.state]
+            table.add_row(answer.what, Text(answer.state, style=style), Text(answer.said))
+    console.print(table)
+    if any(answer.what == "rules" and answer.state == "error" for answer in answers):
+        raise typer.Exit(2)
+    if any(answer.state == "error" for answer in answers):
+        raise typer.Exit(1)
+
+
+def _answers(config: Config, path: Path) -> Iterator[Answer]:
+    yield Answer("configuration", "ok", str(path))
+    yield _tried("rules", lambda: _rules(config))
+    yield _disk(config)
+    yield _tried("database", lambda: _database(config))
+    yield _listener(config)
+    for watch in config.watch:
+        seen = watch.path.is_dir()
+        yield Answer(f"watch {watch.path}", "ok" if seen else "error", "there" if seen else "there is no such folder")
+    packages = packages_in(config.models)
+    for pipeline in PIPELINES.values():
+        for slot, name in pipeline.models.items():
+            package = packages.get(name)
+            if package is None:
+                yield Answer(f"{pipeline.name} {slot}", "error", f"model package {name} is not there")
+            else:
+                yield _tried(f"{pipeline.name} {slot}", lambda package=package: _engine(config, package))
+    for name, destination in config.destinations.items():
+        peer = peer_of(destination, config)
+        yield _tried(f"destination {name}", lambda peer=peer: _echo(peer))
+
+
+def _tried(what: str, look: Callable[[], str]) -> Answer:
+    try:
+        return Answer(what, "ok", look())
+    except (PipelineError, EngineError, StoreError, DicomError, OSError) as error:
+        return Answer(what, "error", str(error))
+
+
+def _rules(config: Config) -> str:
+    rules = load_rules(config.rules, known_pipelines=PIPELINES.keys(), known_destinations=config.destinations.keys())
+    return f"{config.rules}: {len(rules.rules)} rules ({', '.join(rule.name for rule in rules.rules)})"
+
+
+def _disk(config: Config) -> Answer:
+    folder = config.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    said = f"{free / 1e9:.0f} GB free for {config.data_dir}"
+    return Answer("disk", "ok" if free >= ENOUGH_DISK else "warning", said)
+
+
+def _database(config: Config) -> str:
+    database = Database(config.database_url)
+    if database.file is not None and not database.file.exists():
+        return f"{database.url}: will be made at the first start"
+    database.check()
+    return f"{database.url} at {database.current()}"
+
+
+def _listener(config: Config) -> Answer:
+    part = config.listener
+    if part is None:
+        return Answer("listener", "ok", "none configured")
+    where = f"{part.ae_title} at {part.host}:{part.port}"
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((part.host, part.port))
+        except OSError as error:
+            return Answer("listener", "warning", f"{where}: {error.strerror}; is the daemon running already?")
+    return Answer("listener", "ok", f"{where}, port free")
+
+
+def _engine(config: Config, package: ModelPackage) -> str:
+    with open_engine(package, engine_settings(config)) as engine:
+        return f"{package.name} {package.manifest.version}: {engine.description}"
+
+
+def _echo(peer) -> str:  # type: ignore[no-untyped-def]
+    echo(peer)
+    return f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO"

@@ -1,0 +1,125 @@
+"""kill -9 at the worst moments: nothing that was acknowledged is lost, every job ends, nothing is delivered twice."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dicomio.errors import DicomError
+from dicomio.sender import send
+from pipelines.phantom_dicom import PhantomTruth, write_phantom
+
+Phantom = tuple[Path, PhantomTruth]
+
+
+@pytest.fixture(scope="module")
+def long_ct(tmp_path_factory: pytest.TempPathFactory) -> Phantom:
+    out = tmp_path_factory.mktemp("long") / "dicom"
+    return out, write_phantom("abdomen-ct", out, slices=200, matrix=512)
+
+
+def test_killed_during_reception_and_during_a_job(
+    make_daemon: Callable[..., Any], pacs: Any, long_ct: Phantom, until: Callable[..., None]
+) -> None:
+    folder, truth = long_ct
+    paths = sorted(folder.rglob("*.dcm"))
+    daemon = make_daemon(destinations={"pacs": pacs.destination})
+    daemon.start()
+    acknowledged: set[str] = set()
+    enough = threading.Event()
+
+    def note(result: Any) -> None:
+        if result.accepted:
+            acknowledged.add(result.sop_instance_uid)
+        if len(acknowledged) >= 60:
+            enough.set()
+
+    def scan() -> None:
+        try:
+            send(daemon.peer, paths, on_result=note)
+        except DicomError:
+            pass  # the daemon is killed under it
+
+    scanner = threading.Thread(target=scan)
+    scanner.start()
+    assert enough.wait(60)
+    daemon.kill()
+    scanner.join(60)
+    assert 60 <= len(acknowledged) < len(paths)
+
+    daemon.start()
+    known = lambda: {
+        i.sop_instance_uid for s in daemon.database().study_facts(truth.study_instance_uid).series for i in s.instances
+    }  # noqa: E731
+    until(lambda: acknowledged <= known(), 30, lambda: f"{len(acknowledged - known())} acknowledged images are gone")
+
+    send(daemon.peer, paths, on_result=note)  # the scanner sends the study again, as scanners do
+    assert len(acknowledged) == len(paths)
+    until(lambda: any(str(row.state) == "running" and row.study.images == len(paths) for row in daemon.jobs()), 120)
+    daemon.kill()
+    daemon.start()
+    rows = daemon.settle(1)
+    assert str(max(rows, key=lambda row: row.job_id or 0).state) == "done", rows
+    assert set(pacs.stored.values()) == {1}
+
+
+def test_a_killed_worker_costs_one_retry_and_a_second_one_the_job(
+    make_daemon: Callable[..., Any], long_ct: Phantom, until: Callable[..., None]
+) -> None:
+    daemon = make_daemon()
+    daemon.start()
+    send(daemon.peer, sorted(long_ct[0].rglob("*.dcm")), on_result=lambda result: None)
+    for death in (1, 2):
+        until(lambda: any(str(row.state) == "running" for row in daemon.jobs()), 120, daemon.log.read_text)
+        kill_workers(daemon)
+        until(lambda n=death: deaths(daemon) >= n, 60, daemon.log.read_text)
+    (row,) = daemon.settle(1)
+    assert str(row.state) == "failed"
+    assert "killed its worker twice" in row.why
+    daemon.database().retry_job(row.job_id, "test")
+    (row,) = daemon.settle(1)
+    assert str(row.state) == "done"
+
+
+def deaths(daemon: Any) -> int:
+    (row,) = daemon.jobs()
+    return int(daemon.job(row.job_id).job.deaths)
+
+
+def test_a_hanging_worker_is_replaced_after_the_time_limit(
+    make_daemon: Callable[..., Any], long_ct: Phantom, until: Callable[..., None]
+) -> None:
+    daemon = make_daemon(workers={"count": 1, "time_limit": "90s"})
+    daemon.start()
+    send(daemon.peer, sorted(long_ct[0].rglob("*.dcm")), on_result=lambda result: None)
+    until(lambda: any(str(row.state) == "running" for row in daemon.jobs()), 120, daemon.log.read_text)
+    for process in worker_processes(daemon):
+        process.send_signal(signal.SIGSTOP)
+    (row,) = daemon.settle(1, timeout=280)
+    assert str(row.state) == "done"
+    detail = daemon.job(row.job_id)
+    assert detail.job.deaths == 1
+    assert any("time limit" in event.because for event in detail.events)
+
+
+def worker_processes(daemon: Any) -> list[psutil.Process]:
+    """Dask's worker processes are the children that have the inference libraries loaded."""
+    found = []
+    for child in psutil.Process(daemon.process.pid).children(recursive=True):
+        maps = Path(f"/proc/{child.pid}/maps").read_text()
+        if "libonnxruntime" in maps or "openvino" in maps:
+            found.append(child)
+    return found
+
+
+def kill_workers(daemon: Any) -> None:
+    workers = worker_processes(daemon)
+    assert workers
+    for process in workers:
+        process.kill()
