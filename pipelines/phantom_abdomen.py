@@ -162,7 +162,7 @@ class AbdomenPhantom(Phantom):
         body = np.hypot(x / 1.2, y - 62)
         disc = (z % 32) < 6
         arch = (np.abs(np.hypot(x, y - 86) - 11) < 3.5) & (y > 80)
-        process = ((np.abs(x) < 3.5) & (y > 95) & (y < 112)) | ((np.abs(y - 88) < 4) & (np.abs(x) < 34) & ~disc)
+        process = ((np.abs(x) < 3.5) & (y > 95) & (y < 112)) | ((np.abs(y - 88) < 4) & (np.abs(x) < 34) & (not disc))
         angle = np.arctan2(np.abs(x), -y)  # 0 in front, pi at the back
         cage = np.abs(depth - self._fat_mm - 7) < 5
         ribs = cage & (((z + 45 * (np.pi - angle)) % 26) < 9) & (z + 45 * (np.pi - angle) > 10) & (angle > 0.5)
