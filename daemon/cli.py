@@ -12,6 +12,7 @@ from rich.console import Console
 
 from daemon.commands import check, database, demo, jobs, models, phantom, process, rules, serve
 from daemon.errors import BadConfiguration, ScanwardError, WrongUsage
+from daemon.logs import set_up_logs
 from db.errors import StoreError
 from dicomio.errors import DicomError
 from engines.errors import EngineError
@@ -51,6 +52,7 @@ EXPECTED = (ScanwardError, DicomError, EngineError, PipelineError, StoreError)
 def _top(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
+    set_up_logs("warning")  # commands print tables; `serve` sets its own level
     if show_version:
         typer.echo(f"scanward {version('scanward')}")
         raise typer.Exit

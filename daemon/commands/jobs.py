@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="What is there, what is stuck and why, and what to do about it.")
 
+BY_HAND = "asked for on the command line"
 STATES = sorted({*JobState, StudyState.RECEIVING, StudyState.UNMATCHED})
 
 
@@ -176,12 +177,20 @@ def _detail(detail: JobDetail) -> RenderableType:
 
 
 @app.command("retry")
-def retry(job_ids: list[int], config: ConfigOption = DEFAULT_CONFIG) -> None:
+def retry(
+    what: Annotated[
+        list[str], typer.Argument(help="Job numbers, or Study Instance UIDs to put before the rules again.")
+    ],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
     """Put failed or refused jobs back in the queue; where only the sending failed, only that is done again."""
     _, database = open_database(config)
-    for job_id in job_ids:
-        state = database.retry_job(job_id, "asked for on the command line")
-        console.print(f"job {job_id}: {state}")
+    for name in what:
+        if name.isdecimal():
+            console.print(f"job {name}: {database.retry_job(int(name), BY_HAND)}")
+        else:
+            database.reroute_study(name, BY_HAND)
+            console.print(f"study {name}: will be put before the rules again")
 
 
 @app.command("cancel")
@@ -189,7 +198,7 @@ def cancel(job_ids: list[int], config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Cancel jobs that have not ended; a running one is stopped."""
     _, database = open_database(config)
     for job_id in job_ids:
-        database.cancel_job(job_id, "asked for on the command line")
+        database.cancel_job(job_id, BY_HAND)
         console.print(f"job {job_id}: cancelled")
 
 

@@ -22,6 +22,8 @@ def phantom(
     out: Annotated[Path, typer.Argument(help="Folder for the DICOM files; the truth goes to `truth/` beside it.")],
     slices: Annotated[int | None, typer.Option(min=3, help="Number of slices.")] = None,
     matrix: Annotated[int | None, typer.Option(min=64, help="Rows and columns.")] = None,
+    slice_mm: Annotated[float | None, typer.Option(min=0.1, help="Distance of slices, mm.")] = None,
+    pixel_mm: Annotated[float | None, typer.Option(min=0.1, help="Pixel spacing, mm.")] = None,
     lesions: Annotated[int | None, typer.Option(min=0, help="Number of lesions.")] = None,
     lesion_mm: Annotated[list[float] | None, typer.Option("--lesion-mm", help="Diameter of a lesion; repeat.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed and options give the same study.")] = 1,
@@ -30,8 +32,10 @@ def phantom(
     given = {
         "slices": slices,
         "matrix": matrix,
+        "slice_mm": slice_mm,
+        "pixel_mm": pixel_mm,
         "lesions": lesions,
-        "lesion_diameters_mm": tuple(lesion_mm or ()) or None,
+        "lesion_diameters_mm": tuple(lesion_mm) if lesion_mm else None,
     }
     options = {name: value for name, value in given.items() if value is not None}
     with console.status(f"Making {kind.value} ..."):
