@@ -16,15 +16,18 @@ from engines.gate import Agreement, admit, compare, reference_feeds
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.openvino_engine import OpenVinoEngine
 from engines.package import ModelPackage
+from engines.tensorrt_engine import TensorRtEngine
 
 log = structlog.get_logger(__name__)
 
 BACKENDS: dict[str, type[Engine]] = {
+    "tensorrt": TensorRtEngine,
     "openvino": OpenVinoEngine,
     "onnxruntime": OnnxRuntimeEngine,
 }
 # From fastest to slowest. INT8 and FP16 variants are tried where the package brings them.
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "tensorrt": ("int8", "fp16", "fp32"),
     "openvino": ("int8", "bf16", "fp32"),
     "onnxruntime": ("fp32",),
 }

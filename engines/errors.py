@@ -29,6 +29,8 @@
 The docstring of each class is its message; the braces are filled from the exception's own data.
 """
 
+# ruff: noqa: N818 - the name says what happened and whose fault it is; that it is an error, the tree says
+
 from __future__ import annotations
 
 import inspect

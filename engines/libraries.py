@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from types import ModuleType
 
 import structlog
@@ -78,8 +79,11 @@ def import_pycuda() -> ModuleType:
         DriverTooOld: The driver is older than the CUDA that PyCUDA was built with.
     """
     try:
-        import pycuda.driver as cuda
+        with warnings.catch_warnings(action="ignore"):  # it warns about what it then raises
+            import pycuda.driver as cuda
     except (ImportError, OSError) as error:
+        if "undefined symbol" in str(error):
+            raise DriverTooOld("tensorrt", f"it lacks what PyCUDA was built with ({error})") from error
         if "libcuda" in str(error):
             raise DeviceMissing("tensorrt", f"no NVIDIA driver is installed ({error})") from error
         raise BackendMissing("tensorrt", str(error)) from error

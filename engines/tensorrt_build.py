@@ -110,6 +110,8 @@ def build(
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise BuildFailed(BACKEND, package.name, "; ".join(said) or "TensorRT gave no reason")
+        if progress is not None:
+            progress("built", 1.0)
         return Built(bytes(plan), bytes(timings.serialize()))
 
 
@@ -185,6 +187,7 @@ def _monitor(progress: BuildProgress) -> Any:
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self._phases: dict[str, list[int]] = {}  # name -> steps done, steps in all; outermost first
+            self._told = 0.0
             self._guard = threading.Lock()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
@@ -209,6 +212,7 @@ def _monitor(progress: BuildProgress) -> Any:
                 for done, steps in self._phases.values():
                     share += width * min(done / steps, 1)
                     width /= steps
-            progress(phase_name, min(share, 1.0))
+                self._told = max(self._told, min(share, 1.0))  # phases of one level overlap; a bar must not go back
+            progress(phase_name, self._told)
 
     return Monitor()
