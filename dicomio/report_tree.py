@@ -112,14 +112,16 @@ def _library_group(series: SourceSeries) -> Dataset:
         items.append(_item("CODE", _MODALITY, _CONTEXT, ConceptCodeSequence=[modality]))
     if series.frame_of_reference_uid:
         items.append(_item("UIDREF", _FRAME_OF_REFERENCE, _CONTEXT, UID=series.frame_of_reference_uid))
-    images: dict[str, Dataset] = {}
+    images: dict[tuple[str, str], list[int]] = {}
     for image in series.images:
-        reference = images.setdefault(image.sop_instance_uid, Dataset())
-        reference.ReferencedSOPClassUID = image.sop_class_uid
-        reference.ReferencedSOPInstanceUID = image.sop_instance_uid
-        if image.frame is not None:
-            reference.ReferencedFrameNumber = [*(reference.get("ReferencedFrameNumber") or []), image.frame]
-    items += [_item("IMAGE", _SOURCE, _CONTAINS, ReferencedSOPSequence=[reference]) for reference in images.values()]
+        frames = images.setdefault((image.sop_class_uid, image.sop_instance_uid), [])
+        frames += [] if image.frame is None else [image.frame]
+    for (sop_class, sop_instance), frames in images.items():
+        reference = Dataset()
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = sop_class, sop_instance
+        if frames:
+            reference.ReferencedFrameNumber = sorted(frames)
+        items.append(_item("IMAGE", _SOURCE, _CONTAINS, ReferencedSOPSequence=[reference]))
     return _item("CONTAINER", _LIBRARY_GROUP, _CONTAINS, ContentSequence=items)
 
 

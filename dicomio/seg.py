@@ -135,6 +135,8 @@ def encode_segmentation(
 
 def _boxes(masks: Mapping[int, Mask], specs: Sequence[SegmentSpec], volume: Volume) -> dict[int, MaskBox]:
     """The masks by ascending segment number, cut down to their voxels and checked."""
+    if volume.source_axis != 0:
+        raise ValueError("masks are encoded on the grid of the source, this volume is a reoriented one")
     if sorted(masks) != [spec.number for spec in specs]:
         raise ValueError(f"masks are numbered {sorted(masks)}, their descriptions {[spec.number for spec in specs]}")
     boxes = {}
