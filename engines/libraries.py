@@ -1,21 +1,17 @@
 """The inference libraries, imported so that they call nobody: both send usage data home unless told not to in time.
 
 ONNX Runtime (1.31 on Linux) writes a device id into the home folder and sends events to Microsoft from its import on,
-unless `ORT_DISABLE_TELEMETRY` is set by then. OpenVINO sends events to Google Analytics through a package of its own.
+unless `ORT_DISABLE_TELEMETRY` is set by then (engines/__init__.py sets it). OpenVINO sends events to Google Analytics
+through a package of its own.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from types import ModuleType
 
-import structlog
-
 from engines.errors import BackendMissing, DeviceMissing, DriverTooOld
-
-log = structlog.get_logger(__name__)
 
 
 def import_onnxruntime() -> ModuleType:
@@ -24,9 +20,6 @@ def import_onnxruntime() -> ModuleType:
     Raises:
         BackendMissing: It is not installed, or does not load here.
     """
-    if "onnxruntime" in sys.modules and "ORT_DISABLE_TELEMETRY" not in os.environ:
-        log.warning("telemetry_not_disabled", library="onnxruntime", reason="it was imported before engines")
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
