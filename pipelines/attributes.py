@@ -18,6 +18,8 @@ from pipelines.tagvalues import Scalar, number, scalars, text
 
 DERIVED = ("plane", "images", "sequence", "contrast", "localizer", "source_ae")
 """Names that a rule can use for what no tag says; written small, unlike DICOM keywords."""
+REASONED = ("plane", "sequence", "contrast", "localizer")
+"""Those of them that we conclude from several tags, and can give a reason for."""
 
 
 @dataclass(frozen=True)

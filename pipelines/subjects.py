@@ -1,0 +1,121 @@
+"""What a rule can ask about: every DICOM keyword that holds text or numbers, and what we derive."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
+
+from pipelines.attributes import DERIVED
+from pipelines.orientation import Plane
+from pipelines.sequences import Kind
+
+Sort = Literal["text", "number", "flag", "choice"]
+
+_NUMERIC = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV", "DA", "TM"})
+_NO_VALUE = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_CHOICES = {"plane": tuple(map(str, Plane)), "sequence": tuple(map(str, Kind))}
+_DERIVED_SORTS: dict[str, Sort] = {
+    "plane": "choice",
+    "sequence": "choice",
+    "contrast": "flag",
+    "localizer": "flag",
+    "images": "number",
+    "source_ae": "text",
+}
+_OF_STUDIES = frozenset({"images", "source_ae"})
+_PERSONAL = (
+    "BirthDate",
+    "BirthTime",
+    "BirthName",
+    "Address",
+    "Telephone",
+    "PatientID",
+    "PatientTelecom",
+    "MotherBirth",
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing that a rule can ask about.
+
+    Attributes:
+        sort: text, number (min and max make sense; also dates and times), flag (true or false), choice.
+        choices: The values that a choice can have.
+        personal: Its values describe who the patient is, and are never shown.
+    """
+
+    name: str
+    sort: Sort
+    choices: tuple[str, ...] = ()
+    personal: bool = False
+
+
+class NotASubject(ValueError):  # noqa: N818 - it says what it is
+    """A rule asks about something that there is not; the message says what may have been meant."""
+
+
+@cache
+def subject(name: str, *, of_study: bool = False) -> Subject:
+    """What stands behind a name in a rule.
+
+    Raises:
+        NotASubject: There is no such DICOM keyword or derived attribute, or it cannot be compared.
+    """
+    if name in DERIVED:
+        if of_study and name not in _OF_STUDIES:
+            raise NotASubject("is asked of a series, not of the study; move it to a role under series")
+        return Subject(name, _DERIVED_SORTS[name], _CHOICES.get(name, ()))
+    if name not in keyword_dict:
+        raise NotASubject(_unknown(name))
+    vr = dictionary_VR(keyword_dict[name])
+    if set(vr.split(" or ")) & _NO_VALUE:
+        raise NotASubject(f"holds data ({vr}) that a rule cannot compare; ask about another keyword")
+    numeric = bool(set(vr.split(" or ")) & _NUMERIC)
+    personal = vr == "PN" or any(part in name for part in _PERSONAL)
+    return Subject(name, "number" if numeric else "text", personal=personal)
+
+
+def _unknown(name: str) -> str:
+    meant = _by_number(name) or closest(name, (*DERIVED, "optional", *_keywords()))
+    hint = f"; did you mean {meant}?" if meant else "; see docs/rules.md"
+    return f"is neither a DICOM keyword nor one of {', '.join(DERIVED)}{hint}"
+
+
+@cache
+def _keywords() -> tuple[str, ...]:
+    return tuple(entry[4] for entry in DicomDictionary.values() if entry[4])
+
+
+def _by_number(name: str) -> str:
+    """`(0008,103E)` or `0008103E`, which some write for SeriesDescription."""
+    digits = "".join(character for character in name if character.isalnum())
+    try:
+        entry = DicomDictionary.get(int(digits, 16)) if len(digits) == 8 else None
+    except ValueError:
+        return ""
+    return str(entry[4]) if entry else ""
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """The known name that was most likely meant; '' when none is near. Capitals and underscores do not count."""
+    folded: dict[str, str] = {}
+    for other in known:
+        folded.setdefault(_folded(other), other)
+    wanted = _folded(name)
+    if wanted in folded:
+        return folded[wanted]
+    begun = [other for other in folded if len(wanted) > 2 and (other.startswith(wanted) or wanted.startswith(other))]
+    if len(begun) == 1:
+        return folded[begun[0]]
+    near = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.75)
+    return folded[near[0]] if near else ""
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "").replace(" ", "").replace("-", "")
