@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
-from dicomio.result import base_attributes, complete
+from dicomio.result import base_attributes, complete, local_time
 
 if TYPE_CHECKING:
     from dicomio.volume import SourceImage, Volume
@@ -103,6 +103,7 @@ def _capture(image: KeyImage, number: int, header: Dataset, series_uid: str, att
 def _describe(capture: Dataset, image: KeyImage, header: Dataset, created: datetime) -> None:
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.ConversionType = "WSD"  # made on a workstation
+    created = local_time(created)
     capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = DA(created.date()), TM(created.time())
     capture.DerivationDescription = "Result of an algorithm drawn on the image"
     # Asks whether the picture names the patient; ours does not, what we drew on might.

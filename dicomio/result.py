@@ -13,12 +13,18 @@ from typing import Any
 
 import highdicom
 import pydicom
+import structlog
 from highdicom.sr import CodedConcept
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.valuerep import DA, DT, TM
 
 from dicomio.coding import Code
 from dicomio.filemeta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+
+log = structlog.get_logger(__name__)
 
 MANUFACTURER = "Scanward"
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
@@ -28,6 +34,9 @@ UTF8 = "ISO_IR 192"
 # Where the source says when it was made, best first; anonymised data often has none of them.
 _WHEN = ("Content", "Acquisition", "Series", "Study")
 _NO_DATE = datetime(1900, 1, 1)
+# Patient and study stand in these groups, and in two elements of the one that holds the geometry.
+_SUBJECT_GROUPS = frozenset({0x0008, 0x0010, 0x0012, 0x0032, 0x0038, 0x0040})
+_STUDY_TAGS = frozenset({tag_for_keyword("StudyInstanceUID"), tag_for_keyword("StudyID")})
 _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
@@ -97,8 +106,14 @@ def concept(code: Code) -> CodedConcept:
     return CodedConcept(code.value, code.scheme, code.meaning)
 
 
+def local_time(moment: datetime) -> datetime:
+    """A moment as DICOM dates and times tell it: on the wall clock of this machine, without an offset."""
+    return moment if moment.tzinfo is None else moment.astimezone().replace(tzinfo=None)
+
+
 def base_attributes(series_number: int, series_description: str, created: datetime) -> dict[str, Any]:
     """Arguments that the constructors of all highdicom objects share; patient and study follow in `complete`."""
+    created = local_time(created)
     return {
         "series_number": series_number,
         "series_description": series_description,
@@ -137,12 +152,12 @@ def complete(result: highdicom.SOPClass, header: Dataset, created: datetime) -> 
     Args:
         result: As highdicom made it from `blank_source`.
         header: Any image of the source series, without pixels.
-        created: When the result was made; every date and time in it that is its own.
+        created: When the result was made: every date and time in it that is its own.
 
     Returns:
         A plain data set, ready to be written.
     """
-    character_set = _character_set(result, header)
+    character_set, created = _character_set(result, header), local_time(created)
     result.copy_patient_and_study_information(_subject(header))
     if result.get("PatientSex") not in ("M", "F", "O"):
         result.PatientSex = ""  # anonymisers write "0000"; a receiver may refuse the object for it
@@ -161,11 +176,25 @@ def complete(result: highdicom.SOPClass, header: Dataset, created: datetime) -> 
 
 
 def _subject(header: Dataset) -> Dataset:
-    """The header, decoded, under a class of image whose patient and study modules highdicom knows."""
-    subject = header[0x00080000:0x00410000]  # patient and study stand in these groups; no pixels, no frames
-    subject.decode()  # code meanings inside sequences must become text before they meet another character set
+    """Patient and study of the header, under a class of image whose modules highdicom knows."""
+    subject = header[0x00080000:0x00410000]
+    for tag in list(subject.keys()):
+        if tag.group not in _SUBJECT_GROUPS and tag not in _STUDY_TAGS:
+            del subject[tag]
+            continue
+        try:
+            _decode(subject[tag])
+        except (BytesLengthException, NotImplementedError, ValueError):  # nothing that a result could pass on
+            log.warning("attribute_not_inherited", keyword=keyword_for_tag(tag), sop_instance_uid=header.SOPInstanceUID)
+            del subject[tag]
     subject.SOPClassUID = CT_IMAGE
     return subject
+
+
+def _decode(element: DataElement) -> None:
+    """Turns the bytes inside sequences into text, before they meet another character set."""
+    for item in element.value if element.VR == "SQ" else ():
+        item.decode()
 
 
 def _character_set(result: Dataset, header: Dataset) -> Any:

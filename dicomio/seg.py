@@ -8,9 +8,10 @@ columns × segments) takes gigabytes for a thin-slice CT with a dozen lesions in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -165,20 +166,23 @@ def _placeholder(header: Dataset, volume: Volume, index: int) -> Dataset:
     image.ImageOrientationPatient = _decimals([*along_row, *along_column])
     image.PixelSpacing = _decimals([row_spacing, column_spacing])
     image.SpacingBetweenSlices = _decimals([slice_spacing])[0]  # of the volume: highdicom would see only these slices
-    image.SliceThickness = _thickness(header) or image.SpacingBetweenSlices
+    image.SliceThickness = _decimals([_thickness(header) or slice_spacing])[0]
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if keyword in header:
             setattr(image, keyword, header[keyword].value)
     return image
 
 
-def _thickness(header: Dataset) -> Any:
-    """Slice Thickness of a classic image, or that of an enhanced one; None if it has none."""
+def _thickness(header: Dataset) -> float:
+    """Slice Thickness of a classic image, or that of an enhanced one; 0 if it has none that makes sense."""
+    places = [header]
     for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in header.get(groups, [])[:1]:
-            for measures in group.get("PixelMeasuresSequence", [])[:1]:
-                return measures.get("SliceThickness")
-    return header.get("SliceThickness")
+            places += group.get("PixelMeasuresSequence", [])[:1]
+    for place in places:
+        with suppress(TypeError, ValueError):
+            return float(place.get("SliceThickness"))
+    return 0.0
 
 
 def _presence(boxes: Mapping[int, MaskBox], occupied: Sequence[int], encoding: Encoding) -> NDArray[np.uint16]:

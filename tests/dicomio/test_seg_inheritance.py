@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+from structlog.testing import capture_logs
 
-from dicomio.result import source_time, write_result
+from dicomio.result import local_time, source_time, write_result
 
 NAMES = [
     (None, "Doe^Jane"),
@@ -73,10 +76,30 @@ def test_an_illegal_sex_is_left_empty(case, encode):
     assert encode(masks, volume, header).PatientSex == ""
 
 
+def test_a_malformed_attribute_is_left_out_and_logged_without_its_value(case, encode):
+    volume, header, masks = case(PatientAge="041Y")
+    header[0x001021C0] = RawDataElement(BaseTag(0x001021C0), "US", 3, b"yes", 0, False, True)
+    header[0x00180050] = RawDataElement(BaseTag(0x00180050), "DS", 4, b"thin", 0, False, True)
+    with capture_logs() as logs:
+        dataset = encode(masks, volume, header)
+    assert "PregnancyStatus" not in dataset
+    assert dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 2.5
+    assert (dataset.PatientAge, dataset.PatientName) == ("041Y", "Doe^Jane")
+    (entry,) = logs
+    assert (entry["event"], entry["keyword"]) == ("attribute_not_inherited", "PregnancyStatus")
+    assert "yes" not in str(entry)
+
+
 def test_a_private_class_of_image_still_has_a_patient(case, encode):
     volume, header, masks = case(SOPClassUID="1.3.46.670589.11.0.0.12.1")
     dataset = encode(masks, volume, header)
     assert (dataset.PatientName, dataset.AccessionNumber) == ("Doe^Jane", "A-17")
+
+
+def test_an_aware_time_becomes_local_and_a_naive_one_stays():
+    moment = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=5)))
+    assert local_time(moment).astimezone(UTC) == moment
+    assert local_time(datetime(2026, 7, 1, 12)) == datetime(2026, 7, 1, 12)
 
 
 @pytest.mark.parametrize(
