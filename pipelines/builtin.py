@@ -61,5 +61,5 @@ def builtin_rules(pipeline: str | None = None) -> RuleSet:
         UnknownPipeline: There is none of that name.
     """
     if pipeline is None:
-        return parse_rules(BUILTIN_RULES, name="built-in rules")
-    return parse_rules(_WHEN_NAMED[pipeline_named(pipeline).name], name="built-in rules")
+        return parse_rules(BUILTIN_RULES, "built-in rules")
+    return parse_rules(_WHEN_NAMED[pipeline_named(pipeline).name], "built-in rules")
