@@ -1,0 +1,159 @@
+"""Rigid alignment of two volumes of one patient whose frames of reference differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
+
+from dicomio.errors import RegistrationFailed
+from dicomio.grid import to_sitk
+from dicomio.volume import Volume
+
+LEVELS_MM = (6.0, 3.0)  # voxel sizes of the two rounds; a third at 1.5 mm doubled the time and changed nothing
+SAMPLES = 60_000  # points that a round compares, at most: bounds its time
+ITERATIONS = 150
+BINS = 32
+RELAXATION = 0.8  # how much of its step the search keeps when it turns; at 0.5 it stopped 1.1 mm off, at 0.8 0.5 mm
+LEAST_STEP_MM = 0.005
+SEED = 20_000
+MOST_ROTATION_DEG = 45.0  # nobody lies in the scanner like that: the search has lost its way
+LEAST_OVERLAP = 0.25  # of the fixed volume's grid
+
+
+def register_rigid(moving: Volume, fixed: Volume) -> np.ndarray:
+    """Find how `moving` has to be turned and shifted to lie on `fixed`.
+
+    Mattes mutual information (Mattes et al. 2003), two rounds from coarse to fine, from the best of three starts: as
+    the coordinates are, centre on centre, centre of mass on centre of mass. The same input gives the same result to the
+    last bit: samples are drawn with a fixed seed, and one thread adds them up.
+
+    Args:
+        moving: The volume to align, of another sequence or time.
+        fixed: The volume that stays where it is.
+
+    Returns:
+        (4, 4) float64, patient coordinates (LPS mm) of `fixed` -> those of `moving`, as `resample_onto` takes it.
+
+    Raises:
+        RegistrationFailed: They do not overlap, or the result cannot be true.
+    """
+    images = [sitk.Cast(to_sitk(volume), sitk.sitkFloat32) for volume in (fixed, moving)]
+    try:
+        with _one_thread():
+            transform = _search(images[0], images[1])
+    except RuntimeError as error:
+        raise _failed(moving, fixed, str(error).strip().splitlines()[-1].strip()) from error
+    return _plausible(_matrix(transform), moving, fixed)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """SimpleITK's metric adds in the order in which threads finish, and heeds only the number for the whole process."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _search(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
+    transform: sitk.Euler3DTransform | None = None
+    for voxel_mm in LEVELS_MM:
+        coarse = _coarse(fixed, voxel_mm), _coarse(moving, voxel_mm)
+        transform = _refined(*coarse, transform or _best_start(*coarse), voxel_mm)
+    return transform
+
+
+def _coarse(image: sitk.Image, voxel_mm: float) -> sitk.Image:
+    """The image smoothed and sampled at about this voxel size; axes that are coarser already stay as they are."""
+    factors = [max(1, round(voxel_mm / spacing)) for spacing in image.GetSpacing()]
+    zero_order = sitk.RecursiveGaussianImageFilter.ZeroOrder
+    for axis, (factor, spacing) in enumerate(zip(factors, image.GetSpacing(), strict=True)):
+        if factor > 1:
+            image = sitk.RecursiveGaussian(image, spacing * factor / 2, False, zero_order, axis)
+    return sitk.Shrink(image, factors)
+
+
+def _metric(fixed: sitk.Image) -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(BINS)
+    method.SetInterpolator(sitk.sitkLinear)
+    if fixed.GetNumberOfPixels() > SAMPLES:
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentage(SAMPLES / fixed.GetNumberOfPixels(), SEED)
+    return method
+
+
+def _best_start(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
+    """Of the three starts the one that makes the images most alike."""
+    as_they_are = sitk.Euler3DTransform()
+    as_they_are.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([size / 2 for size in fixed.GetSize()]))
+    modes = (sitk.CenteredTransformInitializerFilter.GEOMETRY, sitk.CenteredTransformInitializerFilter.MOMENTS)
+    centred = [sitk.CenteredTransformInitializer(fixed, moving, sitk.Euler3DTransform(), mode) for mode in modes]
+    starts = [as_they_are, *(sitk.Euler3DTransform(start) for start in centred)]
+    return min(starts, key=lambda start: _unlikeness(fixed, moving, start))
+
+
+def _unlikeness(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> float:
+    method = _metric(fixed)
+    method.SetInitialTransform(start, inPlace=False)
+    try:
+        return float(method.MetricEvaluate(fixed, moving))
+    except RuntimeError:  # no sample of one lies within the other
+        return math.inf
+
+
+def _refined(
+    fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform, voxel_mm: float
+) -> sitk.Euler3DTransform:
+    method = _metric(fixed)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=voxel_mm / 2,
+        minStep=LEAST_STEP_MM,
+        numberOfIterations=ITERATIONS,
+        relaxationFactor=RELAXATION,
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    transform = sitk.Euler3DTransform(start)
+    method.SetInitialTransform(transform, inPlace=True)
+    method.Execute(fixed, moving)
+    return transform
+
+
+def _matrix(transform: sitk.Euler3DTransform) -> np.ndarray:
+    """The transform, which turns about its centre, as one (4, 4) matrix."""
+    matrix = np.eye(4)
+    rotation = np.array(transform.GetMatrix()).reshape(3, 3)
+    centre = np.array(transform.GetCenter())
+    matrix[:3, :3] = rotation
+    matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - rotation @ centre
+    return matrix
+
+
+def _plausible(matrix: np.ndarray, moving: Volume, fixed: Volume) -> np.ndarray:
+    angle = math.degrees(math.acos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1)))
+    if angle > MOST_ROTATION_DEG:
+        raise _failed(moving, fixed, f"a rotation of {angle:.0f}° came out")
+    overlap = _overlap(matrix, moving, fixed)
+    if overlap < LEAST_OVERLAP:
+        raise _failed(moving, fixed, f"only {overlap:.0%} of the volume would be covered")
+    return matrix
+
+
+def _overlap(matrix: np.ndarray, moving: Volume, fixed: Volume) -> float:
+    """Share of the fixed grid (at 10 points along each axis) that lies within the moving volume."""
+    ends = [np.linspace(0, size - 1, 10) for size in fixed.array.shape]
+    index = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = fixed.to_patient(index) @ matrix[:3, :3].T + matrix[:3, 3]
+    there = (points - moving.affine[:3, 3]) @ np.linalg.inv(moving.affine[:3, :3]).T
+    within = ((there >= -0.5) & (there <= np.array(moving.array.shape) - 0.5)).all(axis=1)
+    return float(within.mean())
+
+
+def _failed(moving: Volume, fixed: Volume, reason: str) -> RegistrationFailed:
+    return RegistrationFailed(moving_uid=moving.series_instance_uid, fixed_uid=fixed.series_instance_uid, reason=reason)
