@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 from dicomio.sender import Peer, SendResult, send
+from dicomio.tls import TLSFiles
 
 from dicomio.errors import PeerRefused, PeerUnreachable
 
 if TYPE_CHECKING:
-    from daemon.config import Config, Destination
+    from daemon.config import Config, Destination, Tls
     from db.records import DeliveryBatch, DueDelivery
     from db.store import Database
 
@@ -121,5 +122,10 @@ def peer_of(destination: Destination, config: Config) -> Peer:
         host=destination.host,
         port=destination.port,
         calling_ae=calling,
-        **({"tls": destination.tls.model_dump()} if destination.tls else {}),
+        tls=tls_files(destination.tls),
     )
+
+
+def tls_files(part: Tls | None) -> TLSFiles | None:
+    """TLS as configured, in the terms of the DICOM side."""
+    return TLSFiles(certificate=part.cert, key=part.key, ca=part.ca) if part else None

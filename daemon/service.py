@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import structlog
-from dicomio.listener import Listener, ListenerSettings
+from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from pipelines.rules import RuleFile
 
 from daemon.assembly import Assembly
-from daemon.delivery import Courier, peer_of
+from daemon.delivery import Courier, peer_of, tls_files
 from daemon.dispatch import WORKER, Dispatch
 from daemon.errors import NotRunnable
 from daemon.intake import Intake
@@ -111,9 +111,7 @@ class Service:
 
     def _start_assembly(self, database: Database, dispatching: Loop) -> None:
         config = self.config
-        rule_file = RuleFile(
-            config.rules, known_pipelines=PIPELINES.keys(), known_destinations=config.destinations.keys()
-        )
+        rule_file = RuleFile(config.rules, known_pipelines=PIPELINES, known_destinations=config.destinations.keys())
         assembly = Assembly(
             database,
             lambda: current_rules(rule_file),
@@ -180,9 +178,9 @@ def listener_settings(config: Config) -> ListenerSettings:
         port=part.port,
         processes=part.processes,
         max_associations=part.max_associations,
-        allow=tuple((peer.ae_title, peer.host) for peer in part.allow),
+        allow=tuple(AllowedPeer(ae_title=peer.ae_title, host=peer.host or "") for peer in part.allow),
         spool=config.spool_dir,
-        tls=part.tls.model_dump() if part.tls else None,
+        tls=tls_files(part.tls),
     )
 
 

@@ -90,7 +90,7 @@ def _tried(what: str, look: Callable[[], str]) -> Answer:
 
 
 def _rules(config: Config) -> str:
-    rules = load_rules(config.rules, known_pipelines=PIPELINES.keys(), known_destinations=config.destinations.keys())
+    rules = load_rules(config.rules, known_pipelines=PIPELINES, known_destinations=config.destinations.keys())
     return f"{config.rules}: {len(rules.rules)} rules ({', '.join(rule.name for rule in rules.rules)})"
 
 

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.assembly import routing_facts
+from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, open_database
+from daemon.config import load_config
+from daemon.folder import read_folder
+from daemon.render_explain import render
+from pipelines.attributes import StudyFacts
+from pipelines.builtin import builtin_rules
+from pipelines.explain import explain as explain_study
+from pipelines.registry import PIPELINES
+from pipelines.rules import RuleSet, load_rules, rule_schema
+
+app = typer.Typer(no_args_is_help=True, help="Which study goes to which pipeline, and why.")
+
+
+@app.command("explain")
+def explain(
+    what: Annotated[str, typer.Argument(help="A folder with DICOM files, or the UID of a study that was received.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    rules: Annotated[Path | None, typer.Option(help="Rule file; by default the configuration's.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which rule takes a study; condition by condition why or why not, and why the best series was preferred."""
+    ruleset = _ruleset(rules, config)
+    studies = _studies(what, config)
+    explanations = [explain_study(study, ruleset) for study in studies]
+    if as_json:
+        console.print_json(json.dumps([explanation.to_dict() for explanation in explanations]))
+        return
+    for explanation in explanations:
+        render(explanation, console)
+
+
+def _ruleset(rules: Path | None, config: Path) -> RuleSet:
+    if rules is not None:
+        return load_rules(rules, known_pipelines=PIPELINES)
+    if not config.exists():
+        console.print("[dim]No configuration here: the built-in rules are explained.[/dim]")
+        return builtin_rules()
+    loaded = load_config(config)
+    return load_rules(loaded.rules, known_pipelines=PIPELINES, known_destinations=loaded.destinations.keys())
+
+
+def _studies(what: str, config: Path) -> list[StudyFacts]:
+    folder = Path(what)
+    if folder.is_dir():
+        return [study.facts for study in read_folder(folder).studies]
+    _, database = open_database(config)
+    return [routing_facts(database.study_facts(what))]
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of rule files, for editors; published as deploy/rules.schema.json."""
+    typer.echo(json.dumps(rule_schema(), indent=2))
