@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
-from pipelines.routing import Route, Unmatched, route
 
 from db.errors import InputsChanged
 from db.records import AlreadyExists, Created, JobOrder
@@ -15,14 +14,14 @@ from db.states import Priority
 from db.store import inputs_digest
 from pipelines.attributes import SeriesFacts, StudyFacts
 from pipelines.registry import model_digest, packages_for, pipeline_named
+from pipelines.routing import Route, Unmatched, route
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipelines.rules import RuleSet
-
     from db import records
     from db.store import Database
+    from pipelines.rules import RuleSet
 
 log = structlog.get_logger(__name__)
 

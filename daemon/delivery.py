@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
-from dicomio.sender import Peer, SendResult, send
-from dicomio.tls import TLSFiles
 
 from dicomio.errors import PeerRefused, PeerUnreachable
+from dicomio.sender import Peer, SendResult, send
+from dicomio.tls import TLSFiles
 
 if TYPE_CHECKING:
     from daemon.config import Config, Destination, Tls

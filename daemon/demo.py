@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 import yaml
-from dicomio.sender import Peer, echo, send
-from dicomio.volume import load_volume
-from pipelines.phantom_dicom import PhantomTruth, write_phantom
 
 from daemon.errors import NotRunnable
 from db.records import JobFilter
@@ -27,12 +24,14 @@ from db.states import JobState
 from db.store import Database
 from dicomio.errors import DicomError
 from dicomio.readback import read_masks
+from dicomio.sender import Peer, echo, send
+from dicomio.volume import load_volume
 from pipelines.builtin import BUILTIN_RULES
+from pipelines.phantom_dicom import PhantomTruth, write_phantom
 
 if TYPE_CHECKING:
-    from dicomio.volume import Volume
-
     from db.records import JobDetail, JobSummary
+    from dicomio.volume import Volume
 
 PHANTOMS = ("brain-mr", "abdomen-ct")
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.facts import facts_from_headers
-
 from daemon.errors import WrongUsage
 from daemon.intake import content_digest
 from db.store import inputs_digest
 from dicomio.errors import BadInput
 from dicomio.headers import Header, read_header
 from pipelines.attributes import StudyFacts
+from pipelines.facts import facts_from_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

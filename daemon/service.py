@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import structlog
-from dicomio.listener import AllowedPeer, Listener, ListenerSettings
-from pipelines.rules import RuleFile
 
 from daemon.assembly import Assembly
 from daemon.delivery import Courier, peer_of, tls_files
@@ -24,15 +22,16 @@ from daemon.loop import Loop
 from daemon.watcher import FolderWatcher, WatchedFolder
 from daemon.workers import WorkerPool
 from db.store import Database
+from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.spool import Spool
 from engines.contract import EngineSettings
 from pipelines.registry import PIPELINES, packages_for
+from pipelines.rules import RuleFile
 from pipelines.work import EngineChoice
 
 if TYPE_CHECKING:
-    from pipelines.rules import RuleSet
-
     from daemon.config import Config
+    from pipelines.rules import RuleSet
 
 log = structlog.get_logger(__name__)
 

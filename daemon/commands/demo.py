@@ -16,9 +16,8 @@ from daemon.render import plain_table, styled_state
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipelines.phantom_dicom import PhantomTruth
-
     from db.records import JobSummary
+    from pipelines.phantom_dicom import PhantomTruth
 
 MARKER = ".scanward-demo"
 GOOD_ENOUGH = 0.5

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pipelines.phantom_dicom import write_phantom
 
 from daemon.commands.options import console
+from pipelines.phantom_dicom import write_phantom
 
 
 class Kind(StrEnum):

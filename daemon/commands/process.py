@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pipelines.routing import Route, Unmatched, route
-from pipelines.rules import load_rules
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from daemon.commands.options import console
@@ -18,6 +16,8 @@ from daemon.render import files_table, findings_table
 from engines.contract import EngineSettings
 from pipelines.builtin import builtin_rules
 from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
+from pipelines.routing import Route, Unmatched, route
+from pipelines.rules import load_rules
 from pipelines.work import EngineChoice, JobDescription, Outcome, perform
 
 if TYPE_CHECKING:
