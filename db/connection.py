@@ -11,12 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from db import schema
-from db.errors import DatabaseUnavailable, UnsupportedDatabase
+from db.errors import DatabaseUnavailable, StoreError, UnsupportedDatabase
 
 BUSY_TIMEOUT_S = 30
 _READ = {"scanward_begin": "BEGIN"}
@@ -180,5 +180,9 @@ class Transactions:
             yield
         except (OperationalError, InterfaceError) as error:
             raise DatabaseUnavailable(url=self.url, reason=str(error.orig).strip()) from error
+        except StatementError as error:
+            if isinstance(error.orig, StoreError):  # a value that one of our own column types refuses
+                raise error.orig from None
+            raise
         except PoolExhausted as error:
             raise DatabaseUnavailable(url=self.url, reason="all connections are in use") from error

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import select, update
@@ -9,7 +10,6 @@ from sqlalchemy.exc import IntegrityError
 from db.connection import Transactions
 from db.indexing import chunks, index
 from db.records import AssociationRow, IndexedInstance, IndexOutcome
-from db.records.mapping import record
 from db.tables import Association, Instance, Series, Study
 
 _TRIES = 3
@@ -40,7 +40,7 @@ class Intake(Transactions):
         with self.write() as session:
             if session.get(Association, association.association_id) is not None:
                 return False
-            session.add(record(Association, association))
+            session.add(Association(**asdict(association)))
             return True
 
     def paths_without_row(self, paths: Iterable[Path]) -> list[Path]:

@@ -112,7 +112,7 @@ def _delivery_errors(session: Session, ids: Sequence[int]) -> dict[int, str]:
         query = select(Delivery).where(Delivery.job_id.in_(chunk), Delivery.last_error.is_not(None))
         query = query.where(Delivery.state.in_((DeliveryState.PENDING, DeliveryState.SENDING)))
         for row in session.scalars(query.order_by(Delivery.updated_at)):
-            errors[row.job_id] = f"{row.destination}: {row.last_error} (tried {row.attempts} times)"
+            errors[row.job_id] = f"{row.destination}: {row.last_error} (tries: {row.attempts})"
     return errors
 
 

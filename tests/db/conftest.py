@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from db.records import IndexedInstance, JobOrder, JobOutcome, NewResult
 from db.states import JobState, Origin, ResultKind
 from db.store import Database
+from db.tables import METADATA
 
 NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 
@@ -38,17 +40,12 @@ class Cluster:
         command = [*as_postgres, str(self._binaries / program), *arguments]
         subprocess.run(command, check=True, cwd=self._folder, stdout=subprocess.DEVNULL)
 
-    def new_database(self, template: str = "template0") -> str:
-        """Creates a database, a copy of another one if wanted, and returns its name."""
+    def new_database(self) -> str:
+        """Creates a database without tables and returns its URL."""
         self._made += 1
-        name = f"test{self._made}"
         with psycopg.connect(host=str(self._folder), user="postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
-        return name
-
-    def url(self, name: str) -> str:
-        """Where a database is."""
-        return f"postgresql+psycopg://postgres@/{name}?host={self._folder}"
+            connection.execute(f"CREATE DATABASE test{self._made}".encode())
+        return f"postgresql+psycopg://postgres@/test{self._made}?host={self._folder}"
 
     def stop(self) -> None:
         """Ends the server without ado; its folder goes with it."""
@@ -71,12 +68,20 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def migrated(cluster: Cluster) -> str:
-    """Name of a PostgreSQL database at head, to be copied from."""
-    name = cluster.new_database()
-    with closing(Database(cluster.url(name))) as database:
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file at head, to be copied."""
+    file = tmp_path_factory.mktemp("db") / "migrated.sqlite"
+    with closing(Database(f"sqlite:///{file}")) as database:
         database.upgrade()
-    return name
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_server(cluster: Cluster) -> Database:
+    """A PostgreSQL database at head, to be emptied before each test."""
+    database = Database(cluster.new_database())
+    database.upgrade()
+    return database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -90,19 +95,20 @@ def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if kind == "sqlite":
         return f"sqlite:///{tmp_path}/empty.sqlite"
     cluster: Cluster = request.getfixturevalue("cluster")
-    return cluster.url(cluster.new_database())
+    return cluster.new_database()
 
 
 @pytest.fixture
 def url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database at head, without rows."""
     if kind == "sqlite":
-        url = f"sqlite:///{tmp_path}/scanward.sqlite"
-        with closing(Database(url)) as database:
-            database.upgrade()
-        return url
-    cluster: Cluster = request.getfixturevalue("cluster")
-    return cluster.url(cluster.new_database(request.getfixturevalue("migrated")))
+        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "scanward.sqlite")
+        return f"sqlite:///{tmp_path}/scanward.sqlite"
+    server: Database = request.getfixturevalue("migrated_server")
+    with server.write() as session:
+        session.execute(text(f"TRUNCATE {', '.join(METADATA.tables)} RESTART IDENTITY"))
+    server.close()
+    return server.url
 
 
 @pytest.fixture

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from db.errors import IllegalMove, UnknownDelivery
+from db.records import DeliveryBatch
+from db.states import DeliveryState, JobState
+from db.store import Database
+
+Routed = Callable[..., int]
+Finish = Callable[..., JobState]
+Events = Callable[[int], Sequence[str]]
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
+
+
+@pytest.fixture
+def due(database: Database) -> Callable[..., list[int]]:
+    """Numbers of the deliveries that are due."""
+
+    def ask(now: datetime = NOON, destination: str | None = None) -> list[int]:
+        batches = database.due_deliveries(now, destination=destination)
+        return [item.id for batch in batches for item in batch.items]
+
+    return ask
+
+
+@pytest.fixture
+def states(database: Database) -> Callable[[int], list[str]]:
+    return lambda job_id: [row.state.value for row in database.show_job(job_id).deliveries]
+
+
+def test_what_is_due_comes_by_job_and_destination_the_urgent_first(
+    database: Database, routed: Routed, finish: Finish
+) -> None:
+    routine = routed("1.2", send_to=("pacs", "archive"))
+    finish(routine, results=2)
+    stat = routed("1.3", priority="stat")
+    finish(stat)
+    batches = database.due_deliveries(NOON)
+    assert [(batch.job_id, batch.destination, len(batch.items)) for batch in batches] == [
+        (stat, "pacs", 1),
+        (routine, "archive", 2),
+        (routine, "pacs", 2),
+    ]
+    assert all(isinstance(batch, DeliveryBatch) for batch in batches)
+    assert (batches[0].study_uid, batches[0].items[0].path.name, batches[0].items[0].attempts) == ("1.3", "seg1.dcm", 0)
+    assert [batch.job_id for batch in database.due_deliveries(NOON, destination="archive")] == [routine]
+    assert sum(len(batch.items) for batch in database.due_deliveries(NOON, limit=3)) == 3
+
+
+def test_a_job_is_done_when_its_last_result_is_accepted(
+    database: Database, routed: Routed, finish: Finish, events: Events, due: Callable[..., list[int]]
+) -> None:
+    job_id = routed()
+    finish(job_id, results=2)
+    first, second = due()
+    assert database.start_delivery([first, second], now=NOON) == (first, second)
+    assert due(LATER) == []
+    assert database.delivery_accepted(first, 0, now=NOON) is JobState.DELIVERING
+    assert database.delivery_accepted(second, 0xB000, now=LATER) is JobState.DONE
+    detail = database.show_job(job_id)
+    assert detail.job.finished_at == LATER
+    assert [(row.status, row.attempts, row.sent_at, row.accepted_at) for row in detail.deliveries] == [
+        (0, 1, NOON, NOON),
+        (0xB000, 1, NOON, LATER),
+    ]
+    sent = ["pending -> sending", "pending -> sending", "sending -> accepted", "sending -> accepted"]
+    assert events(job_id)[2:] == ["running -> delivering", *sent, "delivering -> done"]
+
+
+def test_what_was_accepted_is_never_started_again(
+    database: Database, routed: Routed, finish: Finish, due: Callable[..., list[int]]
+) -> None:
+    finish(routed())
+    (only,) = due()
+    assert database.start_delivery([only]) == (only,)
+    assert database.start_delivery([only]) == ()
+    database.delivery_accepted(only, 0)
+    assert database.start_delivery([only]) == ()
+    assert database.recover_after_restart().deliveries == ()
+    with pytest.raises(IllegalMove, match="cannot go from accepted to accepted"):
+        database.delivery_accepted(only, 0)
+
+
+def test_a_destination_that_is_down_is_tried_again_later(
+    database: Database, routed: Routed, finish: Finish, due: Callable[..., list[int]]
+) -> None:
+    job_id = routed()
+    finish(job_id)
+    (only,) = due()
+    database.start_delivery([only])
+    database.delivery_retry(only, "pacs cannot be reached: connection refused", LATER)
+    assert due(NOON) == []
+    assert due(LATER) == [only]
+    (line,) = database.list_jobs()
+    assert (line.state, line.why) == (
+        JobState.DELIVERING,
+        "pacs: pacs cannot be reached: connection refused (tries: 1)",
+    )
+
+
+def test_a_refusal_fails_the_job_at_once_and_a_retry_sends_only_what_is_missing(
+    database: Database,
+    routed: Routed,
+    finish: Finish,
+    due: Callable[..., list[int]],
+    states: Callable[[int], list[str]],
+) -> None:
+    job_id = routed(send_to=("pacs", "archive"))
+    finish(job_id, results=2)
+    to_pacs, to_archive = due(destination="pacs"), due(destination="archive")
+    database.start_delivery(to_pacs)
+    database.delivery_accepted(to_pacs[0], 0)
+    assert database.delivery_failed(to_pacs[1], "refused with status 0xA900", 0xA900) is JobState.FAILED
+    assert database.job(job_id).reason == "pacs did not take 1 of the results: refused with status 0xA900"
+    # The other destination still gets what it is to get, and the job stays failed.
+    assert due() == to_archive
+    database.start_delivery(to_archive)
+    assert database.delivery_accepted(to_archive[0], 0) is JobState.FAILED
+    database.delivery_failed(to_archive[1], "given up", None)
+    refused, given_up = "refused with status 0xA900", "given up"
+    reason = f"pacs did not take 1 of the results: {refused}; archive did not take 1 of the results: {given_up}"
+    assert database.job(job_id).reason == reason
+    assert database.retry_job(job_id, "by operator", now=LATER) is JobState.DELIVERING
+    missing = due(LATER)
+    assert sorted(missing) == sorted([to_pacs[1], to_archive[1]])
+    database.start_delivery(missing)
+    database.delivery_accepted(missing[0], 0)
+    assert database.delivery_accepted(missing[1], 0) is JobState.DONE
+    assert database.job(job_id).reason is None
+    assert states(job_id) == ["accepted"] * 4
+
+
+def test_a_restart_tries_again_what_was_on_the_wire(
+    database: Database, routed: Routed, finish: Finish, due: Callable[..., list[int]]
+) -> None:
+    job_id = routed(send_to=("pacs", "archive"))
+    finish(job_id)
+    mine, others = due()
+    database.start_delivery([mine], "alpha:1")
+    database.start_delivery([others], "beta:1")
+    assert database.recover_after_restart("alpha:2", now=LATER).deliveries == (mine,)
+    assert due(LATER) == [mine]
+    assert database.show_job(job_id).job.state is JobState.DELIVERING
+
+
+def test_cancelling_stops_what_is_not_on_the_wire(
+    database: Database,
+    routed: Routed,
+    finish: Finish,
+    due: Callable[..., list[int]],
+    states: Callable[[int], list[str]],
+) -> None:
+    job_id = routed()
+    finish(job_id, results=3)
+    first, second, _ = due()
+    database.start_delivery([first, second])
+    database.delivery_accepted(first, 0)
+    database.cancel_job(job_id, "by operator")
+    assert states(job_id) == ["accepted", "sending", "cancelled"]
+    assert due() == []
+    assert database.delivery_accepted(second, 0) is JobState.CANCELLED
+    assert states(job_id) == ["accepted", "accepted", "cancelled"]
+
+
+def test_unknown_deliveries_are_said_to_be_unknown(database: Database) -> None:
+    assert database.start_delivery([77]) == ()
+    with pytest.raises(UnknownDelivery, match="no delivery 77"):
+        database.delivery_accepted(77, 0)
+    assert database.counts().deliveries[DeliveryState.PENDING] == 0

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from db.records import IndexedInstance, JobFilter
+from db.states import JobState, Priority, StudyState
+from db.store import Database
+from db.tables import Job, Study
+
+Images = Callable[..., list[IndexedInstance]]
+Routed = Callable[..., int]
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def house(database: Database, images: Images, routed: Routed) -> dict[str, int]:
+    """A queued, a running, a refused and a failed job, a study that is being received, and one that no rule took."""
+    jobs = {}
+    for number, name in enumerate(["failed", "refused", "running", "queued"], 2):
+        jobs[name] = routed(f"1.{number}", pipeline="brain-mr" if name == "refused" else "abdomen-ct")
+        if name != "queued":
+            database.claim_job("host:1", NOON + timedelta(seconds=number))
+    database.fail_job(jobs["failed"], "killed its worker twice: out of memory", now=NOON + timedelta(seconds=20))
+    database.refuse_job(jobs["refused"], "the gantry was tilted", now=NOON + timedelta(seconds=10))
+    database.index_instances(images(1, study="1.8", patient_id="P8", accession_number="A8"))
+    database.index_instances(images(1, study="1.9"))
+    database.complete_study("1.9", "quiet", now=NOON)
+    database.set_unmatched("1.9", ["liver: Modality is MR, not CT"], now=NOON + timedelta(seconds=30))
+    return jobs
+
+
+def test_all_that_is_in_the_house_is_on_one_list_latest_change_first(database: Database, house: dict[str, int]) -> None:
+    lines = database.list_jobs()
+    assert [line.state for line in lines[:4]] == ["unmatched", "failed", "refused", "running"]
+    assert {line.state for line in lines[4:]} == {"queued", "receiving"}
+    by_state = {line.state.value: line for line in lines}
+    assert by_state["unmatched"].job_id is None
+    assert by_state["unmatched"].why == "liver: Modality is MR, not CT"
+    assert by_state["failed"].why == "killed its worker twice: out of memory"
+    assert by_state["running"].worker == "host:1"
+    assert by_state["refused"].job_id == house["refused"]
+    assert database.list_jobs(JobFilter(limit=2)) == lines[:2]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "states"),
+    [
+        (JobFilter(states=frozenset({"failed", "unmatched"})), {"failed", "unmatched"}),
+        (JobFilter(states=frozenset({JobState.RUNNING})), {"running"}),
+        (JobFilter(states=frozenset({StudyState.RECEIVING})), {"receiving"}),
+        (JobFilter(pipeline="brain-mr"), {"refused"}),
+        (JobFilter(rule="liver"), {"failed", "refused", "running", "queued"}),
+        (JobFilter(study_uid="1.9"), {"unmatched"}),
+        (JobFilter(patient_id="P8"), {"receiving"}),
+        (JobFilter(accession_number="A8"), {"receiving"}),
+        (JobFilter(patient_id="P1", states=frozenset({"queued"})), {"queued"}),
+        (JobFilter(since=NOON + timedelta(seconds=15)), {"failed", "unmatched"}),
+        (JobFilter(stuck_before=NOON), {"failed", "refused", "unmatched"}),
+        (
+            JobFilter(stuck_before=NOON + timedelta(seconds=1)),
+            {"failed", "refused", "unmatched", "receiving", "queued"},
+        ),
+    ],
+)
+def test_the_list_can_be_narrowed(
+    database: Database, house: dict[str, int], wanted: JobFilter, states: set[str]
+) -> None:
+    assert {line.state.value for line in database.list_jobs(wanted)} == states
+
+
+def test_counts_know_every_state(database: Database, house: dict[str, int]) -> None:
+    counts = database.counts()
+    assert counts.studies == {"receiving": 1, "complete": 0, "routed": 4, "unmatched": 1}
+    assert {state: number for state, number in counts.jobs.items() if number} == {
+        "queued": 1,
+        "running": 1,
+        "refused": 1,
+        "failed": 1,
+    }
+    assert set(counts.jobs) == set(JobState)
+
+
+def test_a_study_knows_its_jobs(database: Database, house: dict[str, int]) -> None:
+    assert database.show_study("1.2").jobs == (house["failed"],)
+    assert database.show_study("1.9").jobs == ()
+
+
+def test_lists_and_claims_stay_quick_with_ten_thousand_jobs(database: Database, many: None) -> None:
+    for use in (
+        lambda: database.list_jobs(JobFilter(limit=50)),
+        lambda: database.list_jobs(JobFilter(patient_id="P777")),
+        lambda: database.list_jobs(JobFilter(states=frozenset({"failed"}), limit=50)),
+        lambda: database.claim_job("host:1"),
+        lambda: database.due_deliveries(NOON, limit=50),
+        database.counts,
+    ):
+        took = []
+        for _ in range(3):
+            start = time.perf_counter()
+            use()
+            took.append(time.perf_counter() - start)
+        assert min(took) < 0.15
+
+
+@pytest.fixture
+def many(database: Database) -> None:
+    """Ten thousand studies with a job each, most of them done; written past the store, for speed."""
+    numbers = range(1, 10_001)
+    states = {number: "failed" if number % 100 == 0 else "queued" if number % 50 == 0 else "done" for number in numbers}
+    with database.write() as session:
+        session.execute(insert(Study), [_study(number) for number in numbers])
+        session.execute(insert(Job), [_job(number, states[number]) for number in numbers])
+
+
+def _study(number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "study_instance_uid": f"1.{number}",
+        "state": StudyState.ROUTED,
+        "patient_id": f"P{number}",
+        "accession_number": "",
+        "study_date": "",
+        "description": "",
+        "tags": {},
+        "first_received_at": NOON,
+        "last_received_at": NOON,
+        "updated_at": NOON,
+    }
+
+
+def _job(number: int, state: str) -> dict[str, Any]:
+    return {
+        "study_id": number,
+        "state": JobState(state),
+        "rule": "liver",
+        "pipeline": "abdomen-ct",
+        "priority": Priority.ROUTINE,
+        "roles": {},
+        "send_to": [],
+        "inputs_digest": f"d{number}",
+        "model_digest": "m",
+        "created_at": NOON,
+        "updated_at": NOON + timedelta(seconds=number),
+    }
