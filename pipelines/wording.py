@@ -48,8 +48,11 @@ SEQUENCE_NAMES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"spin ?echo ?field",
         ),
     ),
-    ("adc", any_of(r"(?<!e)(?<!exponential )\bd?adc", r"\bapparent diff", r"\bcoefficient de diff")),
-    ("diffusion_map", any_of(r"\beadc\b", r"\bexponential adc", r"\bcol ?fa\b", r"fraction\w* aniso", r"\btensor\b")),
+    (
+        "diffusion_map",
+        any_of(r"\beadc\b", r"\bexponential (?:adc|apparent)", r"\bcol ?fa\b", r"fraction\w* aniso", r"\btensor\b"),
+    ),
+    ("adc", any_of(r"\bd?adc", r"\bapparent diff", r"\bcoefficient de diff")),
     (
         "perfusion",
         any_of(
