@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import structlog
 
-from engines.contract import Arrays, Engine, EngineDescription, EngineSettings, Precision
+from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings, Precision
 from engines.errors import DeviceLost, EngineNotOpen, EngineRefused, InferenceFailed, NoEngine
 from engines.gate import Agreement, admit, compare, reference_feeds
 from engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -34,27 +34,35 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
 FROM_VARIANT = ("int8", "fp16")  # precisions that need their own network in the package
 
 
-def open_engine(package: ModelPackage, settings: EngineSettings | None = None) -> Engine:
+def open_engine(
+    package: ModelPackage, settings: EngineSettings | None = None, progress: BuildProgress | None = None
+) -> Engine:
     """Opens the fastest engine that passes the admission gate; use it as a context manager, or close it.
 
     Under `backend: auto` the order is TensorRT, OpenVINO, ONNX Runtime, each from its fastest precision down. A named
-    backend or precision is taken by its word: if it is refused there is no other.
+    backend or precision is taken by its word: if it is refused there is no other. With a `cache_dir`, what was built and
+    found out is kept there, and the next opening takes a second.
+
+    Args:
+        package: What to serve.
+        settings: Default settings if None.
+        progress: Told how far a plan is that has to be built.
 
     Raises:
         NoEngine: Every engine was refused; carries each reason.
         PackageError: The network is not what model.yaml says.
     """
     settings = settings or EngineSettings()
-    engine = ChosenEngine(package, settings, candidates(package, settings))
+    engine = ChosenEngine(package, settings, candidates(package, settings, progress))
     engine.open()
     return engine
 
 
-def candidates(package: ModelPackage, settings: EngineSettings) -> list[Engine]:
+def candidates(package: ModelPackage, settings: EngineSettings, progress: BuildProgress | None = None) -> list[Engine]:
     """The engines that may serve, best first, none of them open."""
     names = list(BACKENDS) if settings.backend == "auto" else [settings.backend]
     return [
-        BACKENDS[name](package, settings.model_copy(update={"backend": name, "precision": precision}))
+        BACKENDS[name](package, settings.model_copy(update={"backend": name, "precision": precision}), progress)
         for name in names
         for precision in (PRECISIONS[name] if settings.precision == "auto" else (settings.precision,))
         if settings.precision != "auto" or precision not in FROM_VARIANT or precision in package.manifest.variants

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +19,9 @@ from engines.manifest import shape_fits
 from engines.package import ModelPackage
 
 Arrays = dict[str, np.ndarray]
+BuildProgress = Callable[[str, float], None]
+"""Told the phase of a build that is under way and the share that is done, 0 to 1; called from any thread."""
+
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Backend = Literal["auto", "tensorrt", "openvino", "onnxruntime"]
 
@@ -90,9 +93,10 @@ class Engine(ABC):
 
     backend: ClassVar[str]
 
-    def __init__(self, package: ModelPackage, settings: EngineSettings) -> None:
+    def __init__(self, package: ModelPackage, settings: EngineSettings, progress: BuildProgress | None = None) -> None:
         self.package = package
         self.settings = settings
+        self._progress = progress
         self._gate: GateFigures | None = None
         self._state = threading.Condition()
         self._open = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from engines.cache import private_folder
-from engines.contract import Arrays, Engine, EngineDescription, EngineSettings
+from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings
 from engines.errors import BuildFailed, InferenceFailed, PrecisionMissing
 from engines.libraries import import_openvino
 from engines.machine import processor, usable_cores
@@ -39,8 +39,8 @@ class OpenVinoEngine(Engine):
     backend: ClassVar[str] = "openvino"
     _requests: list[openvino.InferRequest]
 
-    def __init__(self, package: ModelPackage, settings: EngineSettings) -> None:
-        super().__init__(package, settings)
+    def __init__(self, package: ModelPackage, settings: EngineSettings, progress: BuildProgress | None = None) -> None:
+        super().__init__(package, settings, progress)
         self._turn = threading.Lock()
 
     @property

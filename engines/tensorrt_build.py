@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from engines.contract import BuildProgress
 from engines.errors import BuildFailed, PrecisionMissing
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
@@ -26,9 +27,6 @@ log = structlog.get_logger(__name__)
 BACKEND = "tensorrt"
 # precision -> the package's network that computes in it; FP32 may use TensorFloat-32, which the gate judges
 NETWORKS = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
-
-BuildProgress = Callable[[str, float], None]
-"""Called from TensorRT's threads with the phase under way and the share that is done, 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import structlog
 
-from engines.contract import Arrays, Engine, EngineDescription, EngineSettings
+from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings
 from engines.errors import (
     BuildFailed,
     DeviceFull,
@@ -24,7 +24,7 @@ from engines.gpu import Gpu, Hung, Pipeline, Tensor
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
 from engines.plans import Built, PlanKey, PlanStore
-from engines.tensorrt_build import BuildProgress, build, logger, profiles, require_network
+from engines.tensorrt_build import build, logger, profiles, require_network
 
 log = structlog.get_logger(__name__)
 
@@ -50,11 +50,8 @@ class TensorRtEngine(Engine):
     backend: ClassVar[str] = "tensorrt"
     time_limit: ClassVar[float] = 60.0  # seconds for one piece; the slowest network that we know takes half a second
 
-    def __init__(
-        self, package: ModelPackage, settings: EngineSettings, *, progress: BuildProgress | None = None
-    ) -> None:
-        super().__init__(package, settings)
-        self._progress = progress
+    def __init__(self, package: ModelPackage, settings: EngineSettings, progress: BuildProgress | None = None) -> None:
+        super().__init__(package, settings, progress)
         self._turn = threading.Lock()
         self._gpu: Gpu | None = None
         self._runtime: Any = None
