@@ -1,0 +1,356 @@
+"""The spool: the truth about what was received, one complete file per receipt.
+
+    tmp/           <name>.part           being written, locked by its writer
+    incoming/      <name>.dcm            complete and durable, waiting for the indexer
+    associations/  <id>.json             one record per association that ended
+    studies/       study/series/sop.dcm  where the indexer moves files to
+    quarantine/    <name>                what could not be used, with <name>.reason.json beside it
+
+What `Part.commit` returned for survives a power failure. That takes the file, its inode and a directory entry on the
+disk, and each flush of the disk may take milliseconds, which the sender waits for. So a spool with a `stock` prepares
+empty files in tmp/, makes their entries durable many at once, and a receipt costs one flush instead of two. After a
+crash, `sweep` finds what was finished but not yet (or not durably) renamed, knows it by its mode, and moves it to
+incoming/; what was not finished it removes.
+
+Listener processes use this module, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import json
+import os
+import re
+import secrets
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dicomio.errors import DicomError
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+UNFINISHED_MODE = FILE_MODE | stat.S_ISVTX  # the sticky bit means nothing on a file; here: not complete yet
+COPY_CHUNK = 1 << 20
+RESERVE_BYTES = 256 << 20  # kept free, so that the database and the results still find room when the disk fills up
+OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_UNSAFE = re.compile(r"[^0-9A-Za-z._-]+")
+
+
+@dataclass(eq=False, kw_only=True)
+class SpoolFull(DicomError):  # noqa: N818 - named as the others in dicomio/errors.py
+    """The disk of the spool is full: {free} bytes are free, {reserve} have to stay free. Nothing was stored.
+
+    Attributes:
+        free: Bytes that are free on the file system of the spool.
+        reserve: Bytes that have to stay free.
+    """
+
+    free: int
+    reserve: int
+
+
+@dataclass(frozen=True)
+class Blank:
+    """An empty file in tmp/, open and locked.
+
+    Attributes:
+        fd: Open for writing.
+        path: Where it is.
+        listed: Its directory entry is on the disk already.
+    """
+
+    fd: int
+    path: Path
+    listed: bool
+
+
+class Part:
+    """A file on its way into the spool; it is not there before `commit`, and leaves nothing behind without it.
+
+    As a context manager it is discarded on exit unless it was committed or quarantined.
+    """
+
+    __slots__ = ("_fd", "_listed", "_spool", "name", "path", "size")
+
+    def __init__(self, spool: Spool, name: str, blank: Blank) -> None:
+        self._spool = spool
+        self._fd = blank.fd
+        self._listed = blank.listed
+        self.name = name
+        self.path = blank.path
+        self.size = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append to the file; raises SpoolFull when the disk is full, OSError for other faults of the disk."""
+        view = memoryview(data)
+        try:
+            written = os.write(self._fd, view)
+            while written < len(view):
+                written += os.write(self._fd, view[written:])
+        except OSError as error:
+            raise self._spool.explained(error) from error
+        self.size += written
+        return written
+
+    def commit(self) -> Path:
+        """Make the file durable and let it appear in incoming/; when this returns, it survives a power failure."""
+        target = self._spool.incoming_folder / f"{self.name}.dcm"
+        self._move(target, sync_entry=not self._listed)
+        return target
+
+    def quarantine(self, reason: str, origin: str, suffix: str = ".dcm") -> Path:
+        """Make the file durable in quarantine/ instead, with the reason beside it."""
+        target = self._spool.quarantine_folder / f"{self.name}{suffix}"
+        self._move(target, sync_entry=True)
+        self._spool.write_reason(target, reason, origin)
+        return target
+
+    def discard(self) -> None:
+        """Forget the file; harmless after `commit`."""
+        if self._fd >= 0:
+            self.path.unlink(missing_ok=True)
+            self._close()
+
+    def _move(self, target: Path, *, sync_entry: bool) -> None:
+        try:
+            os.fchmod(self._fd, FILE_MODE)
+            os.fsync(self._fd)
+            os.rename(self.path, target)
+            if sync_entry:
+                sync_folder(target.parent)
+        except OSError as error:
+            raise self._spool.explained(error) from error
+        self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.discard()
+
+
+class Spool:
+    """The spool's folders; made, readable by nobody else, when they are not there. Safe to use from several threads.
+
+    Args:
+        root: The spool's folder; one file system, because files move inside it by rename.
+        reserve: Bytes that must stay free on that file system; below it nothing is taken (SpoolFull).
+        stock: How many empty files to prepare at a time; 0 for writers that are in no hurry.
+    """
+
+    def __init__(self, root: Path, *, reserve: int = RESERVE_BYTES, stock: int = 0) -> None:
+        self.root = root
+        self.reserve = reserve
+        self.tmp = root / "tmp"
+        self.incoming_folder = root / "incoming"
+        self.associations_folder = root / "associations"
+        self.studies_folder = root / "studies"
+        self.quarantine_folder = root / "quarantine"
+        for name in ("", "tmp", "incoming", "associations", "studies", "quarantine"):
+            (root / name).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        self._writer = secrets.token_hex(8)
+        self._count = itertools.count(1)
+        self._stock = stock
+        self._blanks: list[Blank] = []
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Spool({str(self.root)!r})"
+
+    def open_part(self, hint: str, receipt: str = "") -> Part:
+        """A new file to write to.
+
+        Args:
+            hint: What the name begins with, normally the SOP Instance UID; made harmless.
+            receipt: What makes the name unique; made up when empty.
+
+        Raises:
+            SpoolFull: Less than the reserve is free.
+        """
+        free = self.free_bytes()
+        if free < self.reserve:
+            raise SpoolFull(free=free, reserve=self.reserve)
+        try:
+            return Part(self, f"{harmless(hint)}.{receipt or self._receipt()}", self._take_blank())
+        except OSError as error:
+            raise self.explained(error) from error
+
+    def store(self, source: bytes | Path | Callable[[Part], object], hint: str) -> Path:
+        """Put bytes, a copy of a file, or what a function writes into incoming/, durably; returns the path there."""
+        with self.open_part(hint) as part:
+            if isinstance(source, Path):
+                copy_into(part, source)
+            elif callable(source):
+                source(part)
+            else:
+                part.write(source)
+            return part.commit()
+
+    def store_bytes(self, data: bytes, hint: str) -> Path:
+        """Put a whole DICOM file that is in memory into incoming/."""
+        return self.store(data, hint)
+
+    def store_file(self, path: Path, hint: str = "") -> Path:
+        """Put a copy of a file into incoming/; a copy and no link, because its owner may still change the original."""
+        return self.store(path, hint or path.stem)
+
+    def incoming(self) -> list[Path]:
+        """The files that wait to be indexed, oldest first."""
+        return _oldest_first(self.incoming_folder, ".dcm")
+
+    def associations(self) -> list[Path]:
+        """The records of ended associations, oldest first."""
+        return _oldest_first(self.associations_folder, ".json")
+
+    def quarantine(self, path: Path, reason: str, origin: str) -> Path:
+        """Move a file of the spool into quarantine/, with the reason beside it; returns the path there."""
+        target = self.quarantine_folder / f"{harmless(path.stem)}.{self._receipt()}{harmless(path.suffix)}"
+        os.rename(path, target)
+        self.write_reason(target, reason, origin)
+        return target
+
+    def write_reason(self, target: Path, reason: str, origin: str) -> None:
+        """Write `<target>.reason.json`: why the file is here, the base name that it had, and when."""
+        note = {"reason": reason, "origin": Path(origin).name, "time": timestamp()}
+        self._write_json(target.with_name(f"{target.name}.reason.json"), note)
+
+    def record_association(self, association_id: str, record: Mapping[str, Any]) -> Path:
+        """Write the record of an association that ended."""
+        path = self.associations_folder / f"{harmless(association_id)}.json"
+        self._write_json(path, record)
+        return path
+
+    def sweep(self) -> int:
+        """Clear tmp/ of what writers left that are gone; safe at any time.
+
+        Returns:
+            How many files were finished, and went to incoming/.
+        """
+        return sum(self._settle(Path(entry.path)) for entry in _files(self.tmp, ""))
+
+    def free_bytes(self) -> int:
+        """Bytes that are free for us on the file system of the spool."""
+        status = os.statvfs(self.tmp)
+        return status.f_bavail * status.f_frsize
+
+    def explained(self, error: OSError) -> Exception:
+        """SpoolFull for the ways in which a disk says that it is full, else the error itself."""
+        if error.errno in OUT_OF_SPACE:
+            return SpoolFull(free=self.free_bytes(), reserve=self.reserve)
+        return error
+
+    def close(self) -> None:
+        """Remove the prepared files that were not needed."""
+        with self._lock:
+            while self._blanks:
+                blank = self._blanks.pop()
+                blank.path.unlink(missing_ok=True)
+                os.close(blank.fd)
+
+    def _receipt(self) -> str:
+        return f"{self._writer}_{next(self._count)}"
+
+    def _take_blank(self) -> Blank:
+        if not self._stock:
+            return self._new_blank(listed=False)
+        with self._lock:
+            if not self._blanks:
+                self._blanks = [self._new_blank(listed=True) for _ in range(self._stock)]
+                sync_folder(self.tmp)
+            return self._blanks.pop()
+
+    def _new_blank(self, *, listed: bool, suffix: str = ".part") -> Blank:
+        path = self.tmp / f"{self._receipt()}{suffix}"
+        return Blank(fd=_open_locked(path), path=path, listed=listed)
+
+    def _settle(self, path: Path) -> bool:
+        """Whether a file in tmp/ was finished, and is in incoming/ now; what has a living writer is left alone."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(fd)
+            finished = path.suffix == ".part" and status.st_size > 0 and not status.st_mode & stat.S_ISVTX
+            if not finished:
+                os.unlink(path)
+                return False
+            os.fsync(fd)
+            os.rename(path, self.incoming_folder / f"{path.stem}.dcm")
+            sync_folder(self.incoming_folder)
+        except (BlockingIOError, FileNotFoundError):
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def _write_json(self, target: Path, content: Mapping[str, Any]) -> None:
+        with Part(self, target.name, self._new_blank(listed=False, suffix=".note")) as part:
+            part.write(json.dumps(content, indent=1).encode())
+            part._move(target, sync_entry=True)
+
+
+def timestamp() -> str:
+    """Now, in UTC, as ISO 8601 with milliseconds."""
+    seconds = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
+
+
+def harmless(name: str) -> str:
+    """A name that comes from outside, as part of a file name: no separators, no leading dots, at most 80 characters."""
+    return _UNSAFE.sub("_", name).lstrip("._")[:80] or "unnamed"
+
+
+def copy_into(part: Part, source: Path) -> None:
+    """Append a file's content to `part`."""
+    with source.open("rb", buffering=0) as stream:
+        while chunk := stream.read(COPY_CHUNK):
+            part.write(chunk)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _open_locked(path: Path) -> int:
+    """A new file, locked for as long as it is open, so that a sweeper can tell it from rubbish."""
+    while True:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, UNFINISHED_MODE)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            os.fchmod(fd, UNFINISHED_MODE)  # open(2) obeys the umask
+            return fd
+        os.close(fd)  # a sweeper was faster: it saw the file before it was locked
+
+
+def _oldest_first(folder: Path, suffix: str) -> list[Path]:
+    found = []
+    for entry in _files(folder, suffix):
+        try:
+            found.append((entry.stat().st_mtime_ns, entry.path))
+        except FileNotFoundError:
+            continue
+    return [Path(path) for _, path in sorted(found)]
+
+
+def _files(folder: Path, suffix: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False))
