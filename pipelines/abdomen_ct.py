@@ -17,6 +17,7 @@ from pipelines.preprocess import prepare
 
 if TYPE_CHECKING:
     from dicomio.volume import Volume
+    from engines.manifest import OutputSpec
     from numpy.typing import NDArray
 
 SMALLEST_LIVER_ML = 100.0
@@ -48,17 +49,26 @@ def segment(network: Network, ct: Volume, report: Progress) -> tuple[NDArray[np.
     """Liver and tumour masks (slices, rows, columns) on the CT's grid, as the network says."""
     manifest = network.package.manifest
     prepared = prepare(manifest.preprocessing.name, {"ct": ct.array}, ct.spacing)
-    classes = manifest.outputs[0].classes
-    liver_at, tumour_at = classes.index("liver"), classes.index("tumour")
     threshold = manifest.thresholds.mask
     organ, tumour = np.zeros(ct.array.shape, dtype=bool), np.zeros(ct.array.shape, dtype=bool)
     for at, probability in network.predict(prepared, lambda share: report("segment", share)):
-        both = np.stack([probability[:, liver_at] + probability[:, tumour_at], probability[:, tumour_at]], axis=1)
-        seen = np.flatnonzero((both[:, 0] >= threshold).any(axis=(1, 2)))
+        both = organ_and_tumour(probability, manifest.outputs[0])
+        likely = both.max(axis=1) >= threshold / 2
+        seen = np.flatnonzero(likely.any(axis=(1, 2)))
         if seen.size:
-            restored = prepared.restore(both[seen]) >= threshold
-            organ[at + seen], tumour[at + seen] = restored[:, 0], restored[:, 1]
+            rows, columns = prepared.source_window(likely.any(axis=0))
+            restored = prepared.restore(both[seen], (rows, columns)) >= threshold
+            organ[at + seen, rows, columns], tumour[at + seen, rows, columns] = restored[:, 0], restored[:, 1]
     return organ, tumour
+
+
+def organ_and_tumour(probability: NDArray[np.float32], output: OutputSpec) -> NDArray[np.float32]:
+    """Probabilities (n, 2, height, width) of the liver with its tumours, and of tumour.
+
+    With softmax the classes exclude each other, and the organ is their sum; with sigmoid `liver` is the whole organ.
+    """
+    liver, tumour = (probability[:, output.classes.index(name)] for name in ("liver", "tumour"))
+    return np.stack([liver + tumour if output.activation == "softmax" else liver, tumour], axis=1)
 
 
 def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:

@@ -91,9 +91,23 @@ class PreparedSlices(ABC):
         """(channels, height, width) of one input."""
         return len(self.channels), self.rows.target_size, self.columns.target_size
 
-    def restore(self, probabilities: Array) -> Array:
-        """Puts (n, classes, height, width) back on the source grid: (n, classes, rows, columns); zero off the grid."""
-        return _resample(np.asarray(probabilities, np.float32), *self._backward)
+    def restore(self, probabilities: Array, window: tuple[slice, slice] | None = None) -> Array:
+        """Puts (n, classes, height, width) back on the source grid: (n, classes, rows, columns); zero off the grid.
+
+        With a `window` of source rows and columns only those are computed; see `source_window`.
+        """
+        rows, columns = self._backward
+        if window is not None:
+            rows, columns = rows[window[0]], columns[window[1]]
+        return _resample(np.asarray(probabilities, np.float32), rows, columns)
+
+    def source_window(self, occupied: NDArray[np.bool_]) -> tuple[slice, slice]:
+        """Rows and columns of the source that the true pixels of a mask (height, width) have any influence on."""
+        windows = []
+        for weights, axis in zip(self._backward, (1, 0), strict=True):
+            hit = np.flatnonzero((weights[:, occupied.any(axis=axis)] > 0).any(axis=1))
+            windows.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0))
+        return windows[0], windows[1]
 
     def place(self, planes: NDArray[Any]) -> Array:
         """Resamples source planes (..., rows, columns), a mask for instance, onto the grid: (..., height, width)."""
