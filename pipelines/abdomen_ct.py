@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from dicomio.grid import reorient
 from scipy import ndimage
 
+from dicomio.grid import reorient
 from pipelines.findings import Findings, Label, Region
 from pipelines.labels import labels_of
 from pipelines.measure import bounding_box, measure_region, split_components
@@ -16,9 +16,10 @@ from pipelines.networks import Network, Progress
 from pipelines.preprocess import prepare
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dicomio.volume import Volume
     from engines.manifest import OutputSpec
-    from numpy.typing import NDArray
 
 SMALLEST_LIVER_ML = 100.0
 """Less than this is no liver (an adult's is 1000 to 2000 ml; a scan that ends in it may hold a part)."""

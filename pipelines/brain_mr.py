@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from dicomio.grid import reorient, resample_onto
-from dicomio.registration import register_rigid
 from scipy import ndimage
 
+from dicomio.grid import reorient, resample_onto
+from dicomio.registration import register_rigid
 from pipelines.findings import Classification, Findings
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
@@ -17,8 +17,9 @@ from pipelines.networks import Network, Progress
 from pipelines.preprocess import PreparedSlices, prepare
 
 if TYPE_CHECKING:
-    from dicomio.volume import Volume
     from numpy.typing import NDArray
+
+    from dicomio.volume import Volume
 
 NEIGHBOURS = 1
 """Slices next to one that the classifier calls tumour are segmented too: a tumour's ends look healthy."""

@@ -29,9 +29,9 @@ from dicomio.uids import derived_uid
 from pipelines.overlay import KeySlice, key_slices, save_pictures
 
 if TYPE_CHECKING:
-    from dicomio.volume import Volume
     from pydicom.dataset import Dataset
 
+    from dicomio.volume import Volume
     from pipelines.findings import Findings, Region
     from pipelines.networks import Progress
     from pipelines.registry import Pipeline

@@ -14,8 +14,9 @@ from pipelines.findings import Diameters, Label, Region
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dicomio.volume import Volume
     from numpy.typing import NDArray
+
+    from dicomio.volume import Volume
 
 _FULL_CONNECTIVITY = np.ones((3, 3, 3), dtype=bool)
 """26 neighbours: lesions that touch at a corner are one lesion, as lesion-wise scores of LiTS and BraTS count them."""

@@ -12,9 +12,9 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dicomio.volume import Volume
     from numpy.typing import NDArray
 
+    from dicomio.volume import Volume
     from pipelines.findings import Findings, Region
 
 CT_WINDOW = (40.0, 400.0)

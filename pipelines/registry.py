@@ -15,7 +15,6 @@ from pipelines.networks import Network, Progress, package_named
 
 if TYPE_CHECKING:
     from dicomio.volume import Volume
-
     from engines.package import ModelPackage
     from pipelines.findings import Findings
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import structlog
-from dicomio.volume import Volume, load_volume
 
 from dicomio.errors import BadInput
+from dicomio.volume import Volume, load_volume
 from engines.contract import EngineSettings
 from engines.package import load_package
 from pipelines.encode import ResultFile, encode_results, summary_line, tracking_uid
