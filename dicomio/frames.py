@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomio.decoders import Encoded
 from dicomio.functional import PER_FRAME, PLACE, SHARED, group_values, items
@@ -155,7 +156,7 @@ def _stored_pixels(file: Part10, element: PixelElement, top: Values) -> StoredPi
         bits_allocated=allocated,
         bits_stored=stored,
         signed=integer(top["PixelRepresentation"]) == 1,
-        transfer_syntax=str(file.dataset.file_meta.get("TransferSyntaxUID", "")),
+        transfer_syntax=str(file.dataset.file_meta.get("TransferSyntaxUID") or _implied_syntax(file.dataset)),
     )
     frames = integer(top["NumberOfFrames"]) or 1
     high_bit = integer(top["HighBit"]) or stored - 1
@@ -168,6 +169,14 @@ def _stored_pixels(file: Part10, element: PixelElement, top: Values) -> StoredPi
             series_uid=series_uid, sop_instance_uid=sop_uid, path=file.path, reason=str(error)
         ) from error
     return pixels
+
+
+def _implied_syntax(dataset: FileDataset) -> str:
+    """The transfer syntax that pydicom guessed from the first element, where the file does not name it."""
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return str(ImplicitVRLittleEndian)
+    return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
 
 def _frame(pixels: StoredPixels, index: int, values: Values, *, enhanced: bool) -> Frame:
