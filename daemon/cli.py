@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from typing import Annotated
 
 import typer
@@ -35,11 +35,9 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(database.app, name="db")
 app.add_typer(models.app, name="models")
 
-if importlib.util.find_spec("torch") is not None:  # the extra `train` is installed
-    from training.cli import app as training_app
-
-    for command in training_app.registered_commands:
-        app.registered_commands.append(command)
+if importlib.util.find_spec("torch") is not None:  # the extra `train` is installed; the daemon itself never imports it
+    for plugin in entry_points(group="scanward.commands"):
+        app.registered_commands.extend(plugin.load().registered_commands)
 
 WRONG_USAGE = (BadConfiguration, WrongUsage, RulesInvalid, UnknownPipeline)
 """A person must change a file or the command line: exit code 2."""

@@ -50,10 +50,15 @@ class Dispatch:
 
     def step(self) -> bool:
         """One round; True when something moved."""
-        returned = [self._take_home(answer) for answer in self._pool.returned()]
-        submitted = [self._submit(job) for job in self._claimed()]
+        moved = False
+        for answer in self._pool.returned():
+            self._take_home(answer)
+            moved = True
+        for job in self._claimed():
+            self._submit(job)
+            moved = True
         self._drop_cancelled()
-        return bool(returned or submitted)
+        return moved
 
     def _claimed(self) -> Iterator[ClaimedJob]:
         while self._pool.free > 0:

@@ -12,7 +12,7 @@ _LIBRARIES = ("pynetdicom", "pydicom", "highdicom", "distributed", "asyncio", "a
 
 def set_up_logs(level: str = "info", *, json_lines: bool = False) -> None:
     """Configures structlog, and keeps the libraries' own logs to warnings in the same form."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -38,4 +38,4 @@ def set_up_logs(level: str = "info", *, json_lines: bool = False) -> None:
 
 
 def _drop_meta(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return structlog.stdlib.ProcessorFormatter.remove_processors_meta(logger, name, event)  # type: ignore[arg-type]
+    return structlog.stdlib.ProcessorFormatter.remove_processors_meta(logger, name, event)

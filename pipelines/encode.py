@@ -219,7 +219,7 @@ def report_content(writer: _Writer, segmentation: Dataset | None) -> ReportConte
     findings, pipeline = writer.findings, writer.pipeline
     segmenter = algorithm_of(findings, writer)
     classifier = algorithm_of(findings, writer, slot="classifier") if findings.classifications else segmenter
-    absent = ()
+    absent: tuple[AbsentFinding, ...] = ()
     if not findings.lesions:
         absent = (
             AbsentFinding(

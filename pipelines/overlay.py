@@ -103,8 +103,9 @@ def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_
 
 def _write_legend(shown: Image.Image, findings: Findings, index: int, captions: list[str]) -> None:
     draw = ImageDraw.Draw(shown)
-    font = ImageFont.load_default(size=max(12, shown.height // 42))
-    line = int(font.size * 1.25)
+    size = max(12, shown.height // 42)
+    font = ImageFont.load_default(size=size)
+    line = int(size * 1.25)
     total = findings.volume.array.shape[0]
     for number, text in enumerate([f"Slice {index + 1} of {total}", *captions]):
         _outlined_text(draw, (8, 6 + number * line), text, (255, 255, 255), font)
@@ -115,7 +116,11 @@ def _write_legend(shown: Image.Image, findings: Findings, index: int, captions: 
 
 
 def _outlined_text(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: tuple[int, ...], font: ImageFont.FreeTypeFont
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    colour: tuple[int, ...],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
     draw.text(at, text, fill=colour, font=font, stroke_width=2, stroke_fill=(0, 0, 0))
 

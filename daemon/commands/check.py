@@ -4,6 +4,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from daemon.service import engine_settings
 from db.errors import StoreError
 from db.store import Database
 from dicomio.errors import DicomError
-from dicomio.sender import echo
+from dicomio.sender import Peer, echo
 from engines.choose import open_engine
 from engines.errors import EngineError
 from pipelines.errors import PipelineError
@@ -76,10 +77,9 @@ def _answers(config: Config, path: Path) -> Iterator[Answer]:
             if package is None:
                 yield Answer(f"{pipeline.name} {slot}", "error", f"model package {name} is not there")
             else:
-                yield _tried(f"{pipeline.name} {slot}", lambda package=package: _engine(config, package))
+                yield _tried(f"{pipeline.name} {slot}", partial(_engine, config, package))
     for name, destination in config.destinations.items():
-        peer = peer_of(destination, config)
-        yield _tried(f"destination {name}", lambda peer=peer: _echo(peer))
+        yield _tried(f"destination {name}", partial(_echo, peer_of(destination, config)))
 
 
 def _tried(what: str, look: Callable[[], str]) -> Answer:
@@ -130,6 +130,6 @@ def _engine(config: Config, package: ModelPackage) -> str:
         return f"{package.name} {package.manifest.version}: {engine.description}"
 
 
-def _echo(peer) -> str:  # type: ignore[no-untyped-def]
+def _echo(peer: Peer) -> str:
     echo(peer)
     return f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO"

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from daemon.commands.options import console
 from daemon.demo import Compared, Stage, compare, make_phantoms, send_study, wait_for_jobs
@@ -61,7 +62,7 @@ def _play(stage: Stage, phantoms: Mapping[str, tuple[Path, PhantomTruth]], progr
         progress.update(task, total=1, completed=1)
         for kind, (folder, _) in phantoms.items():
             sending = progress.add_task(f"Sending {kind}", total=1.0)
-            send_study(stage.scanner, folder, lambda share, task=sending: progress.update(task, completed=share))
+            send_study(stage.scanner, folder, partial(_show, progress, sending))
         waiting = progress.add_task("Waiting for the jobs", total=float(len(phantoms)))
 
         def report(rows: list[JobSummary]) -> None:
@@ -78,6 +79,10 @@ def _play(stage: Stage, phantoms: Mapping[str, tuple[Path, PhantomTruth]], progr
         for kind, (folder, truth) in phantoms.items()
         if truth.study_instance_uid in jobs
     ]
+
+
+def _show(progress: Progress, task: TaskID, share: float) -> None:
+    progress.update(task, completed=share)
 
 
 def _print(stage: Stage, compared: list[Compared], seconds: float) -> None:

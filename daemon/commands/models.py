@@ -34,7 +34,7 @@ def list_models(config: OptionalConfig = None, as_json: JsonOption = False) -> N
     table = plain_table("Package", "Version", "Task", ">MB", "Used by", "Measured", "Digest")
     for package in packages.values():
         manifest = package.manifest
-        size = package.network.stat().st_size / 1e6
+        size = (package.folder / "model.onnx").stat().st_size / 1e6
         measured = "\n".join(f"{a.metric} {a.value:.3f} ({a.dataset}, n={a.n})" for a in manifest.accuracy)
         table.add_row(
             package.name,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +37,7 @@ def phantom(
         "lesions": lesions,
         "lesion_diameters_mm": tuple(lesion_mm) if lesion_mm else None,
     }
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with console.status(f"Making {kind.value} ..."):
         truth = write_phantom(kind.value, out, seed=seed, **options)
     console.print(f"{truth.images} images in {out}, study {truth.study_instance_uid}")
