@@ -32,7 +32,7 @@ _GIVEN = any_of(
     r"\bpost(?![- ]?(?:op|proc|surg|treat|rt\b|chemo|void|mict|mort|traum|rad|fossa|erior))"
     r"(?:[- ]?(?:gd|gad\w*|con\w*|c|km|kontrast|inj\w*|ce|mdc))?\b",
     r"\bgd\b|\bgad(?:o\w*)?\b|\bgd[- ]?(?:dtpa|bopta|dota)|" + _AGENTS,
-    r"\bt1(?:w|wi)?[- ]?(?:gd|gad|ce|c|km|c\+|kontrast|post)\b|\bt1.*/c$",
+    r"\bt1(?:w|wi)?[- ]?(?:gd|gad|ce|c|km|c\+|kontrast)\b|\bt1w?post\b|\bt1.*/c$",
     r"\bce\b|\bcemra\b|\bcect\b|\bcontrast[- ]?enh|\benhanced\b|\bhepatobiliary\b|\bhbp\b",
     r"\bw(?:ith)?/? ?(?:iv )?(?:con(?:trast)?|gd|gad\w*)\b|\bw/c\b",
     r"\bkm\b|\b(?:mit|nach)(?: i\.?v\.?)? ?(?:km|kontrast\w*|gd|gado\w*)|\bkontrast(?:mittel)?\b",  # German
@@ -44,8 +44,8 @@ _GIVEN = any_of(
 )
 
 _PHASE = any_of(
-    r"\barteri(?:al|ell\w*|el|e|oso?|a)\b|\bart(?:\.|erielle)? ?(?:phase|ph)\b",
-    r"\bport(?:al|ale)\b|\bpv(?:p|s)?\b|\bportoven\w*|\bporto[- ]?venous",
+    r"arterial(?! spin)|arteriell?\b|\barteri(?:oso?|a)\b|\bart(?:\.|erielle)? ?(?:phase|ph)\b",
+    r"portal(?:e|ven\w*)?\b|\bpv(?:p|s)?\b|\bportoven\w*|\bporto[- ]?venous",
     r"\b(?:delayed|late|spat|tardiv\w*) ?(?:phase|ph|phasis)?\b|\bnephro(?:graphic)?\b|\bexcretory\b",
 )
 _PHASE_CT = any_of(
@@ -62,7 +62,7 @@ _BOTH = any_of(
 """An examination with both: says nothing of this series."""
 
 _NO_AGENT = re.compile(
-    r"|none?|no?|nein|nil|0|-+|n/?a|without|w/o|sans|ohne|keine?|senza|sin|unknown|false|no (?:contrast|agent)"
+    r"none?|no?|nein|nil|0|-+|n/?a|without|w/o|sans|ohne|keine?|senza|sin|unknown|false|no (?:contrast|agent)"
 )
 
 
@@ -102,17 +102,15 @@ def _said(words: str, modality: str) -> tuple[bool, str] | None:
 
 def _agent(tags: Mapping[str, Any]) -> str:
     agent = text(tags, "ContrastBolusAgent")
-    if _NO_AGENT.fullmatch(agent.lower()):
-        return ""
     if agent:
-        return f"ContrastBolusAgent says {agent!r}"
+        return "" if _NO_AGENT.fullmatch(agent.lower()) else f"ContrastBolusAgent says {agent!r}"
     volume = number(tags, "ContrastBolusVolume")
     return f"ContrastBolusVolume says {volume:g} ml" if volume else ""
 
 
 def _silent(tags: Mapping[str, Any], modality: str, after_contrast: bool) -> Derived[bool]:
     study = plain(text(tags, "StudyDescription"))
-    if study and _NONE.search(study) and not _GIVEN.search(_NONE.sub(" ", study)):
+    if _NONE.search(study) and not _BOTH.search(study) and not _GIVEN.search(_NONE.sub(" ", study)):
         return Derived(False, "StudyDescription says that none was given")
     if after_contrast:
         return Derived(None, "says nothing, and came after a series with contrast")

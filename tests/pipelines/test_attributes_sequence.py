@@ -11,6 +11,7 @@ from pipelines.attributes import SeriesFacts
 from pipelines.sequences import Kind
 from tests.conftest import SHARED
 from tests.pipelines.mr_headers import CASES, Case
+from tests.pipelines.public_headers import PUBLIC
 
 VENDOR_HEADERS = SHARED / "data" / "vendor-headers.json"
 NAMES = ("SeriesDescription", "ProtocolName", "SequenceName", "StudyDescription")
@@ -108,3 +109,12 @@ def test_junk_in_numbers_is_not_an_error(junk: object) -> None:
 
     assert found.sequence is None
     assert found.plane is None
+
+
+@pytest.mark.parametrize("case", PUBLIC, ids=lambda case: case[0])
+def test_headers_that_others_have_published(case: tuple[str, str | None, dict[str, Any]]) -> None:
+    _, expected, header = case
+
+    found = facts(header, 0)
+
+    assert found.sequence == expected, found.sequence_derived.because
