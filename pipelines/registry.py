@@ -90,6 +90,10 @@ def packages_for(pipeline: Pipeline, folders: tuple[Path, ...]) -> dict[str, Mod
 
 
 def model_digest(pipeline: Pipeline, packages: Mapping[str, ModelPackage]) -> str:
-    """Digest of everything but the images that decides what is found: pipeline, its version, the networks."""
-    parts = [pipeline.name, VERSION, *(f"{slot}={packages[slot].digest}" for slot in sorted(packages))]
+    """Digest of everything but the images that decides what is found: pipeline, networks, and how they are used."""
+    parts = [pipeline.name, VERSION]
+    for slot in sorted(packages):
+        manifest = packages[slot].manifest
+        use = manifest.model_dump_json(include={"inputs", "outputs", "preprocessing", "thresholds", "labels"})
+        parts += [slot, packages[slot].digest, use]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
