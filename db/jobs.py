@@ -167,11 +167,14 @@ class Jobs(Transactions):
         That counts as no worker's death. Call it before anything is claimed.
 
         Args:
-            worker: Name of this daemon. What any daemon of the same host (the part before the first colon) had begun
-                is recovered, and nothing else: others that share the database may well be alive. None: everything.
+            worker: Name of this daemon. On PostgreSQL only what daemons of the same host (the part before the first
+                colon) had begun is recovered, as others that share the database may be alive; so a container needs a
+                host name that outlives it. An SQLite file has one daemon, whatever it was called before: all is
+                recovered. None: all is recovered on PostgreSQL too.
             now: For the record.
         """
         at, why = now or this_moment(), "the daemon was restarted"
+        worker = None if self.file is not None else worker
         with self.write() as session:
             query = select(Job).where(Job.state == JobState.RUNNING, of_host(Job.worker, worker)).order_by(Job.id)
             jobs = session.scalars(query.with_for_update(key_share=True)).all()
