@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -41,10 +42,8 @@ def test_killed_during_reception_and_during_a_job(
             enough.set()
 
     def scan() -> None:
-        try:
+        with contextlib.suppress(DicomError):  # the daemon is killed under it
             send(daemon.peer, paths, on_result=note)
-        except DicomError:
-            pass  # the daemon is killed under it
 
     scanner = threading.Thread(target=scan)
     scanner.start()
@@ -54,9 +53,11 @@ def test_killed_during_reception_and_during_a_job(
     assert 60 <= len(acknowledged) < len(paths)
 
     daemon.start()
-    known = lambda: {
-        i.sop_instance_uid for s in daemon.database().study_facts(truth.study_instance_uid).series for i in s.instances
-    }  # noqa: E731
+
+    def known() -> set[str]:
+        study = daemon.database().study_facts(truth.study_instance_uid)
+        return {instance.sop_instance_uid for series in study.series for instance in series.instances}
+
     until(lambda: acknowledged <= known(), 30, lambda: f"{len(acknowledged - known())} acknowledged images are gone")
 
     send(daemon.peer, paths, on_result=note)  # the scanner sends the study again, as scanners do

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import subprocess
-import tarfile
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +17,6 @@ from pydicom.uid import (
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
 )
-from pynetdicom import AE
 
 from dicomio.concepts import ABNORMAL_STRUCTURE, ANATOMICAL_STRUCTURE, LIVER, NEOPLASM
 from dicomio.result import Algorithm, ResultUIDs, write_result
@@ -32,15 +25,6 @@ from dicomio.uids import derived_uid
 from dicomio.volume import SourceImage, Volume
 
 AXIAL = np.array([[0, 0, 0.75, -20.5], [0, 0.8, 0, -31.25], [2.5, 0, 0, 100.0], [0, 0, 0, 1]])
-
-
-@pytest.fixture(scope="session")
-def dicom_samples(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the real DICOM series of the shared data, unpacked once per session."""
-    folder = tmp_path_factory.mktemp("dicom-samples")
-    with tarfile.open(shared_data / "dicom-samples.tar.xz") as tar:
-        tar.extractall(folder, filter="data")
-    return folder
 
 
 def rotation(degrees: float) -> np.ndarray:
@@ -196,88 +180,6 @@ def conforms(needs: Callable[..., str]) -> Callable[[Path], None]:
         assert lines, "dciodvfy said nothing at all"
 
     return check
-
-
-@dataclass(frozen=True)
-class Orthanc:
-    """A running Orthanc."""
-
-    http_port: int
-    dicom_port: int
-
-    def store(self, *paths: Path) -> None:
-        """Sends files to it by C-STORE and fails unless it took every one."""
-        entity, datasets = AE("SCANWARD"), [pydicom.dcmread(path) for path in paths]
-        for dataset in datasets:
-            entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-        association = entity.associate("127.0.0.1", self.dicom_port, ae_title="ORTHANC")
-        assert association.is_established
-        statuses = {dataset.SOPInstanceUID: association.send_c_store(dataset).Status for dataset in datasets}
-        association.release()
-        assert set(statuses.values()) == {0x0000}
-
-    def get(self, path: str) -> Any:
-        """The JSON behind a path of its REST interface."""
-        return json.loads(self.read(path))
-
-    def find(self, sop_instance_uid: str) -> list[str]:
-        """Its own identifiers of the instances with this UID."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.http_port}/tools/lookup", data=sop_instance_uid.encode(), method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return [match["ID"] for match in json.loads(answer.read()) if match["Type"] == "Instance"]
-
-    def read(self, path: str) -> bytes:
-        """The bytes behind a path of its REST interface."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
-            return bytes(answer.read())
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-@pytest.fixture
-def orthanc(needs: Callable[..., str], tmp_path: Path) -> Iterator[Orthanc]:
-    """A real Orthanc with an empty archive of its own."""
-    program = needs("Orthanc", package="orthanc")
-    server = Orthanc(_free_port(), _free_port())
-    configuration = {
-        "Name": "test",
-        "StorageDirectory": str(tmp_path / "orthanc"),
-        "IndexDirectory": str(tmp_path / "orthanc"),
-        "HttpPort": server.http_port,
-        "DicomPort": server.dicom_port,
-        "DicomAet": "ORTHANC",
-        "DicomCheckCalledAet": False,
-        "UnknownSopClassAccepted": True,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-    }
-    path = tmp_path / "orthanc.json"
-    path.write_text(json.dumps(configuration))
-    process = subprocess.Popen([program, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until_up(server, process)
-        yield server
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def _wait_until_up(server: Orthanc, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
-        assert process.poll() is None, "Orthanc ended by itself"
-        try:
-            server.get("/system")
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("Orthanc does not answer")
 
 
 @pytest.fixture
