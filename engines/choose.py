@@ -40,8 +40,8 @@ def open_engine(
     """Opens the fastest engine that passes the admission gate; use it as a context manager, or close it.
 
     Under `backend: auto` the order is TensorRT, OpenVINO, ONNX Runtime, each from its fastest precision down. A named
-    backend or precision is taken by its word: if it is refused there is no other. With a `cache_dir`, what was built and
-    found out is kept there, and the next opening takes a second.
+    backend or precision is taken by its word: if it is refused there is no other. With a `cache_dir`, what was built
+    and found out is kept there, and the next opening takes a second.
 
     Args:
         package: What to serve.

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from engines.errors import EngineNotOpen, NotFinite, WrongDtype, WrongNames, WrongShape, WrongValues
+from engines.errors import EngineNotOpen, NotFinite, PrecisionMissing, WrongDtype, WrongNames, WrongShape, WrongValues
 from engines.manifest import shape_fits
 from engines.package import ModelPackage
 
@@ -246,6 +246,17 @@ class Engine(ABC):
             )
             for spec in self.package.manifest.outputs
         }
+
+
+def require_network(backend: str, package: ModelPackage, variant: str) -> bytes:
+    """The ONNX file that a backend builds from.
+
+    Raises:
+        PrecisionMissing: The package does not bring it.
+    """
+    if variant != "fp32" and variant not in package.manifest.variants:
+        raise PrecisionMissing(backend, variant, f"{package.name} brings no {variant} variant")
+    return package.network(variant)
 
 
 def _finite(array: np.ndarray) -> bool:

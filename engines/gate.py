@@ -191,7 +191,10 @@ def _recall(engine: Engine) -> GateRecord | None:
 def _remember(engine: Engine, record: GateRecord) -> None:
     if engine.settings.cache_dir is not None:
         file = _record_file(engine, engine.settings.cache_dir)
-        write_atomically(file, json.dumps(asdict(record), indent=1).encode())
+        try:
+            write_atomically(file, json.dumps(asdict(record), indent=1).encode())
+        except OSError as error:  # a full disk costs time at the next start, not service now
+            log.warning("gate_record_not_kept", package=engine.package.name, reason=str(error))
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from engines.contract import Arrays, Engine, EngineDescription
+from engines.contract import Arrays, Engine, EngineDescription, require_network
 from engines.errors import BuildFailed, InferenceFailed, PackageInvalid, PrecisionMissing
 from engines.libraries import import_onnxruntime
 from engines.machine import processor, usable_cores
@@ -42,7 +42,7 @@ class OnnxRuntimeEngine(Engine):
         onnxruntime = import_onnxruntime()
         if self.precision not in ("fp32", "int8"):
             raise PrecisionMissing(self.backend, self.precision, "it computes in fp32 or int8 on a processor")
-        network = self.package.network(self.precision)
+        network = require_network(self.backend, self.package, self.precision)
         try:
             session = onnxruntime.InferenceSession(
                 network, self._options(onnxruntime), providers=["CPUExecutionProvider"]

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from engines.errors import DigestMismatch, PackageError, PackageInvalid, PackageMissing
-from engines.manifest import Manifest, shape_fits
+from engines.manifest import Manifest, Variant, shape_fits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,10 +72,18 @@ class ModelPackage:
         """
         if precision == "fp32":
             return _checked(self.folder / NETWORK, self.manifest.sha256, "sha256")
-        variant = {str(key): value for key, value in self.manifest.variants.items()}.get(precision)
-        if variant is None:
-            raise PackageInvalid(self.folder / MANIFEST, "variants", f"no {precision} variant")
+        variant = self._variant(precision)
         return _checked(self.folder / variant.file, variant.sha256, f"variants.{precision}.sha256")
+
+    def network_digest(self, precision: str = "fp32") -> str:
+        """sha256 of the ONNX file for a precision, as model.yaml states it.
+
+        Raises:
+            PackageInvalid: The package has no such variant.
+        """
+        if precision == "fp32":
+            return self.manifest.sha256
+        return self._variant(precision).sha256
 
     def reference(self) -> dict[str, np.ndarray] | None:
         """Arrays of the reference inputs by input name, or None when the package brings none."""
@@ -85,6 +93,12 @@ class ModelPackage:
             return None
         with np.load(self.folder / self.manifest.reference_inputs, allow_pickle=False) as stored:
             return {spec.name: stored[spec.name] for spec in self.manifest.inputs}
+
+    def _variant(self, precision: str) -> Variant:
+        for name, variant in self.manifest.variants.items():
+            if name == precision:
+                return variant
+        raise PackageInvalid(self.folder / MANIFEST, "variants", f"no {precision} variant")
 
 
 def load_package(folder: Path | str) -> ModelPackage:

@@ -1,4 +1,8 @@
-"""The plan cache: TensorRT plans on disk, each good for exactly one network, TensorRT, GPU and precision."""
+"""The plan cache: compiled networks on disk, each good for exactly one network, library, device and precision.
+
+TensorRT's plans and OpenVINO's blobs are kept alike. OpenVINO has a cache of its own, but that one neither notices a
+damaged blob (weights with flipped bits were loaded and served in silence) nor writes atomically.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 MAGIC = b"SCANWARD PLAN 1\n"
 DAY = 24 * 3600
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
@@ -31,36 +36,36 @@ class PlanKey:
     Attributes:
         package: Name of the model package, for people who look into the folder.
         network: sha256 of the ONNX file that was built.
-        profiles: Per input the least, best and largest shape.
+        library: Name and version of what built it.
+        device: Name and capability of what it was built for.
+        options: Shapes, streams and whatever else changes the result; plain JSON values.
     """
 
     package: str
     network: str
-    tensorrt: str
-    gpu: str
-    compute_capability: str
+    library: str
+    device: str
     precision: str
-    profiles: tuple[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...]
+    options: tuple[Any, ...]
 
     @property
     def file(self) -> str:
         """File name of the plan."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.package}-{self.precision}-{digest[:16]}.plan"
+        return f"{self.package}-{self.library.split()[0]}-{self.precision}-{digest[:16]}.plan"
 
     @property
     def timing_file(self) -> str:
-        """File name of the kernel timings, which all networks on one kind of GPU share."""
-        place = f"{self.tensorrt} {self.gpu} {self.compute_capability}"
-        return f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.timing"
+        """File name of the kernel timings, which all networks on one kind of device share."""
+        return f"{hashlib.sha256(f'{self.library} {self.device}'.encode()).hexdigest()[:16]}.timing"
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a builder hands over: the plan, and the kernel timings for the next build."""
+    """What a builder hands over: the plan, and the kernel timings for the next build (b"" where there are none)."""
 
     plan: bytes
-    timing: bytes
+    timing: bytes = b""
 
 
 class PlanStore:
@@ -90,6 +95,14 @@ class PlanStore:
             plan = self._usable(key)  # another process may have built it while we waited
             return plan if plan is not None else self._build(key, build)
 
+    def load(self, key: PlanKey, build: Callable[[bytes], Built], read: Callable[[bytes], Loaded]) -> Loaded:
+        """What `read` makes of the plan; one that it refuses with PlanUnusable is built again, once."""
+        try:
+            return read(self.obtain(key, build))
+        except PlanUnusable as error:
+            self.discard(key, error.problem)
+            return read(self.obtain(key, build))
+
     def has(self, key: PlanKey) -> bool:
         """Whether a usable plan is stored."""
         return self._usable(key) is not None
@@ -114,7 +127,7 @@ class PlanStore:
         return payload
 
     def discard(self, key: PlanKey, problem: str) -> None:
-        """Removes a plan that TensorRT itself refused."""
+        """Removes a plan that the library itself refused."""
         log.warning("plan_discarded", plan=key.file, problem=problem)
         (self.folder / key.file).unlink(missing_ok=True)
 
@@ -147,15 +160,17 @@ class PlanStore:
     def _build(self, key: PlanKey, build: Callable[[bytes], Built]) -> bytes:
         timing = self.folder / key.timing_file
         started = time.monotonic()
-        log.info("plan_building", plan=key.file, gpu=key.gpu, precision=key.precision)
+        log.info("plan_building", plan=key.file, device=key.device, precision=key.precision)
         built = build(timing.read_bytes() if timing.exists() else b"")
+        log.info("plan_built", plan=key.file, seconds=round(time.monotonic() - started, 1), bytes=len(built.plan))
         header = {"key": asdict(key), "sha256": hashlib.sha256(built.plan).hexdigest()}
-        write_atomically(self.folder / key.file, MAGIC + json.dumps(header).encode() + b"\n" + built.plan)
-        write_atomically(timing, built.timing)
-        log.info(
-            "plan_built", plan=key.file, seconds=round(time.monotonic() - started, 1), megabytes=len(built.plan) >> 20
-        )
-        self.purge(keep=key)
+        try:
+            write_atomically(self.folder / key.file, MAGIC + json.dumps(header).encode() + b"\n" + built.plan)
+            if built.timing:
+                write_atomically(timing, built.timing)
+            self.purge(keep=key)
+        except OSError as error:  # a full disk costs time at the next start, not service now
+            log.warning("plan_not_kept", plan=key.file, reason=str(error))
         return built.plan
 
     @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from engines.contract import BuildProgress
+from engines.contract import BuildProgress, require_network
 from engines.errors import BuildFailed, PrecisionMissing
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
@@ -25,8 +25,7 @@ from engines.plans import Built
 log = structlog.get_logger(__name__)
 
 BACKEND = "tensorrt"
-# precision -> the package's network that computes in it; FP32 may use TensorFloat-32, which the gate judges
-NETWORKS = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+PRECISIONS = ("fp32", "fp16", "int8")  # FP32 may use TensorFloat-32, which the gate judges
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,15 @@ def profiles(package: ModelPackage, max_batch: int) -> tuple[Profile, ...]:
     return tuple(found)
 
 
-def require_network(package: ModelPackage, precision: str) -> bytes:
-    """The ONNX file for a precision.
+def network_for(package: ModelPackage, precision: str) -> bytes:
+    """The ONNX file that computes in a precision; strongly typed, so it is the file that decides.
 
     Raises:
-        PrecisionMissing: The package does not bring it.
+        PrecisionMissing: There is no such precision, or the package does not bring it.
     """
-    if precision not in NETWORKS:
-        raise PrecisionMissing(BACKEND, precision, f"it is one of {', '.join(NETWORKS)}")
-    if precision != "fp32" and precision not in package.manifest.variants:
-        raise PrecisionMissing(BACKEND, precision, f"{package.name} brings no {precision} variant")
-    return package.network(NETWORKS[precision])
+    if precision not in PRECISIONS:
+        raise PrecisionMissing(BACKEND, precision, f"it is one of {', '.join(PRECISIONS)}")
+    return require_network(BACKEND, package, precision)
 
 
 def build(
@@ -90,7 +87,7 @@ def build(
         PrecisionMissing: The package has no such variant.
     """
     trt = import_tensorrt()
-    network_bytes = require_network(package, precision)
+    network_bytes = network_for(package, precision)
     voice = logger()
     with voice.listening() as said:
         builder = trt.Builder(voice.channel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from engines.gpu import Gpu, Hung, Pipeline, Tensor
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
 from engines.plans import Built, PlanKey, PlanStore
-from engines.tensorrt_build import build, logger, profiles, require_network
+from engines.tensorrt_build import build, logger, network_for, profiles
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +89,7 @@ class TensorRtEngine(Engine):
 
     def _load(self) -> None:
         import_tensorrt()
-        require_network(self.package, self.precision)
+        network_for(self.package, self.precision)
         self._gpu = Gpu(self.settings.gpu)
         try:
             with self._gpu.entered():
@@ -130,28 +130,21 @@ class TensorRtEngine(Engine):
         return PlanStore(self.settings.cache_dir) if self.settings.cache_dir else None
 
     def _key(self, gpu: Gpu) -> PlanKey:
-        manifest = self.package.manifest
-        shapes = profiles(self.package, super().piece)
         return PlanKey(
             package=self.package.name,
-            network=manifest.sha256 if self.precision == "fp32" else manifest.variants[self.precision].sha256,  # type: ignore[index]
-            tensorrt=import_tensorrt().__version__,
-            gpu=gpu.name,
-            compute_capability=gpu.capability,
+            network=self.package.network_digest(self.precision),
+            library=f"tensorrt {import_tensorrt().__version__}",
+            device=f"{gpu.name}, compute capability {gpu.capability}",
             precision=self.precision,
-            profiles=tuple((shape.name, shape.least, shape.best, shape.largest) for shape in shapes),
+            options=tuple(astuple(shape) for shape in profiles(self.package, super().piece)),
         )
 
     def _deserialize(self, gpu: Gpu) -> Any:
-        """The plan as an engine of TensorRT; one that TensorRT does not read is built again, once."""
-        store, key = self._store(), self._key(gpu)
+        """The plan as an engine of TensorRT."""
+        store = self._store()
         if store is None:
             return self._read(self._build(b"").plan)
-        try:
-            return self._read(store.obtain(key, self._build))
-        except PlanUnusable as error:
-            store.discard(key, error.problem)
-            return self._read(store.obtain(key, self._build))
+        return store.load(self._key(gpu), self._build, self._read)
 
     def _build(self, timing: bytes) -> Built:
         shapes = profiles(self.package, super().piece)

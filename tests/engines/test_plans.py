@@ -16,14 +16,13 @@ import pytest
 from engines.errors import PlanUnusable
 from engines.plans import DAY, Built, PlanKey, PlanStore
 
-KEY = PlanKey("tiny", "0" * 64, "11.4.0", "H200", "9.0", "fp16", (("image", (1, 3), (8, 3), (8, 3)),))
+KEY = PlanKey("tiny", "0" * 64, "tensorrt 11.4.0", "H200, 9.0", "fp16", (("image", (1, 3), (8, 3), (8, 3)),))
 OTHERS = {
     "network": "1" * 64,
-    "tensorrt": "11.5.0",
-    "gpu": "L4",
-    "compute_capability": "8.9",
+    "library": "tensorrt 11.5.0",
+    "device": "L4, 8.9",
     "precision": "fp32",
-    "profiles": (("image", (1, 3), (4, 3), (4, 3)),),
+    "options": (("image", (1, 3), (4, 3), (4, 3)),),
 }
 
 
@@ -73,7 +72,7 @@ def test_timings_serve_the_next_build_on_the_same_gpu(store):
     store.obtain(KEY, Builder())
     same, stranger = Builder(), Builder()
     store.obtain(replace(KEY, network="2" * 64), same)
-    store.obtain(replace(KEY, gpu="L4"), stranger)
+    store.obtain(replace(KEY, device="L4, 8.9"), stranger)
     assert same.timings == [b"timings"]
     assert stranger.timings == [b""]
 
@@ -86,8 +85,8 @@ def test_timings_serve_the_next_build_on_the_same_gpu(store):
         (lambda content: content[:40], "damaged"),
         (lambda content: b"", "outdated or damaged"),
         (lambda content: content.replace(b"PLAN 1", b"PLAN 0"), "outdated"),
-        (lambda content: content.replace(b"H200", b"H100"), "foreign: made for another gpu"),
-        (lambda content: content.replace(b"11.4.0", b"10.9.0"), "foreign: made for another tensorrt"),
+        (lambda content: content.replace(b"H200", b"H100"), "foreign: made for another device"),
+        (lambda content: content.replace(b"11.4.0", b"10.9.0"), "foreign: made for another library"),
         (lambda content: content.replace(b'"key"', b'"kee"'), "foreign"),
     ],
 )

@@ -172,7 +172,7 @@ def test_a_half_precision_variant_builds(tmp_path):
 def test_plans_are_kept(plain, tmp_path):
     store = PlanStore(tmp_path / "cache")
     shapes = profiles(plain.package, 2)
-    key = PlanKey("tiny", plain.package.digest, import_tensorrt().__version__, "none", "0.0", "fp32", ())
+    key = PlanKey("tiny", plain.package.digest, f"tensorrt {import_tensorrt().__version__}", "none", "fp32", ())
     built = []
 
     def make(timing: bytes):
