@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from dicomio.errors import NotDicom
 
 IMPLEMENTATION_CLASS_UID = "2.25.179410055838821618184381208025348654463"
 IMPLEMENTATION_VERSION = "SCANWARD_0"
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"})  # PS3.5, 7.1.2
 PREAMBLE = b"\x00" * 128 + b"DICM"
 
 
@@ -38,3 +45,54 @@ def file_head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid:
     if source_ae:
         body += _element(0x0016, b"AE", source_ae.encode("ascii", "replace"), b" ")
     return PREAMBLE + struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(body)) + body
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileHead:
+    """What the head of a DICOM file says.
+
+    Attributes:
+        sop_class_uid: Media Storage SOP Class UID, '' if missing; so are the others.
+        sop_instance_uid: Media Storage SOP Instance UID.
+        transfer_syntax_uid: In which the data set is encoded.
+        offset: Where the data set begins, in bytes from the start of the file.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    offset: int
+
+
+def read_head(path: Path) -> FileHead:
+    """Read the head of a DICOM file.
+
+    Raises:
+        NotDicom: It has none.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as stream:
+        if stream.read(132)[128:] != b"DICM":
+            raise NotDicom(path=path, reason="it does not have the prefix DICM")
+        elements = dict(_meta_elements(stream))
+        texts = {number: value.decode("ascii", "replace").strip("\x00 ") for number, value in elements.items()}
+        return FileHead(
+            sop_class_uid=texts.get(0x0002, ""),
+            sop_instance_uid=texts.get(0x0003, ""),
+            transfer_syntax_uid=texts.get(0x0010, ""),
+            offset=stream.tell(),
+        )
+
+
+def _meta_elements(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The elements of group 0002; leaves the stream at the first byte after them."""
+    while True:
+        start = stream.tell()
+        head = stream.read(8)
+        if len(head) < 8 or head[:2] != b"\x02\x00":
+            stream.seek(start)
+            return
+        length = int.from_bytes(head[6:8], "little")
+        if head[4:6] in _LONG_VRS:
+            length = int.from_bytes(stream.read(4), "little")
+        yield int.from_bytes(head[2:4], "little"), stream.read(length)

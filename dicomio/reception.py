@@ -22,8 +22,8 @@ from pynetdicom.transport import AddressInformation
 from dicomio.filemeta import file_head
 from dicomio.listener_settings import ListenerSettings
 from dicomio.spool import Part, Spool, SpoolFull, timestamp
-from dicomio.store_messages import parse_command, store_request, store_response
-from dicomio.upper_layer import PolledSocket, UnthreadedAssociation, UnthreadedMessages
+from dicomio.store_messages import decode_request, encode_response, parse_command
+from dicomio.upper_layer import PolledSocket, UnthreadedAssociation, UnthreadedMessages, p_data
 
 LOG = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ LARGEST_OTHER_DATA_SET = 1 << 20  # data sets other than those of C-STORE stay i
 
 # These are switches of the process; only listener processes import this module.
 _config.UNRESTRICTED_STORAGE_SERVICE = True  # private and unknown SOP classes are storage too
-_config.LOG_HANDLER_LEVEL = "none"
 _config.CODECS = ("ascii", "latin-1")  # AE titles of some modalities
 _config.VALIDATORS["UI"] = lambda uid: (len(uid) <= 128, "longer than 128 characters")
 
@@ -108,7 +107,7 @@ class ReceivingMessages(UnthreadedMessages):
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message."""
         if isinstance(primitive, C_STORE):
-            self.dul.send_pdu(_p_data(context_id, b"\x03" + store_response(primitive)))
+            self.dul.send_pdu(p_data(context_id, b"\x03" + encode_response(primitive)))
         else:
             super().send_msg(primitive, context_id)
 
@@ -123,14 +122,14 @@ class ReceivingMessages(UnthreadedMessages):
         if not value[0] & 2:
             return
         command, self._command, self._other_bytes = bytes(self._command), bytearray(), 0
-        self._request = store_request(context_id, parse_command(command))
+        self._request = decode_request(context_id, parse_command(command))
         if self._request is None:
             self._pass_on(context_id, b"\x03" + command)
         else:
             self._request.DataSet = self.assoc.incoming(self._request)
 
     def _pass_on(self, context_id: int, value: bytes) -> None:
-        super().receive_primitive(_p_data(context_id, value))
+        super().receive_primitive(p_data(context_id, value))
 
 
 class Reception(UnthreadedAssociation):
@@ -293,12 +292,6 @@ def supported_context(proposed: PresentationContext) -> PresentationContext:
     context.abstract_syntax = proposed.abstract_syntax
     context.transfer_syntax = proposed.transfer_syntax
     return context
-
-
-def _p_data(context_id: int, value: bytes) -> P_DATA:
-    primitive = P_DATA()
-    primitive.presentation_data_value_list.append((context_id, value))
-    return primitive
 
 
 def _limit(size: int, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Bytes to C-STORE request, C-STORE response to bytes (PS3.7, 9.3.1 and E.1), without pydicom.
+"""C-STORE requests and responses to and from bytes (PS3.7, 9.3.1 and E.1), without pydicom.
 
 pynetdicom sends each command set through pydicom's general reader and writer, which costs more per image than all the
 rest of receiving it. The two messages of which there is one per image have these shortcuts; the primitives, and all
@@ -14,6 +14,8 @@ from pynetdicom.dimse_primitives import C_STORE
 STORE_REQUEST = 0x0001
 STORE_RESPONSE = 0x8001
 NO_DATA_SET = 0x0101
+WITH_DATA_SET = 0x0001
+MEDIUM_PRIORITY = 0x0000
 LONGEST_COMMENT = 64
 
 
@@ -37,7 +39,7 @@ def parse_command(data: bytes) -> dict[int, bytes]:
     return elements
 
 
-def store_request(context_id: int, command: dict[int, bytes]) -> C_STORE | None:
+def decode_request(context_id: int, command: dict[int, bytes]) -> C_STORE | None:
     """The request, still without its data set; None when the command is another one.
 
     Raises:
@@ -57,7 +59,18 @@ def store_request(context_id: int, command: dict[int, bytes]) -> C_STORE | None:
     return request
 
 
-def store_response(response: C_STORE) -> bytes:
+def encode_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """The encoded command set of a request with a data set, of medium priority."""
+    body = _element(0x0002, _padded(sop_class_uid, b"\x00"))
+    body += _element(0x0100, struct.pack("<H", STORE_REQUEST))
+    body += _element(0x0110, struct.pack("<H", message_id))
+    body += _element(0x0700, struct.pack("<H", MEDIUM_PRIORITY))
+    body += _element(0x0800, struct.pack("<H", WITH_DATA_SET))
+    body += _element(0x1000, _padded(sop_instance_uid, b"\x00"))
+    return _element(0x0000, struct.pack("<I", len(body))) + body
+
+
+def encode_response(response: C_STORE) -> bytes:
     """The encoded command set of a response."""
     body = _element(0x0002, _padded(response.AffectedSOPClassUID, b"\x00"))
     body += _element(0x0100, struct.pack("<H", STORE_RESPONSE))

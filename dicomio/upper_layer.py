@@ -248,6 +248,11 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
         self.is_aborted: bool = False
         self.end_soon = False
 
+    def _bind_defaults(self) -> None:
+        """Only what answers requests: pynetdicom's log handlers spell out each PDU, whether or not anybody logs it."""
+        for event in evt._INTERVENTION_EVENTS:
+            self.bind(event, evt.get_default_handler(event))
+
     def _run_reactor(self) -> None:
         """The acceptor's loop of `Association._run_reactor`, with a turn of the upper layer in the place of its nap."""
         while not self._kill:
@@ -277,3 +282,10 @@ def tune(connection: socket.socket, timeout: float | None) -> None:
     """No Nagle delay for the small answers, and no wait without end in the middle of a PDU."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(timeout)
+
+
+def p_data(context_id: int, value: bytes) -> P_DATA:
+    """A P-DATA primitive with one value; its first byte is the message control header (PS3.8, E.2)."""
+    primitive = P_DATA()
+    primitive.presentation_data_value_list.append((context_id, value))
+    return primitive
