@@ -160,7 +160,9 @@ def _application_entity(peer: Peer) -> Any:
 
 
 def _tls_context(peer: Peer) -> ssl.SSLContext | None:
+    if peer.tls is None:
+        return None
     try:
-        return peer.tls and peer.tls.client_context()
+        return peer.tls.client_context()
     except OSError as error:  # ssl.SSLError is one
         raise peer.refused(f"our own TLS files cannot be used: {error}") from error

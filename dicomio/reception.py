@@ -33,6 +33,7 @@ CANNOT_UNDERSTAND = 0xC000
 UNKNOWN_CALLER = (0x01, 0x01, 0x03)  # permanent, by the service user, calling AE title not recognized (PS3.8, 9.3.4)
 UNKNOWN_CALLED = (0x01, 0x01, 0x07)
 TOO_MANY = (0x02, 0x03, 0x02)  # transient, by the presentation service, local limit exceeded
+REASONS = {UNKNOWN_CALLER: "caller not allowed", UNKNOWN_CALLED: "called AE title is not ours", TOO_MANY: "too many"}
 LARGEST_COMMAND = 1 << 16
 LARGEST_OTHER_DATA_SET = 1 << 20  # data sets other than those of C-STORE stay in memory
 
@@ -220,10 +221,13 @@ class Reception(UnthreadedAssociation):
         request = self.requestor.primitive
         reason = self._reason_to_reject(request.calling_ae_title, request.called_ae_title)
         if reason is not None:
-            fields = {"calling_ae": request.calling_ae_title, "called_ae": request.called_ae_title}
-            LOG.warning(
-                "association_rejected", extra={"fields": fields | {"peer_host": self.peer_host, "reason": reason}}
-            )
+            fields = {
+                "calling_ae": request.calling_ae_title,
+                "called_ae": request.called_ae_title,
+                "peer_host": self.peer_host,
+                "reason": REASONS[reason],
+            }
+            LOG.warning("association_rejected", extra={"fields": fields})
             self.acse.send_reject(*reason)
             return
         self.acceptor.supported_contexts = [

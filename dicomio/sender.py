@@ -6,8 +6,8 @@
         if not result.accepted: ...
 
 Whether trying again makes sense is in the type of the error: PeerRefused needs somebody to change a setting,
-PeerUnreachable may pass. An association that is lost on the way raises nothing: what was accepted until then is accepted,
-and the rest comes back as results without a status.
+PeerUnreachable may pass. An association that is lost on the way raises nothing: what was accepted until then is
+accepted, and the rest comes back as results without a status.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def send(
 ) -> list[SendResult]:
     """Send files, over one association if their kinds fit into one.
 
-    A file goes out as it is; if the peer does not accept its transfer syntax, uncompressed, provided that this loses nothing.
+    A file goes out as it is; if the peer does not accept its transfer syntax, uncompressed, if that loses nothing.
 
     Args:
         peer: Where to.
@@ -141,12 +141,9 @@ def count_instances(peer: Peer, study_uid: str) -> int | None:
         for status, found in opened.send_c_find(query, StudyRootFind):
             if "Status" not in status:
                 raise peer.unreachable("no answer to C-FIND")
-            if (
-                status.Status in PENDING
-                and found is not None
-                and found.get("NumberOfStudyRelatedInstances") is not None
-            ):
-                return int(found.NumberOfStudyRelatedInstances)
+            count = found.get("NumberOfStudyRelatedInstances") if found and status.Status in PENDING else None
+            if count is not None:
+                return int(count)
     return None
 
 
@@ -173,7 +170,7 @@ def _send_one(opened: UnthreadedAssociation, accepted: dict[Kind, int], file: Ou
     with stream:
         answer = _store(opened, context_id, file, stream, message_id)
     if answer is None:
-        opened.is_established = False
+        opened.abort()
         return SendResult(file.path, file.sop_instance_uid, None, "the association was lost while it was sent")
     status = int(answer.Status)
     result = SendResult(file.path, file.sop_instance_uid, status, None)

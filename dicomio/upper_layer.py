@@ -12,6 +12,7 @@ every function that is replaced or relied upon, and fails when a new pynetdicom 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import select
@@ -77,6 +78,13 @@ class PolledSocket(AssociationSocket):  # type: ignore[misc]
                 break
             filled += count
         return filled
+
+    def _shutdown_socket(self) -> None:
+        """Shut down and close; pynetdicom forgets to close what the peer has shut down already."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
 
     def unread(self, data: bytes) -> None:
         """Give back what was read: the next read returns it again."""
@@ -174,6 +182,7 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         """Bring the connection to its end: wait a moment for the peer to close it, then close it ourselves."""
         self.pump(lambda: self.state_machine.current_state == "Sta1", LINGER)
         self._kill_thread = True
+        self.socket._shutdown_socket()
         return True
 
     def _read_pdu_data(self) -> None:
