@@ -99,8 +99,10 @@ class Assembly:
             case Created(job_id=job_id, superseded=superseded):
                 log.info("job_created", job_id=job_id, study=study_uid, rule=found.rule, pipeline=found.pipeline)
                 self._on_superseded(superseded)
-            case AlreadyExists(job_id=job_id, state=state):
+            case AlreadyExists(job_id=job_id, state=state, not_sent_to=missed):
                 log.info("job_exists", job_id=job_id, study=study_uid, state=str(state))
+                if missed:
+                    log.warning("not_sent_to", job_id=job_id, destinations=list(missed), rule=found.rule)
 
     def _model_digest(self, name: str) -> str:
         if name not in self._model_digests:

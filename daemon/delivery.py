@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from daemon.identity import WORKER
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.sender import Peer, SendResult, send
 from dicomio.tls import TLSFiles
@@ -55,7 +56,7 @@ class Courier:
         return bool(batches)
 
     def _send(self, batch: DeliveryBatch) -> None:
-        started = set(self._database.start_delivery([item.id for item in batch.items]))
+        started = set(self._database.start_delivery([item.id for item in batch.items], WORKER))
         items = {item.path: item for item in batch.items if item.id in started}
         if not items:
             return

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from daemon.identity import WORKER
 from daemon.workers import Failed, Finished, Lost, Return, WorkerPool
 from db.errors import BadRequest
 from db.records import JobOutcome, NewMeasurement, NewResult
 from db.states import ResultKind
-from pipelines.registry import packages_for, pipeline_named
+from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.work import EngineChoice, JobDescription, Outcome
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from engines.contract import EngineSettings
 
 log = structlog.get_logger(__name__)
-
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
-"""Names this daemon in a job's row."""
 
 
 class Dispatch:
@@ -69,6 +65,10 @@ class Dispatch:
 
     def _submit(self, job: ClaimedJob) -> None:
         try:
+            pipeline = pipeline_named(job.pipeline)
+            if job.model_digest != model_digest(pipeline, packages_for(pipeline, self._config.models)):
+                self._order_anew(job)
+                return
             description = self.describe(job)
         except Exception as error:  # a missing model package must fail this job with its reason and stop no other
             log.exception("job_not_startable", job_id=job.id)
@@ -76,6 +76,12 @@ class Dispatch:
             return
         log.info("job_started", job_id=job.id, pipeline=job.pipeline, priority=str(job.priority), attempt=job.attempts)
         self._pool.submit(description)
+
+    def _order_anew(self, job: ClaimedJob) -> None:
+        """The model packages were replaced since the job was made: its digest would lie about what ran."""
+        log.info("models_replaced", job_id=job.id)
+        self._database.cancel_job(job.id, "the models were replaced since it was made; it is ordered anew")
+        self._database.reroute_study(job.study_uid, "the models were replaced")
 
     def describe(self, job: ClaimedJob) -> JobDescription:
         """The job as a worker sees it."""

@@ -15,8 +15,9 @@ import structlog
 
 from daemon.assembly import Assembly
 from daemon.delivery import Courier, peer_of, tls_files
-from daemon.dispatch import WORKER, Dispatch
+from daemon.dispatch import Dispatch
 from daemon.errors import NotRunnable
+from daemon.identity import WORKER
 from daemon.intake import Intake
 from daemon.loop import Loop
 from daemon.watcher import FolderWatcher, WatchedFolder
