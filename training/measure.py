@@ -37,7 +37,7 @@ def measure(
             threshold = threshold or _best_threshold_of_slices(scored)
             return threshold, classification_figures(scored, recipe.classes[0], threshold)
         segmented = [Segmented.of(lambda inputs: infer(engine, inputs), case) for case in held_out]
-    threshold = threshold or _best_threshold(segmented, recipe.oversampled)
+    threshold = threshold or _best_threshold(segmented, len(recipe.classes))
     return threshold, segmentation_figures(segmented, recipe.classes, threshold)
 
 
@@ -53,12 +53,12 @@ def _slice_scores(engine: Engine, case: Case) -> tuple[NDArray[np.float64], NDAr
     return scores, np.asarray(case.masks[:, 0].any(axis=(1, 2)), bool)
 
 
-def _best_threshold(segmented: Sequence[Segmented], channel: int) -> float:
-    """The threshold in steps of 0.05 with the best mean Dice by patient."""
+def _best_threshold(segmented: Sequence[Segmented], classes: int) -> float:
+    """The threshold in steps of 0.05 with the best Dice by patient, mean over patients and then over classes."""
 
     def mean_dice(threshold: float) -> float:
-        dices = [s.dice(channel, threshold) for s in segmented]
-        return float(np.mean([d for d in dices if d is not None]))
+        by_class = [[s.dice(channel, threshold) for s in segmented] for channel in range(classes)]
+        return float(np.mean([np.mean([d for d in dices if d is not None]) for dices in by_class]))
 
     return round(float(max(np.arange(0.3, 0.71, 0.05), key=mean_dice)), 2)
 

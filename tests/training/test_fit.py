@@ -1,0 +1,99 @@
+"""Every named training learns, and what it exports answers alike in every engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the `train` extra")
+
+from engines.contract import EngineSettings  # noqa: E402
+from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
+from engines.openvino_engine import OpenVinoEngine  # noqa: E402
+from training.export import export, load_answer  # noqa: E402
+from training.fit import fit, schedule, use_threads  # noqa: E402
+from training.recipes import RECIPES, Augmentation  # noqa: E402
+
+
+def tiny(name):
+    still = Augmentation(rotation=0, scale=0, shift=0, bend=0, mirror=False, gain=0, noise=0, blur=0)
+    return replace(
+        RECIPES[name],
+        widths=(16, 32, 32),
+        batch=8,
+        samples_per_epoch=48,
+        held_out=0.5,
+        minutes=5.0,
+        learning_rate=5e-3,
+        augmentation=still,
+    )
+
+
+@pytest.fixture(scope="module", params=sorted(RECIPES))
+def trained(request, tmp_path_factory, tiny_lgg, tiny_liver):
+    recipe = tiny(request.param)
+    use_threads(1)  # tiny tensors; more threads only wait for one another
+    cases = recipe.loader(tiny_liver if recipe.data == "liver" else tiny_lgg)
+    folder = tmp_path_factory.mktemp(request.param)
+    return recipe, cases, folder, fit(recipe, cases, folder, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def package(trained, tmp_path_factory):
+    recipe, cases, folder, _ = trained
+    return export(recipe, folder, cases, tmp_path_factory.mktemp("models"), "0.0.1")
+
+
+def test_the_loss_falls(trained):
+    _, _, _, run = trained
+    losses = [entry["loss"] for entry in run.history]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+
+
+def test_the_run_records_what_was_done(trained):
+    recipe, cases, folder, run = trained
+    record = json.loads((folder / "record.json").read_text())
+    assert record["recipe"]["name"] == recipe.name
+    assert len(record["history"]) == 3
+    assert record["best"] == run.best
+    held_out = json.loads((folder / "held_out.json").read_text())
+    assert 0 < len(held_out) < len(cases)
+
+
+def test_the_package_answers_like_torch_in_every_engine(trained, package):
+    recipe, _, folder, _ = trained
+    inputs = package.reference()["image"]
+    with torch.inference_mode():
+        expected = load_answer(recipe, folder / "best.pt")(torch.from_numpy(inputs)).numpy()
+    for kind in (OnnxRuntimeEngine, OpenVinoEngine):
+        with kind(package, EngineSettings(precision="fp32")) as engine:
+            for batch in (1, len(inputs)):
+                answer = engine.infer({"image": inputs[:batch]})["logits"]
+                np.testing.assert_allclose(answer, expected[:batch], atol=2e-3)
+
+
+def test_the_package_says_what_was_measured_and_on_whom(trained, package):
+    recipe, cases, _, _ = trained
+    manifest = package.manifest
+    assert manifest.task == recipe.task
+    assert {figure.n for figure in manifest.accuracy} != {0}
+    assert set(manifest.training.split["held_out"]) <= {case.name for case in cases}
+    for figure in manifest.accuracy:
+        assert figure.metric in package.card
+
+
+def test_an_interrupted_run_is_taken_up_again(trained):
+    recipe, cases, folder, run = trained
+    again = fit(recipe, cases, folder, epochs=4, resume=True)
+    assert len(again.history) == 4
+    assert again.history[:3] == run.history[:3]
+
+
+def test_the_learning_rate_rises_and_falls():
+    shares = [schedule(share) for share in (0, 0.03, 0.5, 1.0)]
+    assert shares[0] < shares[1] == pytest.approx(1.0)
+    assert shares[1] > shares[2] > shares[3] == pytest.approx(0.01)
