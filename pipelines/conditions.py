@@ -53,7 +53,7 @@ class Condition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     equals: Value | None = None
-    in_: Annotated[tuple[Value, ...], Field(min_length=1)] | None = Field(default=None, alias="in")
+    in_: tuple[Value, ...] | None = Field(default=None, alias="in")
     matches: Annotated[StrictStr, Field(min_length=1), AfterValidator(_compiles)] | None = None
     min: StrictFloat | None = None
     max: StrictFloat | None = None
@@ -77,6 +77,8 @@ class Condition(BaseModel):
         tests = [self.equals, self.in_, self.matches, self.min, self.max, self.not_]
         if self.exists is None and all(test is None for test in tests):
             raise ValueError("asks nothing; give equals, in, matches, min, max, exists or not")
+        if self.in_ == ():
+            raise ValueError("in is empty, and can never hold; give at least one value")
         if self.exists is False and any(test is not None for test in tests):
             raise ValueError("can never hold: a value that does not exist cannot be anything else as well")
         if self.min is not None and self.max is not None and self.min > self.max:

@@ -74,6 +74,8 @@ def parse_rules(
     try:
         places = LocatedYaml.parse(text, str(path))
         data = yaml.load(text, Loader=RuleLoader)  # noqa: S506 - a SafeLoader with fewer types
+    except yaml.YAMLError as error:  # characters that no text may have
+        raise RulesInvalid(path=path, problems=(_whole(path, f"is no YAML: {error}"),)) from error
     except YamlFault as fault:
         raise RulesInvalid(path=path, problems=(_from_yaml(path, str(fault)),)) from fault
     except RecursionError as error:

@@ -24,6 +24,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pipelines.conditions import Condition
 from pipelines.subjects import NotASubject, Subject, closest, subject
+from pipelines.tagvalues import as_number
 
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Title = Annotated[StrictStr, Field(pattern=r"^\w(?:[\w .,()+/-]{0,62}[\w.)+])?$")]
@@ -195,7 +196,7 @@ def _as_text(about: Subject, raw: Any) -> Any:
 
 def _misfits(about: Subject, condition: Condition, at: Place = ()) -> Iterator[tuple[Place, str]]:
     """Tests that make no sense for what they ask about."""
-    if (condition.min is not None or condition.max is not None) and about.sort != "number":
+    if (condition.min is not None or condition.max is not None) and about.sort not in ("number", "moment"):
         key = "min" if condition.min is not None else "max"
         yield (*at, key), "compares numbers, and this is none; use equals, in or matches"
     if condition.matches is not None and about.sort in ("flag", "choice"):
@@ -214,7 +215,8 @@ def _misfit(about: Subject, value: Any, at: Place) -> Iterator[tuple[Place, str]
     check: Callable[[Any], bool] = {
         "flag": lambda item: isinstance(item, bool),
         "choice": lambda item: item in about.choices,
-        "number": lambda item: not isinstance(item, bool),
+        "number": lambda item: as_number(item) is not None,
+        "moment": lambda item: not isinstance(item, bool),
         "text": lambda item: isinstance(item, str),
     }[about.sort]
     if not check(value):
@@ -236,5 +238,7 @@ def _allowed(about: Subject) -> str:
             return "one of " + ", ".join(about.choices)
         case "number":
             return "a number"
+        case "moment":
+            return "a date as YYYYMMDD or a time as HHMMSS"
         case "text":
             return 'text, in quotes ("1.20") where it looks like something else'

@@ -60,7 +60,7 @@ def conditions_schema(description: str, *, of_study: bool) -> dict[str, Any]:
     if not of_study:
         properties["optional"] = {"type": "boolean", "default": False, "description": "The pipeline can do without."}
     for keyword in _COMMON:
-        numeric = subject(keyword).sort == "number"
+        numeric = subject(keyword).sort in ("number", "moment")
         properties[keyword] = {"$ref": "#/$defs/" + ("NumberCondition" if numeric else "TextCondition")}
     return {
         "type": "object",

@@ -14,9 +14,10 @@ from pipelines.attributes import DERIVED
 from pipelines.orientation import Plane
 from pipelines.sequences import Kind
 
-Sort = Literal["text", "number", "flag", "choice"]
+Sort = Literal["text", "number", "moment", "flag", "choice"]
 
-_NUMERIC = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV", "DA", "TM"})
+_NUMERIC = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV"})
+_MOMENTS = frozenset({"DA", "TM", "DT"})
 _NO_VALUE = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _CHOICES = {"plane": tuple(map(str, Plane)), "sequence": tuple(map(str, Kind))}
 _DERIVED_SORTS: dict[str, Sort] = {
@@ -45,7 +46,7 @@ class Subject:
     """One thing that a rule can ask about.
 
     Attributes:
-        sort: text, number (min and max make sense; also dates and times), flag (true or false), choice.
+        sort: text; number; moment (a date as YYYYMMDD or a time as HHMMSS); flag (true or false); choice.
         choices: The values that a choice can have.
         personal: Its values describe who the patient is, and are never shown.
     """
@@ -76,9 +77,14 @@ def subject(name: str, *, of_study: bool = False) -> Subject:
     vr = dictionary_VR(keyword_dict[name])
     if set(vr.split(" or ")) & _NO_VALUE:
         raise NotASubject(f"holds data ({vr}) that a rule cannot compare; ask about another keyword")
-    numeric = bool(set(vr.split(" or ")) & _NUMERIC)
     personal = vr == "PN" or any(part in name for part in _PERSONAL)
-    return Subject(name, "number" if numeric else "text", personal=personal)
+    return Subject(name, _sort(set(vr.split(" or "))), personal=personal)
+
+
+def _sort(vrs: set[str]) -> Sort:
+    if vrs & _MOMENTS:
+        return "moment"
+    return "number" if vrs & _NUMERIC else "text"
 
 
 def _unknown(name: str) -> str:
