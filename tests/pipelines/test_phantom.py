@@ -29,7 +29,7 @@ def test_a_slice_computed_alone_equals_the_slice_of_the_series(kind):
     np.testing.assert_array_equal(alone.masks["lesion"], masks["lesion"][4])
 
 
-@pytest.mark.parametrize("kind, diameters", [("brain-mr", (30.0, 22.0)), ("abdomen-ct", (34.0, 24.0))])
+@pytest.mark.parametrize(("kind", "diameters"), [("brain-mr", (30.0, 22.0)), ("abdomen-ct", (34.0, 24.0))])
 def test_as_many_lesions_as_asked_for_of_about_the_size_asked_for(kind, diameters):
     phantom = make_phantom(
         kind, PhantomOptions(slices=60, matrix=192, lesions=2, lesion_diameters_mm=diameters, seed=2)

@@ -51,7 +51,7 @@ def test_missing_t1_is_replaced_by_flair(brain):
     np.testing.assert_array_equal(inputs[:, 2], inputs[:, 1])
 
 
-@pytest.mark.parametrize("start, stop", [(0, 4), (2, 5), (4, 99)])
+@pytest.mark.parametrize(("start", "stop"), [(0, 4), (2, 5), (4, 99)])
 def test_batches_equal_the_whole(brain, start, stop):
     phantom, images, _ = brain
     prepared = prepare("brain-slices-v1", images, phantom.spacing)
@@ -130,7 +130,7 @@ def test_ct_mask_survives_the_way_to_the_grid_and_back(matrix):
 
 
 @pytest.mark.parametrize(
-    "name, images, message",
+    ("name", "images", "message"),
     [
         ("no-such", {}, "expected one of"),
         ("brain-slices-v1", {"t1": np.zeros((3, 8, 8))}, "expected 'flair'"),
