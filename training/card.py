@@ -19,7 +19,7 @@ $description.
 
 | | |
 |---|---|
-| Recipe | `scanward train $recipe` ($minutes minutes of training on CPU) |
+| Recipe | `scanward train $trained_as` ($minutes minutes of steps on two shared CPU cores), `scanward export $recipe` |
 | Data | $data, $patients patients for training |
 | Citation | $citation |
 | Licence | $licence |
@@ -61,6 +61,7 @@ def write_card(path: Path, manifest: dict[str, Any], limits: Sequence[str], diff
     card = _CARD.substitute(
         manifest,
         recipe=training["recipe"],
+        trained_as=training["trained_as"],
         minutes=training["minutes"],
         data=data["name"],
         patients=data["patients"],

@@ -147,6 +147,7 @@ def manifest(
             },
             "phantoms": bool(record.get("phantoms")),
             "recipe": recipe.name,
+            "trained_as": record["recipe"]["name"],
             "minutes": round(float(record["used"]) / 60, 1),
             "commit": _commit(),
         },

@@ -58,6 +58,7 @@ class Recipe:
         samples_per_epoch: Slices drawn per epoch.
         positive_share: Share of drawn slices that show the class `oversampled`.
         phantom_share: Share of drawn slices that are phantoms (never in the evaluation).
+        made_up_lesions: Share of healthy livers that get a lesion drawn into them.
         mirror: Export the mean over the image and its mirror image.
         held_out: Share of patients held out, where the data has no published split.
     """
@@ -82,6 +83,7 @@ class Recipe:
     ema: float = 0.995
     seed: int = 20261120
     mirror: bool = False
+    made_up_lesions: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
@@ -134,6 +136,7 @@ RECIPES = {
             batch=8,
             samples_per_epoch=480,
             positive_share=0.4,
+            made_up_lesions=0.3,
             augmentation=_CT,
         ),
     )

@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from training.data.augment import augment, replace_missing  # noqa: E402
+from training.data.lesions import insert_lesions  # noqa: E402
 from training.losses import cross_entropy, focal_tversky, segmentation_loss, soft_dice  # noqa: E402
 from training.networks.resunet import ResUNet, SliceClassifier  # noqa: E402
 from training.recipes import Augmentation  # noqa: E402
@@ -61,3 +62,20 @@ def test_missing_sequences_are_replaced_by_flair():
     assert 0.1 < (replaced[:, 0] == 1).float().mean() < 0.4
     assert (replaced[:, 1] == 1).all()
     assert torch.equal(inputs[0].flatten(), torch.arange(5.0))  # the original is left alone
+
+
+def test_lesions_are_drawn_into_healthy_livers_only_and_are_darker():
+    torch.manual_seed(2)
+    inputs, targets = torch.full((3, 1, 128, 128), 0.2), torch.zeros(3, 2, 128, 128)
+    inputs[:, :, 30:100, 30:100] = 0.45
+    targets[:, 0, 30:100, 30:100] = 1
+    trusted = torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])  # the second may hold unlabelled tumours
+    targets[2, 1, 50:60, 50:60] = 1  # the third has one already
+    before, positive = inputs.clone(), torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    insert_lesions(inputs, targets, trusted, positive, share=1.0)
+    lesion = targets[0, 1] > 0.5
+    assert lesion.any()
+    assert positive[0, 1] == 1
+    assert inputs[0, 0][lesion].mean() < 0.43
+    assert (targets[0, 1] <= targets[0, 0]).all()
+    assert torch.equal(inputs[1:], before[1:])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from training.data.augment import augment
 from training.data.case import Samples
+from training.data.lesions import insert_lesions
 from training.recipes import Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -38,6 +39,8 @@ class Draw:
         if self._phantoms is not None and phantoms:
             parts.append(_take(self._phantoms, self._generator.integers(len(self._phantoms), size=phantoms)))
         inputs, targets, trusted, positive = (torch.cat(column) for column in zip(*parts, strict=True))
+        if self._recipe.made_up_lesions:
+            insert_lesions(inputs, targets, trusted, positive, self._recipe.made_up_lesions)
         inputs, targets = augment(self._recipe.augmentation, inputs, targets)
         return inputs.contiguous(memory_format=torch.channels_last), targets, trusted, positive
 
