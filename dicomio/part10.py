@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -12,6 +13,7 @@ from typing import BinaryIO, cast
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_partial
 
 from dicomio.errors import NotDicom, TruncatedFile
@@ -79,7 +81,8 @@ def open_values(path: Path, *, inflated: bool) -> BinaryIO:
     if not inflated:
         return file
     with file:
-        return cast("BinaryIO", _read(path, file).buffer)
+        inflated_copy = cast("DicomBytesIO", _read(path, file).buffer)
+    return io.BytesIO(inflated_copy.getvalue())
 
 
 def _check_prefix(path: Path, file: BinaryIO) -> None:
