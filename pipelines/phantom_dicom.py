@@ -124,25 +124,27 @@ class _Study:
         self._study = self._study_attributes()
 
     def write(self, out: Path) -> PhantomTruth:
-        phantom, planes = self._phantom, []
+        """Writes the files, and returns the truth."""
+        phantom, matrix = self._phantom, self._phantom.options.matrix
+        masks: dict[str, NDArray[np.bool_]] = {}
+        voxels = np.zeros(len(phantom.lesions) + 1, np.int64)
         for name in self._series:
             (out / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         for index in range(len(phantom)):
             plane = phantom[index]
-            planes.append((plane.lesions, plane.organs))
+            voxels += np.bincount(plane.lesions.ravel(), minlength=len(voxels))
+            for name, mask in plane.masks.items():
+                masks.setdefault(name, np.zeros((len(phantom), matrix, matrix), bool))[index] = mask
             for name, image in plane.images.items():
                 _save(self._instance(name, index, image), out / name / f"{name}-{index + 1:04d}.dcm")
-        numbers = np.stack([lesions for lesions, _ in planes])
-        organs = {name: np.stack([masks[name] for _, masks in planes]) for name in planes[0][1]}
-        counts = np.bincount(numbers.ravel(), minlength=len(phantom.lesions) + 1)[1:]
         return PhantomTruth(
             kind=phantom.kind,
             study_instance_uid=self._uid("study"),
             series_instance_uid=self._uid(next(iter(self._series))),
             images=len(phantom) * len(self._series),
             spacing=phantom.spacing,
-            lesion_volumes_ml=tuple(float(count) * phantom.voxel_ml for count in counts if count),
-            masks={"lesion": numbers > 0, **organs},
+            lesion_volumes_ml=tuple(float(count) * phantom.voxel_ml for count in voxels[1:] if count),
+            masks=masks,
         )
 
     def _uid(self, *parts: str) -> str:
