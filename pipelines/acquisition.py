@@ -17,6 +17,7 @@ T1_TISSUE_MS = 1000.0
 """T1 of brain between 1.5 and 3 T, good enough for "is this flip angle large"."""
 
 _SPIN = re.compile(r"^(?:t(?:se|ir|gse)|se\d|spc|h\d|haste|fse|fase|epse|seepi|se2d|se3d)")
+_PLANAR = re.compile(r"ep|re_b|.*epi")
 _GRADIENT = re.compile(r"^(?:tfl|fl\d|fi\d|qfl|me\d|fe\d|ffe|gre|epfid|feepi|tfi|ci3d|de3d|fm2d)")
 
 
@@ -176,7 +177,7 @@ def _planar(scanning: frozenset[str], options: frozenset[str], pulse: str, tags:
         "EP" in scanning
         or "EPI_GEMS" in options
         or text(tags, "EchoPlanarPulseSequence").upper() == "YES"
-        or bool(re.match(r"ep|re_b|.*epi", pulse))
+        or _PLANAR.match(pulse) is not None
     )
 
 

@@ -98,6 +98,10 @@ class SeriesFacts:
         return (text(self.tags, "AcquisitionTime") or text(self.tags, "SeriesTime")).replace(":", "")
 
 
+def _is_mr(series: SeriesFacts) -> bool:
+    return text(series.tags, "Modality") == "MR"
+
+
 @dataclass(frozen=True)
 class StudyFacts:
     """One study with its series.
@@ -117,7 +121,7 @@ class StudyFacts:
 
     @cached_property
     def _mr(self) -> tuple[SeriesFacts, ...]:
-        return tuple(series for series in self.series if text(series.tags, "Modality") == "MR")
+        return tuple(series for series in self.series if _is_mr(series))
 
     @cached_property
     def _contrast_began(self) -> str | float | None:
@@ -153,7 +157,7 @@ class StudyFacts:
         uid = series.series_instance_uid
         if uid not in self._contrasts:
             began = self._contrast_began
-            after = began is not None and series in self._mr and self._moment(series) > began
+            after = began is not None and _is_mr(series) and self._moment(series) > began
             self._contrasts[uid] = contrast({**self.tags, **series.tags}, after_contrast=after)
         return self._contrasts[uid]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.attributes import REASONED, SeriesFacts, StudyFacts
-from pipelines.matching import Check, check_series, check_study, shown
+from pipelines.matching import Check, check_series, check_study, distance, shown
 from pipelines.preference import why_preferred
 from pipelines.routing import Cast, cast, nearest_miss
 from pipelines.rulemodel import Role, Rule, RuleSet
@@ -132,12 +132,13 @@ def _summary(study: StudyFacts, series: SeriesFacts) -> SeriesSummary:
 def _rule(study: StudyFacts, rule: Rule) -> RuleExplanation:
     checks = check_study(study, rule)
     found = cast(study, rule)
-    takes = all(check.passed for check in checks) and not found.vacant
+    asked = all(check.passed for check in checks)
+    takes = asked and not found.vacant
     return RuleExplanation(
         rule=rule.name,
         pipeline=rule.pipeline,
         takes=takes,
-        because="" if takes else nearest_miss(study, rule),
+        because="" if takes else nearest_miss(study, rule, found if asked else None),
         priority=str(rule.priority),
         send_to=rule.send_to,
         study=checks,
@@ -186,4 +187,4 @@ def _others(study: StudyFacts, role: Role, candidates: Sequence[SeriesFacts]) ->
         for series in study.series
         if series.series_instance_uid not in fitting
     ]
-    return sorted(verdicts, key=lambda verdict: sum(not check.passed for check in verdict.checks))
+    return sorted(verdicts, key=lambda verdict: distance([check.key for check in verdict.checks if not check.passed]))

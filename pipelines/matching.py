@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.attributes import DERIVED, REASONED, SeriesFacts, StudyFacts
@@ -32,6 +33,7 @@ NO_IMAGES = frozenset(
 """Modalities of results and documents. They take no role unless it asks for their Modality: our own results, sent back
 to us by an eager PACS, must not be read as if they were the scan."""
 
+HIDDEN = "(hidden)"
 IMAGES_ONLY = Condition.model_validate({"not": {"in": sorted(NO_IMAGES)}})
 
 
@@ -61,7 +63,7 @@ def fits(study: StudyFacts, series: SeriesFacts, role: Role) -> bool:
 
 
 def _cheap_first(role: Role) -> list[tuple[str, Condition]]:
-    return sorted(role.conditions.items(), key=lambda item: item[0] in DERIVED)
+    return sorted(role.conditions.items(), key=lambda item: item[0] in REASONED)
 
 
 def misses(study: StudyFacts, series: SeriesFacts, role: Role) -> list[str]:
@@ -70,6 +72,11 @@ def misses(study: StudyFacts, series: SeriesFacts, role: Role) -> list[str]:
     if "Modality" not in role.conditions and text(series.tags, "Modality") in NO_IMAGES:
         missed.append("Modality")
     return missed
+
+
+def distance(missed: Sequence[str]) -> tuple[bool, int]:
+    """How far a series is from a role, by the conditions that it misses; another modality is farther than anything."""
+    return "Modality" in missed, len(missed)
 
 
 def study_misses(study: StudyFacts, rule: Rule) -> list[str]:
@@ -86,26 +93,37 @@ def check_series(study: StudyFacts, series: SeriesFacts, role: Role) -> tuple[Ch
     for key, condition in conditions.items():
         values = study.values(series, key)
         because = study.derived(series, key).because if key in REASONED else ""
-        wanted = "of images" if condition is IMAGES_ONLY else condition.words()
-        checks.append(Check(key, wanted, shown(key, values), condition.holds(values), because))
+        checks.append(Check(key, wanted(key, condition), shown(key, values), condition.holds(values), because))
     return tuple(checks)
 
 
 def check_study(study: StudyFacts, rule: Rule) -> tuple[Check, ...]:
     """Every study condition of a rule with what it saw."""
     return tuple(
-        Check(key, condition.words(), shown(key, values), condition.holds(values))
+        Check(key, wanted(key, condition), shown(key, values), condition.holds(values))
         for key, condition in rule.study.conditions.items()
         for values in [study.study_values(key)]
     )
+
+
+def wanted(key: str, condition: Condition) -> str:
+    """A condition for people; what it says of who the patient is is hidden too."""
+    if condition is IMAGES_ONLY:
+        return "of images"
+    return HIDDEN if personal(key) else condition.words()
+
+
+def personal(key: str) -> bool:
+    """Whether the values of a name tell who the patient is."""
+    return key not in DERIVED and subject(key).personal
 
 
 def shown(key: str, values: tuple[Scalar, ...], most: int = 4) -> str:
     """Values for people; those that say who the patient is are hidden."""
     if not values:
         return "unknown" if key in DERIVED else "missing"
-    if key not in DERIVED and subject(key).personal:
-        return "(hidden)"
+    if personal(key):
+        return HIDDEN
     said = [_shown(value) for value in values[:most]]
     return ", ".join(said) + (f", and {len(values) - most} more" if len(values) > most else "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -31,7 +32,7 @@ _NEAREST = math.cos(math.radians(45))
 _FEW_IMAGES = 60
 """Localizers are short; a long series in several planes is something else (a radial reformat, a collection)."""
 
-_LOCALIZER_CODES = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM", "SCANOGRAM")
+_LOCALIZER_CODES = re.compile("LOCALIZER|SURVIEW|SCOUT|TOPOGRAM|SCANOGRAM")
 _LOCALIZER_WORDS = any_of(
     r"\bloc(?:s|al|ali[sz](?:er|ador|ation|ateur|zatore)|alizzatore|alisateur)?\b|\blokali[sz](?:er|ator|ation)\b",
     r"scout|\bsurvey\b|\bsurview\b|topogram|\btopo\b|scanogram|\bscano\b|\bplan ?scan\b|\bpilot\b",
@@ -89,13 +90,13 @@ def _plane_of_letters(letters: tuple[str, ...]) -> Plane | None:
 def localizer(tags: Tags, instance_tags: Sequence[Tags] = (), images: int = 0) -> Derived[bool]:
     """Whether the series was made to plan the others (localizer, scout, survey, topogram)."""
     for keyword in ("ImageType", "ScanOptions"):
-        for code in _all_codes(tags, instance_tags, keyword):
-            if any(word in code for word in _LOCALIZER_CODES):
-                return Derived(True, f"{keyword} says {code}")
+        match = _LOCALIZER_CODES.search(" ".join(_all_codes(tags, instance_tags, keyword)))
+        if match:
+            return Derived(True, f"{keyword} says {match[0]}")
     named = _named_localizer(tags)
     if named:
         return Derived(True, named)
-    if 0 < images <= _FEW_IMAGES and plane(tags, instance_tags).value is Plane.MIXED:
+    if len(instance_tags) > 1 and images <= _FEW_IMAGES and plane(tags, instance_tags).value is Plane.MIXED:
         return Derived(True, f"{images} images in several planes")
     if any(text(tags, keyword) for keyword in ("ImageType", "SeriesDescription", "ProtocolName")):
         return Derived(False, "nothing speaks for a localizer")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.attributes import DERIVED, SeriesFacts, StudyFacts
-from pipelines.matching import fits, misses, shown, study_misses
+from pipelines.matching import IMAGES_ONLY, distance, fits, misses, personal, shown, study_misses, wanted
 from pipelines.preference import ranked
 from pipelines.rulemodel import Priority, Role, Rule, RuleSet
 from pipelines.tagvalues import Scalar
@@ -58,15 +58,15 @@ def route(study: StudyFacts, ruleset: RuleSet) -> list[Route] | Unmatched:
     Returns:
         A route for every rule that takes the study, in the order of the rules; Unmatched when there is none.
     """
-    routes = []
+    routes, reasons = [], []
     for rule in ruleset:
-        if study_misses(study, rule):
-            continue
-        found = cast(study, rule)
-        if not found.vacant:
+        found = None if study_misses(study, rule) else cast(study, rule)
+        if found is None or found.vacant:
+            reasons.append(nearest_miss(study, rule, found))
+        else:
             roles = {role: series.series_instance_uid for role, series in found.roles.items()}
             routes.append(Route(rule.name, rule.pipeline, roles, rule.priority, rule.send_to))
-    return routes or Unmatched(tuple(nearest_miss(study, rule) for rule in ruleset) or ("there are no rules",))
+    return routes or Unmatched(tuple(reasons) or ("there are no rules",))
 
 
 def cast(study: StudyFacts, rule: Rule) -> Cast:
@@ -107,16 +107,18 @@ def _seat(name: str, candidates: Mapping[str, Sequence[SeriesFacts]], taken: dic
     return False
 
 
-def nearest_miss(study: StudyFacts, rule: Rule) -> str:
-    """Why a rule does not take a study, in one line: the condition that stands in the way of the nearest series."""
-    missed = study_misses(study, rule)
-    if missed:
-        key = missed[0]
-        wanted = rule.study.conditions[key].words()
-        return f"rule {rule.name}: study: wants {key} {wanted}; saw {_quoted(key, [study.study_values(key)])}"
-    found = cast(study, rule)
-    if not found.vacant:
-        return f"rule {rule.name}: takes the study"
+def nearest_miss(study: StudyFacts, rule: Rule, found: Cast | None) -> str:
+    """Why a rule does not take a study, in one line: the condition that stands in the way of the nearest series.
+
+    Args:
+        study: The study.
+        rule: The rule that does not take it.
+        found: What `cast` answered, with a vacant role; None when a study condition fails.
+    """
+    if found is None:
+        key = study_misses(study, rule)[0]
+        asked = wanted(key, rule.study.conditions[key])
+        return f"rule {rule.name}: study: wants {key} {asked}; saw {_quoted(key, [study.study_values(key)])}"
     name = found.vacant[0]
     if found.candidates[name]:
         holders = ", ".join(role for role in found.roles)
@@ -129,17 +131,17 @@ def _nothing_for(study: StudyFacts, role: Role) -> str:
     if not study.series:
         return "the study has no series"
     missed = {series.series_instance_uid: misses(study, series, role) for series in study.series}
-    fewest = min(map(len, missed.values()))
-    near = [series for series in study.series if len(missed[series.series_instance_uid]) == fewest]
+    nearest = min(map(distance, missed.values()))
+    near = [series for series in study.series if distance(missed[series.series_instance_uid]) == nearest]
     keys = missed[near[0].series_instance_uid]
     alike = [series for series in near if missed[series.series_instance_uid] == keys]
-    wanted = " and ".join(f"{key} {_wanted(role, key)}" for key in keys)
+    asked = " and ".join(f"{key} {_wanted(role, key)}" for key in keys)
     saw = "; ".join(_saw(study, alike, key, keys) for key in keys)
-    return f"no series with {wanted}; saw {saw}"
+    return f"no series with {asked}; saw {saw}"
 
 
 def _wanted(role: Role, key: str) -> str:
-    return role.conditions[key].words() if key in role.conditions else "of images"
+    return wanted(key, role.conditions.get(key, IMAGES_ONLY))
 
 
 def _saw(study: StudyFacts, series: Sequence[SeriesFacts], key: str, keys: Sequence[str]) -> str:
@@ -153,5 +155,6 @@ def _quoted(key: str, seen: Sequence[tuple[Scalar, ...]]) -> str:
     said = []
     for values in different[:_MOST_SHOWN]:
         one = shown(key, values)
-        said.append(f"'{one}'" if values and isinstance(values[0], str) and key not in DERIVED else one)
+        quoted = values and isinstance(values[0], str) and key not in DERIVED and not personal(key)
+        said.append(f"'{one}'" if quoted else one)
     return ", ".join(said) + (f" and {len(different) - _MOST_SHOWN} more" if len(different) > _MOST_SHOWN else "")

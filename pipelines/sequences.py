@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from pipelines.acquisition import Acquisition
@@ -135,7 +136,7 @@ def _by_declared(a: Acquisition) -> Answer:
 
 
 def _by_pulse(a: Acquisition) -> Answer:
-    for pattern, kind in _PULSES:
+    for pattern, kind in _PULSES if a.pulse else ():
         if re.match(pattern, a.pulse) and (kind is not Kind.TOF or _tof_timing(a)):
             return _found(kind, f"pulse sequence {a.pulse}")
     return None
@@ -351,11 +352,12 @@ def _by_weighting_name(a: Acquisition) -> Answer:
 
 
 def _named_weighting(a: Acquisition) -> Kind | None:
-    for name in (a.name, a.protocol):
-        for value, pattern in WEIGHTINGS:
-            if pattern.search(name):
-                return Kind(value)
-    return None
+    return _weighting_in(a.name) or _weighting_in(a.protocol)
+
+
+@lru_cache(maxsize=8192)
+def _weighting_in(name: str) -> Kind | None:
+    return next((Kind(value) for value, pattern in WEIGHTINGS if pattern.search(name)), None)
 
 
 _STEPS: Sequence[Callable[[Acquisition], Answer]] = (

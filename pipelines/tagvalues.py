@@ -9,26 +9,30 @@ from typing import Any
 Scalar = str | int | float | bool
 """What one value of a tag, or of a derived attribute, can be."""
 
+_PADDING = " \0\t\r\n"  # DICOM pads values to an even length, with a space or a NUL
+
 
 def scalars(value: Any) -> tuple[Scalar, ...]:
     """The values of a tag, without padding and without empty ones; () when it is missing.
 
     A text with backslashes is several values: that is how DICOM writes lists, and some exports keep it.
     """
-    if isinstance(value, str):
-        return tuple(part for part in map(_unpadded, value.split("\\")) if part)
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         return ()
-    if isinstance(value, bool | int | float):
-        return (value,)
+    if isinstance(value, str):
+        return _texts(value)
+    if isinstance(value, int | float):
+        return (value,) if math.isfinite(value) else ()
     if isinstance(value, Iterable) and not isinstance(value, Mapping):
         return tuple(part for item in value for part in scalars(item))
     return scalars(str(value))
 
 
-def _unpadded(text: str) -> str:
-    """DICOM pads values to an even length, with a space or a NUL."""
-    return text.strip(" \0\t\r\n")
+def _texts(value: str) -> tuple[str, ...]:
+    if "\\" in value:
+        return tuple(part for part in (part.strip(_PADDING) for part in value.split("\\")) if part)
+    value = value.strip(_PADDING)
+    return (value,) if value else ()
 
 
 def as_number(value: Scalar) -> float | None:
@@ -45,8 +49,8 @@ def as_number(value: Scalar) -> float | None:
 def number(tags: Mapping[str, Any], *keywords: str) -> float | None:
     """The first number found under these keywords; None when there is none."""
     for keyword in keywords:
-        for value in scalars(tags.get(keyword)):
-            found = as_number(value)
+        if keyword in tags:
+            found = next((one for one in map(as_number, scalars(tags[keyword])) if one is not None), None)
             if found is not None:
                 return found
     return None
@@ -63,18 +67,22 @@ def positive(tags: Mapping[str, Any], *keywords: str) -> float | None:
 
 def numbers(tags: Mapping[str, Any], keyword: str) -> tuple[float, ...]:
     """All values of a tag as numbers; () when one of them is none."""
-    found = [as_number(value) for value in scalars(tags.get(keyword))]
+    if keyword not in tags:
+        return ()
+    found = [as_number(value) for value in scalars(tags[keyword])]
     return tuple(value for value in found if value is not None) if None not in found else ()
 
 
 def text(tags: Mapping[str, Any], keyword: str) -> str:
     """A tag as one text, '' when it is missing."""
     value = tags.get(keyword)
+    if value is None:
+        return ""
     if isinstance(value, str):  # a backslash in a description is a character, not a separator
-        return _unpadded(value)
+        return value.strip(_PADDING)
     return " ".join(str(part) for part in scalars(value))
 
 
 def codes(tags: Mapping[str, Any], keyword: str) -> tuple[str, ...]:
     """Values of a coded tag (ImageType, ScanningSequence, ...) in capitals, in their order."""
-    return tuple(str(value).upper() for value in scalars(tags.get(keyword)))
+    return tuple(str(value).upper() for value in scalars(tags[keyword])) if keyword in tags else ()

@@ -30,8 +30,30 @@ def names_whole_examination(tags: Mapping[str, Any]) -> bool:
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:
-    """One pattern out of several, of which one must fit."""
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+    """One pattern out of several, of which one must fit.
+
+    Those that begin at a word boundary share it: then `re` looks at the beginnings of words only, and compares first
+    letters before it tries an alternative; on a study of thousands of series that is most of the time.
+    """
+    parts = [part for pattern in patterns for part in _alternatives(pattern)]
+    at_words = "|".join(part.removeprefix(r"\b") for part in parts if part.startswith(r"\b"))
+    anywhere = "|".join(part for part in parts if not part.startswith(r"\b"))
+    return re.compile("|".join(filter(None, (rf"\b(?:{at_words})" if at_words else "", anywhere))))
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """Splits at every `|` that stands in no group and no set."""
+    parts, depth, in_set, escaped = [""], 0, False, False
+    for character in pattern:
+        if not escaped:
+            in_set = character == "[" or (in_set and character != "]")
+            depth += (character == "(") - (character == ")") if not in_set else 0
+        if character == "|" and depth == 0 and not in_set and not escaped:
+            parts.append("")
+        else:
+            parts[-1] += character
+        escaped = character == "\\" and not escaped
+    return parts
 
 
 SEQUENCE_NAMES: tuple[tuple[str, re.Pattern[str]], ...] = (
