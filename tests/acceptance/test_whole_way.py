@@ -31,10 +31,9 @@ def test_storescu_to_the_daemon_and_seg_and_sr_in_orthanc(
         destinations={"pacs": {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}}
     )
     daemon.start()
-    program = needs("storescu", package="dcmtk")
-    subprocess.run(
-        [program, "-aec", "SCANWARD", "+sd", "+r", "127.0.0.1", str(daemon.port), str(folder)], check=True, timeout=60
-    )
+    program = needs("dcmsend", package="dcmtk")  # dcmtk's storescu is hidden by pynetdicom's program of the same name
+    command = [program, "-aec", "SCANWARD", "+sd", "+r", "127.0.0.1", str(daemon.port), str(folder)]
+    subprocess.run(command, check=True, timeout=60)
     (row,) = daemon.settle(1)
     assert str(row.state) == "done", row
     assert "1 lesion" in row.summary
