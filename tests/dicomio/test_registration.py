@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dicomio.errors import RegistrationFailed
+from dicomio.registration import register_rigid
+from dicomio.volume import Volume
+
+
+def head(spacing: tuple[float, float, float], *, inverted: bool) -> Volume:
+    """A head with a skull, two unequal ventricles, a lesion and a nose; with other contrasts if `inverted`."""
+    size = np.array([180.0, 220.0, 180.0])
+    shape = tuple(int(extent / step) for extent, step in zip(size, spacing, strict=True))
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag(spacing)[::-1]
+    affine[:3, 3] = -np.array([size[2], size[1], size[0]]) / 2
+    index = np.stack(np.indices(shape), axis=-1)
+    points = index @ affine[:3, :3].T + affine[:3, 3]
+
+    def inside(centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
+        within: np.ndarray = (((points - centre) / radii) ** 2).sum(axis=-1) < 1
+        return within
+
+    array = np.zeros(shape, dtype=np.float32)
+    grey = (200, 80, 140, 20) if inverted else (60, 150, 40, 200)
+    array[inside((0, 0, 0), (70, 90, 75)) | inside((0, -92, -15), (10, 14, 12))] = grey[0]
+    array[inside((0, 0, 0), (64, 83, 69))] = grey[1]
+    array[inside((-14, 5, 10), (8, 30, 12)) | inside((15, 12, 8), (9, 20, 14))] = grey[2]
+    array[inside((25, -30, 30), (14, 12, 11))] = grey[3]
+    array += np.random.default_rng(1).normal(0, 3, shape).astype(np.float32)
+    return Volume(array, affine, "1.2", "MR", "1.2.3", (), None)
+
+
+def moved(volume: Volume, degrees: float, shift: tuple[float, float, float]) -> tuple[Volume, np.ndarray]:
+    angle = np.radians(degrees)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[:3, 3] = shift
+    return replace(volume, affine=turn @ volume.affine), turn
+
+
+@pytest.mark.parametrize(("degrees", "shift"), [(0, (0, 0, 0)), (8, (12, -9, 6)), (-12, (60, 40, -150))])
+def test_another_sequence_is_laid_on_the_first(degrees: float, shift: tuple[float, float, float]) -> None:
+    fixed = head((5.0, 1.2, 1.2), inverted=False)
+    moving, truth = moved(head((3.0, 1.5, 1.5), inverted=True), degrees, shift)
+    found = register_rigid(moving, fixed)
+    points = np.random.default_rng(2).uniform(-60, 60, (200, 3))
+    errors = (points @ found[:3, :3].T + found[:3, 3]) - (points @ truth[:3, :3].T + truth[:3, 3])
+    assert np.linalg.norm(errors, axis=1).mean() < 0.3
+    np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-9)
+
+
+def test_the_same_volumes_give_the_same_transform_to_the_last_bit() -> None:
+    fixed = head((5.0, 1.5, 1.5), inverted=False)
+    moving, _ = moved(head((5.0, 1.5, 1.5), inverted=True), 5, (4, 5, 6))
+    np.testing.assert_array_equal(register_rigid(moving, fixed), register_rigid(moving, fixed))
+
+
+def test_what_cannot_be_aligned_says_so() -> None:
+    fixed = head((5.0, 2.0, 2.0), inverted=False)
+    nothing = replace(fixed, array=np.zeros_like(fixed.array), series_instance_uid="1.9")
+    with pytest.raises(RegistrationFailed) as caught:
+        register_rigid(nothing, fixed)
+    assert (caught.value.moving_uid, caught.value.fixed_uid) == ("1.9", "1.2.3")
