@@ -99,7 +99,8 @@ class Stack:
     @cached_property
     def _lateral(self) -> np.ndarray:
         lateral: np.ndarray = (self.positions @ self.directions[1:].T)[self.order]
-        return lateral - lateral.mean(axis=0)
+        lateral -= lateral.mean(axis=0)
+        return lateral
 
     @property
     def in_order(self) -> tuple[Placement, ...]:
