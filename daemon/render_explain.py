@@ -46,9 +46,14 @@ def _series_table(series: Sequence[SeriesSummary]) -> Table:
 
 
 def _print_reasons(series: SeriesSummary, console: Console) -> None:
-    """Why the derived attributes have their values; planes need no reason."""
-    said = "; ".join(f"{name}: {series.because[name]}" for name in _DERIVED[1:] if series.because[name] != "not MR")
-    console.print(Padding(Text(f"{series.number or '-'}  {said}", style="dim"), (0, 0, 0, 1)))
+    """Why the derived attributes have their values; what follows from silence needs no words."""
+    said = [
+        f"{name} {series.derived[name]}: {series.because[name]}"
+        for name in _DERIVED[1:]
+        if series.derived[name] != "false" and series.because[name] not in ("not MR", "a localizer")
+    ]
+    if said:
+        console.print(Padding(Text(f"{series.number or '-'}  {'; '.join(said)}", style="dim"), (0, 0, 0, 1)))
 
 
 def _label(series: SeriesSummary) -> str:
