@@ -13,7 +13,13 @@ from engines.choose import BACKENDS, candidates, open_engine
 from engines.contract import Engine, EngineSettings
 from engines.errors import EngineNotOpen, EngineRefused, WrongDtype, WrongNames, WrongShape, WrongValues
 
-ENGINES = [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"), ("chosen", "auto")]
+ENGINES = [
+    pytest.param(("onnxruntime", "fp32"), id="onnxruntime-fp32"),
+    pytest.param(("openvino", "fp32"), id="openvino-fp32"),
+    pytest.param(("openvino", "bf16"), id="openvino-bf16"),
+    pytest.param(("tensorrt", "fp32"), id="tensorrt-fp32", marks=pytest.mark.gpu),
+    pytest.param(("chosen", "auto"), id="chosen"),
+]
 TOLERANCE = {"fp32": 1e-5, "bf16": 0.05, "auto": 0.05}
 
 
@@ -26,7 +32,7 @@ def build(sample, backend: str, precision: str, **settings) -> Engine:
     return BACKENDS[backend](sample.package, wanted)
 
 
-@pytest.fixture(params=ENGINES, ids=["-".join(pair) for pair in ENGINES])
+@pytest.fixture(params=ENGINES)
 def engine(request, sample):
     backend, precision = request.param
     built = build(sample, backend, precision)

@@ -1,0 +1,109 @@
+"""The benchmark runs, says what it measured, and does not hide what could not be."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+import pytest
+from rich.console import Console
+
+from engines.benchmark import Contender, benchmark, tiled
+from engines.benchmark_report import markdown, picture, table
+from engines.contract import EngineSettings
+
+from .conftest import plain_sample, two_inputs_sample
+
+SETTINGS = EngineSettings(threads=1)
+
+
+@contextmanager
+def slow():
+    """Ten milliseconds for any answer; no weights, so no parity."""
+
+    def run(feeds):
+        time.sleep(0.01)
+        return feeds
+
+    yield run
+
+
+@pytest.fixture
+def measured(tmp_path):
+    packages = [plain_sample(tmp_path / "a").package, two_inputs_sample(tmp_path / "b").package]
+    return benchmark(
+        packages,
+        SETTINGS,
+        batches=(1, 5),
+        rounds=4,
+        memory=False,
+        others=lambda package: [Contender("sleeper", "none", slow, comparable=False)],
+    )
+
+
+def find(measured, **wanted):
+    return next(line for line in measured if all(getattr(line, key) == value for key, value in wanted.items()))
+
+
+def test_every_package_engine_and_batch_has_a_line(measured):
+    assert {(line.package, line.batch) for line in measured} == {("tiny", 1), ("tiny", 5), ("pair", 1), ("pair", 5)}
+    assert {line.engine for line in measured} == {"tensorrt", "openvino", "onnxruntime", "sleeper"}
+
+
+def test_figures_are_what_they_say(measured):
+    line = find(measured, engine="sleeper", package="tiny", batch=5)
+    assert 10 <= line.median_ms < 100
+    assert line.median_ms <= line.p95_ms
+    assert line.per_second == pytest.approx(5000 / line.median_ms)
+    assert line.max_difference is None
+
+
+def test_parity_is_against_onnxruntime(measured):
+    line = find(measured, package="tiny", engine="openvino", precision="fp32", batch=1)
+    assert line.dice > 0.999
+    assert line.max_difference < 1e-4
+    assert find(measured, package="pair", engine="onnxruntime").dice is None
+
+
+def test_an_engine_that_does_not_open_says_why(measured):
+    absent = [line for line in measured if line.median_ms is None]
+    assert all(line.problem for line in absent)
+
+
+def test_memory_is_that_of_the_engine(tmp_path):
+    packages = [plain_sample(tmp_path / "a").package]
+    settings = EngineSettings(backend="onnxruntime", threads=1)
+    (line,) = benchmark(packages, settings, batches=(1,), rounds=3)
+    assert 1 < line.memory_mib < 1000
+
+
+def test_progress_is_told(tmp_path):
+    told: list[tuple[str, float]] = []
+    package = plain_sample(tmp_path / "a").package
+    settings = EngineSettings(backend="onnxruntime", threads=1)
+    benchmark([package], settings, rounds=3, memory=False, progress=lambda what, share: told.append((what, share)))
+    assert told == [("tiny, batch 1", 0), ("tiny, batch 16", 0.5), ("done", 1)]
+
+
+def test_feeds_are_the_reference_inputs_over_and_over(plain):
+    feeds = tiled(plain.package, 8)["image"]
+    reference = plain.package.reference()["image"]
+    assert feeds.shape == (8, 3, 32, 32)
+    assert (feeds[:3] == reference).all()
+    assert (feeds[3:6] == reference).all()
+
+
+def test_table_and_markdown_show_every_line(measured):
+    console = Console(width=200, record=True)
+    console.print(table(measured))
+    shown = console.export_text()
+    for text in (shown, markdown(measured)):
+        assert text.count("sleeper") == 4
+        assert "1.00x" in text  # ONNX Runtime against itself
+        assert "ONNX Runtime" in text
+
+
+def test_the_picture_is_a_picture(measured, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib (train extra) draws the picture")
+    picture(measured, tmp_path / "engines.png")
+    assert (tmp_path / "engines.png").read_bytes().startswith(b"\x89PNG")
