@@ -20,6 +20,7 @@ from daemon.errors import NotRunnable
 from daemon.identity import WORKER
 from daemon.intake import Intake
 from daemon.loop import Loop
+from daemon.watcher import FolderWatcher, WatchedFolder
 from daemon.workers import WorkerPool
 from db.store import Database
 from dicomio.listener import AllowedPeer, Listener, ListenerSettings

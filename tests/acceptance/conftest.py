@@ -69,10 +69,12 @@ class Daemon:
             return False
         return True
 
-    def kill(self) -> None:
-        """kill -9 of the daemon's main process; its children must notice by themselves."""
+    def kill(self, *, tree: bool = False) -> None:
+        """kill -9 of the daemon's main process; its children must notice by themselves. With `tree`, of all of them."""
         assert self.process is not None
         children = psutil.Process(self.process.pid).children(recursive=True)
+        for child in children if tree else ():
+            child.kill()
         self.process.kill()
         self.process.wait()
         psutil.wait_procs(children, timeout=20)
