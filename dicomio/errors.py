@@ -9,6 +9,7 @@
     │   │   └── InvalidAttribute
     │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/refusals.py
     │   └── RegistrationFailed          two volumes that cannot be laid on each other
+    ├── SpoolFull                       our disk is full: see dicomio/spool.py
     ├── PeerRefused                     the other side said no; somebody has to change a setting
     ├── PeerUnreachable                 the other side did not answer; worth another try
     └── EncodingFault                   we wrote something wrong: our bug, never delivered
