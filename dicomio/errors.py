@@ -9,7 +9,8 @@
     │   │   └── InvalidAttribute
     │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/refusals.py
     │   └── RegistrationFailed          two volumes that cannot be laid on each other
-    ├── SpoolFull                       our disk is full: see dicomio/spool.py
+    ├── SpoolFull                       our disk has no room: see dicomio/spool.py
+    ├── ListenerFailed                  our port cannot be had: see dicomio/listener.py
     ├── PeerRefused                     the other side said no; somebody has to change a setting
     ├── PeerUnreachable                 the other side did not answer; worth another try
     └── EncodingFault                   we wrote something wrong: our bug, never delivered
