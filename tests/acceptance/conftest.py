@@ -93,7 +93,7 @@ class Daemon:
             raise
 
     def database(self) -> Database:
-        return Database(f"sqlite:///{self.folder}/data/scanward.sqlite")
+        return Database(f"sqlite:///{self.folder / self.settings['data_dir']}/scanward.sqlite")
 
     def jobs(self) -> list[JobSummary]:
         return list(self.database().list_jobs(JobFilter()))
