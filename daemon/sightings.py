@@ -1,0 +1,126 @@
+"""Which files of a watched folder may be taken: regular ones, with a final name, that nobody writes to any more."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+UNFINISHED_SUFFIXES = (".part", ".tmp", ".filepart", ".partial", ".crdownload", "~")
+"""How programs end the name of a file that they have not finished."""
+
+_MADE_BY_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+class Signature(NamedTuple):
+    """What changes when a file is written to.
+
+    The inode is no part of it: some network file systems make one up at each look.
+    """
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """From what stat(2) says."""
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+def left_alone(name: str) -> bool:
+    """Whether a file or folder of this name is none of our business: hidden, temporary, or a file manager's."""
+    lower = name.lower()
+    return name.startswith((".", "~")) or lower.endswith(UNFINISHED_SUFFIXES) or lower in _MADE_BY_FILE_MANAGERS
+
+
+def look(path: Path) -> Signature | None:
+    """The signature of a regular file; None for what is no file (any more), a symbolic link, or cannot be seen."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return Signature.of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+def walk(root: Path, on_error: Callable[[Path, OSError], None]) -> Iterator[tuple[Path, Signature]]:
+    """The files below a folder, without those that are left alone; symbolic links are not followed.
+
+    Args:
+        root: The folder.
+        on_error: Told of each folder below `root` that cannot be read, and is passed over.
+
+    Raises:
+        OSError: `root` itself cannot be read.
+    """
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = [entry for entry in entries if not left_alone(entry.name)]
+        except OSError as error:
+            if folder == root:
+                raise
+            if not isinstance(error, FileNotFoundError):
+                on_error(folder, error)
+            continue
+        folders += [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False)]
+        for entry in found:
+            if entry.is_file(follow_symlinks=False):
+                with suppress(OSError):  # gone, or a folder that may be listed but not entered
+                    yield Path(entry.path), Signature.of(entry.stat(follow_symlinks=False))
+
+
+@dataclass
+class _Sighting:
+    signature: Signature
+    since: float
+    due: float
+
+
+class Settling:
+    """Remembers since when each file has not changed.
+
+    What counts is our own clock between two looks: the time of a file on a network share is that of another machine.
+
+    Args:
+        settle: Seconds that a file must not have changed before it is due.
+    """
+
+    def __init__(self, settle: float) -> None:
+        self._settle = settle
+        self._sightings: dict[Path, _Sighting] = {}
+
+    def see(self, path: Path, signature: Signature) -> None:
+        """Note what a file looks like now."""
+        known = self._sightings.get(path)
+        if known is None or known.signature != signature:
+            now = time.monotonic()
+            self._sightings[path] = _Sighting(signature, now, now + self._settle)
+
+    def due(self) -> list[tuple[Path, Signature]]:
+        """The files that may be taken now, ordered by path."""
+        now = time.monotonic()
+        return sorted((path, seen.signature) for path, seen in self._sightings.items() if seen.due <= now)
+
+    def unchanged_for(self, path: Path) -> float:
+        """Seconds for which a file is known to look the same."""
+        return time.monotonic() - self._sightings[path].since
+
+    def postpone(self, path: Path, seconds: float) -> None:
+        """Let a file not be due before that many seconds have passed."""
+        self._sightings[path].due = time.monotonic() + seconds
+
+    def forget(self, path: Path) -> None:
+        """The file was taken, or is gone."""
+        self._sightings.pop(path, None)
+
+    def forget_all_but(self, paths: Collection[Path]) -> None:
+        """Only these files are there."""
+        for path in self._sightings.keys() - set(paths):
+            del self._sightings[path]
