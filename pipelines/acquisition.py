@@ -158,6 +158,8 @@ def _pulse(tags: Mapping[str, Any]) -> str:
 
 def _enhanced_scanning(tags: Mapping[str, Any]) -> frozenset[str]:
     """Enhanced objects say in separate attributes what classic ones say in ScanningSequence (PS3.3 C.8.13.4)."""
+    if "EchoPulseSequence" not in tags and "InversionRecovery" not in tags:
+        return frozenset()
     found = {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}.get(
         text(tags, "EchoPulseSequence").upper(), set()
     )

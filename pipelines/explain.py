@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.attributes import REASONED, SeriesFacts, StudyFacts
@@ -11,7 +11,7 @@ from pipelines.matching import Check, check_series, check_study, distance, shown
 from pipelines.preference import why_preferred
 from pipelines.routing import Cast, cast, nearest_miss
 from pipelines.rulemodel import Role, Rule, RuleSet
-from pipelines.tagvalues import text
+from pipelines.tagvalues import number, text
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ class Explanation:
 
 def explain(study: StudyFacts, ruleset: RuleSet) -> Explanation:
     """Puts a study before all rules, as `route` does, and keeps what was looked at."""
+    by_number = sorted(study.series, key=lambda series: number(series.tags, "SeriesNumber") or 0.0)
+    study = replace(study, series=tuple(by_number))
     return Explanation(
         study_instance_uid=study.study_instance_uid,
         rules_digest=ruleset.digest,

@@ -135,6 +135,8 @@ def _nothing_for(study: StudyFacts, role: Role) -> str:
     near = [series for series in study.series if distance(missed[series.series_instance_uid]) == nearest]
     keys = missed[near[0].series_instance_uid]
     alike = [series for series in near if missed[series.series_instance_uid] == keys]
+    if "Modality" in keys:  # what else is wrong with a CT that should be an MR is of no interest
+        keys = ["Modality"]
     asked = " and ".join(f"{key} {_wanted(role, key)}" for key in keys)
     saw = "; ".join(_saw(study, alike, key, keys) for key in keys)
     return f"no series with {asked}; saw {saw}"

@@ -17,15 +17,19 @@ def scalars(value: Any) -> tuple[Scalar, ...]:
 
     A text with backslashes is several values: that is how DICOM writes lists, and some exports keep it.
     """
-    if value is None:
-        return ()
     if isinstance(value, str):
         return _texts(value)
     if isinstance(value, int | float):
         return (value,) if math.isfinite(value) else ()
-    if isinstance(value, Iterable) and not isinstance(value, Mapping):
-        return tuple(part for item in value for part in scalars(item))
-    return scalars(str(value))
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        return () if value is None else _texts(str(value))
+    found: list[Scalar] = []
+    for item in value:
+        if isinstance(item, float) and math.isfinite(item):  # most lists are positions and cosines
+            found.append(item)
+        else:
+            found.extend(scalars(item))
+    return tuple(found)
 
 
 def _texts(value: str) -> tuple[str, ...]:

@@ -179,8 +179,10 @@ def test_the_nearest_miss_is_said_in_one_line() -> None:
         (
             brain(),
             "r: {Modality: CT, BodyPartExamined: LIVER, plane: axial}",
-            "no series with Modality CT and BodyPartExamined LIVER; saw Modality 'MR'; BodyPartExamined missing",
+            "no series with Modality CT; saw 'MR'",
         ),
+        (brain(), "r: {sequence: t2, plane: sagittal, BodyPartExamined: HEAD}",
+         "no series with plane sagittal and BodyPartExamined HEAD; saw plane axial; BodyPartExamined missing"),
         (study(), "r: {Modality: CT}", "the study has no series"),
         (study(mr(1, "t1")), "a: {sequence: t1}, b: {Modality: MR}", "that fits is needed for another role (a)"),
         (brain(), "r: {PatientBirthDate: '19500101'}", "no series with PatientBirthDate (hidden); saw (hidden)"),
@@ -241,20 +243,27 @@ def unrelated(number: int, rng: random.Random) -> SeriesFacts:
     return mr(number, kind, f"series {number} {rng.choice(['ax', 'KM', 'post', 'x'])}", slices=1, **tags)
 
 
+def slowness() -> float:
+    """How much slower than an idle machine this one is now: others may be using it. 1 is idle."""
+    began = time.process_time()
+    sum(number * number for number in range(10**6))
+    return max(1.0, (time.process_time() - began) / 0.05)
+
+
 def test_a_study_of_2000_unrelated_series_is_routed_in_a_moment() -> None:
-    asks_everything = rules(
+    needs_everything = rules(
         "a: {plane: axial, sequence: swi, contrast: true}, b: {sequence: t1, contrast: false}", "c: {Modality: CT}"
     )
     rng = random.Random(1)
     quickest = 10.0
-    for _ in range(5):  # processor time, best of five: the machine may be busy with something else
+    for _ in range(5):
         whole = study(*(unrelated(number, rng) for number in range(2000)))
         began = time.process_time()
-        found = route(whole, asks_everything)
+        found = route(whole, needs_everything)
         quickest = min(quickest, time.process_time() - began)
 
     assert len(reasons(found)) == 2
-    assert quickest < 0.2
+    assert quickest < 0.2 * slowness()
 
 
 def test_a_series_of_2000_images_is_routed_in_a_moment() -> None:
@@ -263,4 +272,4 @@ def test_a_series_of_2000_images_is_routed_in_a_moment() -> None:
     found = route(whole, parse_rules(DESIGN))
 
     assert roles(found) == {"ct": "1.1"}
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 0.2 * slowness()
