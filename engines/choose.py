@@ -142,12 +142,12 @@ class ChosenEngine(Engine):
             if following is None:
                 raise error
             log.warning("engine_replaced", package=self.package.name, broken=str(broken.description), error=str(error))
-            self._refusals.append(str(error))
+            self._refusals.append(str(error).rstrip("."))
             self._current = following
         broken.close()
 
     def _pass_over(self, engine: Engine, error: EngineRefused) -> None:
-        self._refusals.append(str(error))
+        self._refusals.append(str(error).rstrip("."))
         log.info("engine_passed_over", package=self.package.name, backend=engine.backend, reason=str(error))
 
     def _run(self, pieces: Sequence[tuple[Arrays, Arrays]]) -> None:
@@ -189,5 +189,5 @@ def _verify(engine: Engine, reference: Engine, feeds: Arrays) -> Verification:
             found = compare(engine, reference, feeds)
             problems = found.problems(engine.package.manifest.tolerance)
             return Verification(engine.backend, precision, engine.description, found, problems)
-    except EngineRefused as error:
+    except (EngineRefused, InferenceFailed) as error:
         return Verification(engine.backend, precision, None, None, (str(error),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import structlog
 from engines.activation import masks, probabilities
 from engines.cache import private_folder, write_atomically
 from engines.contract import Arrays, Engine, EngineSettings, GateFigures
-from engines.errors import GateRefused, InferenceFailed
+from engines.errors import GateRefused, InferenceFailed, NotFinite
 from engines.manifest import Manifest, Tolerance
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.package import ModelPackage
@@ -65,11 +65,15 @@ class Agreement:
 
 
 def compare(engine: Engine, reference: Engine, feeds: Mapping[str, np.ndarray]) -> Agreement:
-    """Runs two open engines on the same feeds, each in (batch, ...), and reports how their answers differ."""
+    """Runs two open engines on the same feeds, each in (batch, ...), and reports how their answers differ.
+
+    Raises:
+        InferenceFailed: One of them broke; that says nothing about its answers.
+    """
     try:
         ours, theirs = engine.infer(feeds), reference.infer(feeds)
-    except InferenceFailed as error:
-        log.warning("engine_failed_at_gate", package=engine.package.name, reason=str(error))
+    except NotFinite as error:
+        log.warning("answer_not_finite", package=engine.package.name, reason=str(error))
         return Agreement({}, float("nan"), float("nan"), 1.0, finite=False)
     return agreement(engine.package.manifest, ours, theirs)
 
@@ -104,17 +108,20 @@ def admit(engine: Engine) -> GateFigures | None:
         The figures, also stored in the engine's description; None for the reference itself.
 
     Raises:
-        GateRefused: It answers differently.
+        GateRefused: It answers differently, or breaks.
     """
     if isinstance(engine, OnnxRuntimeEngine) and engine.precision == "fp32":
         return None
+    described = engine.description
     record = _recall(engine)
     if record is None:
-        record = _examine(engine)
+        try:
+            record = _examine(engine)
+        except InferenceFailed as error:  # not remembered: the next start may find a GPU with more free memory
+            raise GateRefused(described.backend, described.precision, engine.package.name, str(error)) from error
         _remember(engine, record)
     else:
-        record = GateRecord(record.problems, GateFigures(**{**asdict(record.figures), "cached": True}))
-    described = engine.description
+        record = replace(record, figures=replace(record.figures, cached=True))
     log.info("engine_gate", package=engine.package.name, engine=str(described), problems=record.problems)
     if record.problems:
         reason = "; ".join(record.problems)

@@ -12,6 +12,7 @@ from engines.choose import ChosenEngine
 from engines.contract import EngineSettings
 from engines.errors import DeviceFull, DeviceLost, EngineNotOpen, InferenceFailed, NoEngine, OutOfDeviceMemory
 from engines.onnxruntime_engine import OnnxRuntimeEngine
+from engines.openvino_engine import OpenVinoEngine
 
 SETTINGS = EngineSettings(backend="onnxruntime", threads=1)
 
@@ -123,6 +124,21 @@ def test_when_all_refuse_each_reason_is_said(plain, engines):
     engines[2].refusal = None
     with chosen:
         check(chosen, plain)
+
+
+class Broken(OpenVinoEngine):
+    """OpenVINO that opens and then has no memory."""
+
+    def _run(self, pieces):
+        raise OutOfDeviceMemory("tiny", "openvino", "full")
+
+
+def test_an_engine_that_breaks_at_the_gate_is_refused_this_time_only(plain, engines, tmp_path):
+    settings = EngineSettings(backend="openvino", precision="fp32", cache_dir=tmp_path / "cache")
+    with ChosenEngine(plain.package, settings, [Broken(plain.package, settings), engines[0]]) as chosen:
+        assert chosen.current is engines[0]
+        assert "too little free memory: full" in chosen.description.passed_over[0]
+    assert list((tmp_path / "cache" / "gate").glob("*.json")) == []
 
 
 def test_a_bug_while_opening_is_not_taken_for_a_refusal(plain, engines):
