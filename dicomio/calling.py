@@ -142,7 +142,7 @@ def _explanation(peer: Peer, asked: UnthreadedAssociation, connection: CallingSo
         return peer.unreachable(connection.error.strerror or str(connection.error))
     answer = asked.acceptor.primitive
     if asked.is_rejected and answer is not None:
-        reason = f"association rejected: {answer.reason_str.lower()}"
+        reason = f"association rejected: {answer.reason_str[:1].lower()}{answer.reason_str[1:]}"
         return peer.refused(reason) if answer.result == PERMANENT else peer.unreachable(reason)
     if asked.rejected_contexts:
         return peer.refused("it accepts none of the SOP classes and transfer syntaxes that were proposed")

@@ -101,6 +101,11 @@ class Listener:
         """Process ids of the listener processes."""
         return tuple(child.process.pid for child in self._children)
 
+    @property
+    def loads(self) -> tuple[int, ...]:
+        """How many associations each process has at the moment."""
+        return tuple(memoryview(os.pread(self._loads_fd, 4 * self.settings.processes, 0)).cast("I"))
+
     def wait(self, timeout: float | None) -> bool:
         """Wait until something was stored or an association ended; False after `timeout` seconds without."""
         with selectors.DefaultSelector() as selector:

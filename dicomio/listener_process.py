@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 
 from dicomio.listener_settings import ListenerSettings
 from dicomio.spool import timestamp
@@ -46,7 +47,9 @@ def main(listening_fd: int, loads_fd: int, wake_fd: int, mine: int) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JSONLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+    for library in ("pynetdicom", "pydicom"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")  # pydicom's, about what peers name their instances
     logging.raiseExceptions = False  # the parent may be gone
     settings = ListenerSettings.from_json(sys.stdin.readline())
     sys.modules.update(dict.fromkeys(UNNEEDED))  # type: ignore[arg-type]

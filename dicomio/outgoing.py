@@ -1,4 +1,4 @@
-"""Files on their way out: the presentation contexts they need, and what is sent if the peer refuses them as they are."""
+"""Files on their way out: the presentation contexts they need, and what is sent if the peer refuses them as is."""
 
 from __future__ import annotations
 

@@ -11,12 +11,14 @@ from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, Verification
+from pynetdicom.service_class import NonPatientObjectStorageServiceClass, ServiceClass, StorageServiceClass
+from pynetdicom.sop_class import Verification, uid_to_service_class
 from pynetdicom.transport import AddressInformation
 
 from dicomio.filemeta import file_head
@@ -34,11 +36,11 @@ UNKNOWN_CALLER = (0x01, 0x01, 0x03)  # permanent, by the service user, calling A
 UNKNOWN_CALLED = (0x01, 0x01, 0x07)
 TOO_MANY = (0x02, 0x03, 0x02)  # transient, by the presentation service, local limit exceeded
 REASONS = {UNKNOWN_CALLER: "caller not allowed", UNKNOWN_CALLED: "called AE title is not ours", TOO_MANY: "too many"}
+STORAGE_ARC = "1.2.840.10008.5.1.4.1.1."
 LARGEST_COMMAND = 1 << 16
 LARGEST_OTHER_DATA_SET = 1 << 20  # data sets other than those of C-STORE stay in memory
 
 # These are switches of the process; only listener processes import this module.
-_config.UNRESTRICTED_STORAGE_SERVICE = True  # private and unknown SOP classes are storage too
 _config.CODECS = ("ascii", "latin-1")  # AE titles of some modalities
 _config.VALIDATORS["UI"] = lambda uid: (len(uid) <= 128, "longer than 128 characters")
 
@@ -230,11 +232,15 @@ class Reception(UnthreadedAssociation):
             LOG.warning("association_rejected", extra={"fields": fields})
             self.acse.send_reject(*reason)
             return
-        self.acceptor.supported_contexts = [
-            supported_context(proposed)
-            for proposed in request.presentation_context_definition_list
-            if proposed.abstract_syntax == Verification or proposed.abstract_syntax in _OTHER_STORAGE
-        ]
+        self.acceptor.supported_contexts = contexts_for(request.presentation_context_definition_list)
+
+    def _serve_request(self, message: Any, context_id: int) -> None:
+        """C-STORE means storage, whether or not pynetdicom knows the SOP class; all else as pynetdicom does."""
+        context = self._accepted_cx.get(context_id)
+        if isinstance(message, C_STORE) and context is not None:
+            StorageServiceClass(self).SCP(message, context)
+        else:
+            super()._serve_request(message, context_id)
 
     def _reason_to_reject(self, calling: str, called: str) -> tuple[int, int, int] | None:
         try:
@@ -286,16 +292,30 @@ class Reception(UnthreadedAssociation):
         }
 
 
-# Storage SOP classes that pynetdicom does not count as storage when it negotiates.
-_OTHER_STORAGE = frozenset(_NON_PATIENT_OBJECT_CLASSES.values())
+def contexts_for(proposed: list[PresentationContext]) -> list[PresentationContext]:
+    """What we support of what a peer proposes: storage and C-ECHO, each in the first transfer syntax that it names.
+
+    The proposals are cut down to that first one, so that pynetdicom has nothing to choose from.
+    """
+    supported: dict[UID, PresentationContext] = {}
+    for proposal in proposed:
+        if proposal.abstract_syntax != Verification and not is_storage(proposal.abstract_syntax):
+            continue
+        proposal.transfer_syntax = proposal.transfer_syntax[:1]
+        context = supported.setdefault(proposal.abstract_syntax, PresentationContext())
+        context.abstract_syntax = proposal.abstract_syntax
+        context.add_transfer_syntax(proposal.transfer_syntax[0])
+    return list(supported.values())
 
 
-def supported_context(proposed: PresentationContext) -> PresentationContext:
-    """What we support of a proposed context: all of it."""
-    context = PresentationContext()
-    context.abstract_syntax = proposed.abstract_syntax
-    context.transfer_syntax = proposed.transfer_syntax
-    return context
+def is_storage(sop_class: UID) -> bool:
+    """Whether a SOP class is for storing, or private or too new to be known, which is taken for storing."""
+    service = uid_to_service_class(sop_class)
+    if service in (StorageServiceClass, NonPatientObjectStorageServiceClass):
+        return True
+    unknown = sop_class.name == str(sop_class)  # pydicom's dictionary knows the standard, also what was retired
+    retired = sop_class.startswith(STORAGE_ARC) or " Storage" in sop_class.name
+    return service is ServiceClass and (unknown or retired)
 
 
 def _limit(size: int, limit: int) -> None:

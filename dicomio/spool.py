@@ -108,7 +108,7 @@ class Part:
 
     def quarantine(self, reason: str, origin: str, suffix: str = ".dcm") -> Path:
         """Make the file durable in quarantine/ instead, with the reason beside it."""
-        target = self._spool.quarantine_folder / f"{self.name}{suffix}"
+        target = self._spool.quarantine_folder / f"{self.name}{_UNSAFE.sub('_', suffix)}"
         self._move(target, sync_entry=True)
         self._spool.write_reason(target, reason, origin)
         return target

@@ -220,7 +220,7 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         self.event_queue.put("Evt10")
 
     def _lose(self) -> None:
-        self.lost = True
+        self.lost = self.lost or self.state_machine.current_state != "Sta13"  # there, the end is what we wait for
         self.event_queue.put("Evt17")  # transport connection closed
 
 
