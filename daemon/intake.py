@@ -33,7 +33,8 @@ log = structlog.get_logger(__name__)
 BATCH = 256
 """Files indexed in one transaction: large enough to be fast, small enough that a study appears while it arrives."""
 
-_RECEIPT = re.compile(r"\.(?P<association>[0-9a-zA-Z]+)-\d+\.dcm$")
+# The names that dicomio/reception.py gives; the spool's own receipts, of the watcher, have "_" before the number.
+_RECEIPT = re.compile(r"\.(?P<association>[0-9a-f]{16})-\d+\.dcm$")
 _CHUNK = 1 << 20
 
 

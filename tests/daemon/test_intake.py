@@ -6,7 +6,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from daemon.intake import Intake, content_digest, data_set_offset
+from daemon.intake import Intake, _association_of, content_digest, data_set_offset
 from db.store import Database
 from dicomio.spool import Spool
 from pipelines.phantom_dicom import write_phantom
@@ -117,3 +117,11 @@ def test_the_digest_does_not_depend_on_who_sent_it(slices: list[Path], tmp_path:
 
 def test_a_file_without_group_length_is_digested_as_a_whole() -> None:
     assert data_set_offset(b"x" * 200) == 0
+
+
+def test_only_what_a_listener_stored_belongs_to_an_association(spool: Spool, slices: list[Path]) -> None:
+    with spool.open_part("1.2.3", "0123456789abcdef-17") as part:  # as dicomio/reception.py names it
+        part.write(slices[0].read_bytes())
+        assert _association_of(part.commit()) == "0123456789abcdef"
+    for hint in ("1.2.3", "IM-0001-0017", "export.0123456789abcdef-17"):  # as the watcher lets the spool name it
+        assert _association_of(spool.store_file(slices[0], hint)) is None
