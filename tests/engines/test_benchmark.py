@@ -107,3 +107,21 @@ def test_the_picture_is_a_picture(measured, tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib (train extra) draws the picture")
     picture(measured, tmp_path / "engines.png")
     assert (tmp_path / "engines.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_program_measures_a_shipped_package_beside_torch(tmp_path):
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    pytest.importorskip("torch", reason="torch (train extra) is what the engines are measured against")
+    command = [sys.executable, "-m", "benchmarks.engines", "--package", "brain-lgg-classifier", "--batch", "2"]
+    options = ["--rounds", "3", "--no-compile", "--no-memory", "--out", str(tmp_path)]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([*command, *options], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "engines.md").read_text()
+    for name in ("torch eager", "openvino", "onnxruntime"):
+        assert f"| {name} |" in written
+    assert (tmp_path / "engines.png").exists()
