@@ -106,4 +106,6 @@ def _shapes_agree(stated: tuple[int | str, ...], actual: list[int | str | None])
 
 
 def _first_line(error: Exception) -> str:
+    if "model_path must not be empty" in str(error):
+        return "its weights lie in another file, which no digest covers; they must be inside model.onnx"
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -224,6 +224,21 @@ def test_a_network_that_does_not_parse(make_package):
         open_engine(make_package(model=b"this is no network"))
 
 
+def test_weights_outside_of_the_network_are_refused(make_package, monkeypatch, tmp_path):
+    """model.yaml's digest does not cover them; OpenVINO alone would fetch them from wherever the daemon was started."""
+    import onnx
+
+    (tmp_path / "weights.bin").write_bytes(np.full((1, 3, 1, 1), 4 / 3, np.float32).tobytes())
+    monkeypatch.chdir(tmp_path)
+    model = onnx.load_from_string(segmenter())
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.bin")
+    with pytest.raises(NoEngine, match="its weights lie in another file"):
+        open_engine(make_package(model=model.SerializeToString()))
+
+
 def test_single_sample_networks_take_any_batch(make_package):
     model = network(
         [node("Conv", "image weight", "logits")],
