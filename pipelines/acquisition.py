@@ -35,6 +35,7 @@ class Acquisition:
         echoes: Different echo times of the images, ascending.
         b_values: Different diffusion weightings of the images, s/mm²; 0 is one too.
         declared: AcquisitionContrast, which enhanced objects carry.
+        agent: A contrast agent is named.
         pixel: Pixel size in mm.
         volumes: How often a slice position is repeated; None when the positions are not known.
     """
@@ -58,6 +59,7 @@ class Acquisition:
     thickness: float | None
     three_d: bool
     planar: bool
+    agent: bool
     images: int
     volumes: float | None
 
@@ -85,8 +87,9 @@ class Acquisition:
             b_values=_different(tags, instance_tags, "DiffusionBValue"),
             pixel=positive(tags, "PixelSpacing"),
             thickness=positive(tags, "SliceThickness"),
-            three_d=text(tags, "MRAcquisitionType").upper() == "3D",
+            three_d=_three_d(tags),
             planar=_planar(scanning, options, pulse, tags),
+            agent=bool(text(tags, "ContrastBolusAgent")),
             images=images,
             volumes=volumes(instance_tags, images),
         )
@@ -150,6 +153,12 @@ class Acquisition:
         """The quantities that are known, for people."""
         known = (("TR", self.tr, " ms"), ("TE", self.te, " ms"), ("TI", self.ti, " ms"), ("flip", self.flip, "°"))
         return ", ".join(f"{name} {value:g}{unit}" for name, value, unit in known if value is not None)
+
+
+def _three_d(tags: Mapping[str, Any]) -> bool:
+    """As the scanner says; where it does not, as the description does."""
+    said = text(tags, "MRAcquisitionType").upper()
+    return said == "3D" or (not said and re.search(r"\b3d", plain(text(tags, "SeriesDescription"))) is not None)
 
 
 def _pulse(tags: Mapping[str, Any]) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 from pipelines.contrast import contrast
 from pipelines.derived import Derived
+from pipelines.kinds import Kind
 from pipelines.orientation import Plane, localizer, plane
-from pipelines.sequences import Kind, sequence
+from pipelines.sequences import sequence
 from pipelines.tagvalues import Scalar, number, scalars, text
 
 DERIVED = ("plane", "images", "sequence", "contrast", "localizer", "source_ae")

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipelines.derived import Derived
-from pipelines.tagvalues import codes, numbers, text
+from pipelines.tagvalues import codes, numbers, positive, text
 from pipelines.wording import any_of, names_whole_examination, plain
 
 Tags = Mapping[str, Any]
@@ -96,6 +96,8 @@ def localizer(tags: Tags, instance_tags: Sequence[Tags] = (), images: int = 0) -
     named = _named_localizer(tags)
     if named:
         return Derived(True, named)
+    if _looks_like_a_scout(tags, images):
+        return Derived(True, "few thick 2D slices with a TR that only scouts have")
     if len(instance_tags) > 1 and images <= _FEW_IMAGES and plane(tags, instance_tags).value is Plane.MIXED:
         return Derived(True, f"{images} images in several planes")
     if any(text(tags, keyword) for keyword in ("ImageType", "SeriesDescription", "ProtocolName")):
@@ -112,6 +114,17 @@ def _named_localizer(tags: Tags) -> str:
         keyword, words = "ProtocolName", plain(text(tags, "ProtocolName"))
     match = _LOCALIZER_WORDS.search(words)
     return f"{keyword} says {match[0]!r}" if match else ""
+
+
+def _looks_like_a_scout(tags: Tags, images: int) -> bool:
+    """MR scouts without a name: a handful of thick 2D gradient echoes, a second each. A cine has trigger times."""
+    if text(tags, "MRAcquisitionType").upper() != "2D" or not 0 < images <= _FEW_IMAGES or text(tags, "TriggerTime"):
+        return False
+    timing = [positive(tags, keyword) for keyword in ("RepetitionTime", "FlipAngle", "SliceThickness")]
+    if None in timing or "SE" in codes(tags, "ScanningSequence") or text(tags, "Modality") != "MR":
+        return False
+    repetition, flip, thickness = (value or 0.0 for value in timing)
+    return repetition <= 25 and flip <= 45 and thickness >= 5
 
 
 def _all_codes(tags: Tags, instance_tags: Sequence[Tags], keyword: str) -> list[str]:

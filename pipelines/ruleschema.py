@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.kinds import Kind
 from pipelines.orientation import Plane
-from pipelines.sequences import Kind
 from pipelines.subjects import subject
 
 _COMMON = (

@@ -11,8 +11,8 @@ from typing import Literal
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
 
 from pipelines.attributes import DERIVED
+from pipelines.kinds import Kind
 from pipelines.orientation import Plane
-from pipelines.sequences import Kind
 
 Sort = Literal["text", "number", "moment", "flag", "choice"]
 

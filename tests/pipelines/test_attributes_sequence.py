@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipelines.attributes import SeriesFacts
-from pipelines.sequences import Kind
+from pipelines.kinds import Kind
 from tests.conftest import SHARED
-from tests.pipelines.mr_headers import CASES, Case
 from tests.pipelines.public_headers import PUBLIC
 
+Case = tuple[str, str | None, int, dict[str, Any]]  # name, sequence, images, tags
+CASES: list[Case] = yaml.safe_load(Path(__file__).with_name("mr_headers.yaml").read_text(encoding="utf-8"))["headers"]
 VENDOR_HEADERS = SHARED / "data" / "vendor-headers.json"
 NAMES = ("SeriesDescription", "ProtocolName", "SequenceName", "StudyDescription")
 
@@ -31,9 +33,9 @@ def facts(header: dict[str, Any], images: int) -> SeriesFacts:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
 def test_sequence_of_headers_as_vendors_write_them(case: Case) -> None:
-    _, expected, header, images = case
+    _, expected, images, tags = case
 
-    found = facts(header, images)
+    found = facts({"Modality": "MR", **tags}, images)
 
     assert found.sequence == expected, found.sequence_derived.because
 

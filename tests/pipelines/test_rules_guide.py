@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.kinds import Kind
 from pipelines.rules import parse_rules
-from pipelines.sequences import Kind
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
