@@ -26,7 +26,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Diameters:
-    """Largest extents of a lesion in the three anatomical planes, in mm (largest distance between two border points)."""
+    """Largest extents of a lesion in the three anatomical planes, in mm (largest distance of two border points)."""
 
     axial_mm: float
     coronal_mm: float

@@ -110,13 +110,9 @@ def test_a_hanging_worker_is_replaced_after_the_time_limit(
 
 
 def worker_processes(daemon: Any) -> list[psutil.Process]:
-    """Dask's worker processes are the children that have the inference libraries loaded."""
-    found = []
-    for child in psutil.Process(daemon.process.pid).children(recursive=True):
-        maps = Path(f"/proc/{child.pid}/maps").read_text()
-        if "libonnxruntime" in maps or "openvino" in maps:
-            found.append(child)
-    return found
+    """Dask's worker processes are the ones that Python's multiprocessing spawned."""
+    children = psutil.Process(daemon.process.pid).children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def kill_workers(daemon: Any) -> None:
