@@ -188,7 +188,10 @@ class TensorRtEngine(Engine):
         scratch = max(int(context.update_device_memory_size_for_shapes()), 1)
         memory = gpu.cuda.mem_alloc(scratch)
         try:
-            context.set_device_memory(int(memory), scratch)
+            if hasattr(context, "set_device_memory"):
+                context.set_device_memory(int(memory), scratch)
+            else:  # TensorRT 10.0
+                context.device_memory = int(memory)
             inputs = [self._tensor(plan, context, spec.name) for spec in self.package.manifest.inputs]
             outputs = [self._tensor(plan, context, spec.name) for spec in self.package.manifest.outputs]
             pipeline = Pipeline(gpu, inputs, outputs, time_limit=self.time_limit)
