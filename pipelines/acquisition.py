@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +9,6 @@ from typing import Any
 
 from pipelines.tagvalues import codes, numbers, positive, text
 from pipelines.wording import names_whole_examination, plain
-
-T1_FLUID_MS = 4300.0
-"""T1 of cerebrospinal fluid; hardly depends on the field strength (Rooney et al. 2007, MRM 57:308)."""
-T1_TISSUE_MS = 1000.0
-"""T1 of brain between 1.5 and 3 T, good enough for "is this flip angle large"."""
 
 _SPIN = re.compile(r"^(?:t(?:se|ir|gse)|se\d|spc|h\d|haste|fse|fase|epse|seepi|se2d|se3d)")
 _PLANAR = re.compile(r"ep|re_b|.*epi")
@@ -122,20 +116,6 @@ class Acquisition:
     @property
     def _named_spin_echo(self) -> bool:
         return bool(_SPIN.match(self.pulse)) or "M_SE" in self.image_type or "M_IR" in self.image_type
-
-    @property
-    def fluid_null_ms(self) -> float | None:
-        """Inversion time at which fluid is dark for this repetition time."""
-        if self.tr is None:
-            return None
-        return T1_FLUID_MS * (math.log(2) - math.log1p(math.exp(-self.tr / T1_FLUID_MS)))
-
-    @property
-    def ernst_degrees(self) -> float | None:
-        """Flip angle of most signal; clearly smaller ones weight by proton density, larger ones by T1."""
-        if self.tr is None:
-            return None
-        return math.degrees(math.acos(math.exp(-self.tr / T1_TISSUE_MS)))
 
     @property
     def dynamic(self) -> bool:

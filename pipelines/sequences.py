@@ -199,6 +199,8 @@ def sequence(
         return Derived(None, "not MR")
     if str(tags.get("SOPClassUID", "")).startswith("1.2.840.10008.5.1.4.1.1.7"):
         return Derived(None, "a secondary capture")
+    if tags.get("SOPClassUID") == "1.2.840.10008.5.1.4.1.1.4.2":
+        return Derived(Kind.SPECTROSCOPY, "MR Spectroscopy Storage")
     if localizer:
         return Derived(Kind.LOCALIZER, "a localizer")
     return classify(Acquisition.read(tags, instance_tags, images))

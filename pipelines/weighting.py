@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 
@@ -11,12 +12,24 @@ from pipelines.kinds import Kind
 from pipelines.wording import WEIGHTINGS
 
 Answer = Derived[Kind] | None
+T1_FLUID_MS = 4300.0
+"""T1 of cerebrospinal fluid; hardly depends on the field strength (Rooney et al. 2007, MRM 57:308)."""
+T1_TISSUE_MS = 1000.0
+"""T1 of brain between 1.5 and 3 T, good enough for "is this flip angle large"."""
+
 _REPHASED = re.compile(r"f[il]3d\dr")
 
 
 def found(kind: Kind | None, because: str) -> Derived[Kind]:
     """An answer; kind None when we know that it is none of them."""
     return Derived(kind, because)
+
+
+def fluid_null_ms(tr: float | None) -> float:
+    """Inversion time at which fluid is dark for a repetition time in ms."""
+    if tr is None:
+        return 2000.0
+    return T1_FLUID_MS * (math.log(2) - math.log1p(math.exp(-tr / T1_FLUID_MS)))
 
 
 def by_inversion(a: Acquisition) -> Answer:
@@ -31,7 +44,7 @@ def by_inversion(a: Acquisition) -> Answer:
 def _inverted_spin_echo(a: Acquisition, ti: float) -> Answer:
     if ti <= 180 or (ti <= 280 and (a.tr is None or a.tr >= 1800)):
         return found(Kind.STIR, f"inversion at {ti:g} ms nulls fat")
-    if a.te is not None and a.te >= 60 and ti > 0.62 * (a.fluid_null_ms or 2000.0):
+    if a.te is not None and a.te >= 60 and ti > 0.62 * fluid_null_ms(a.tr):
         return found(Kind.FLAIR, f"inversion at {ti:g} ms nulls fluid, TE {a.te:g} ms")
     if ti <= 1400 and (a.te is None or a.te < 60):
         return found(Kind.T1, f"inversion at {ti:g} ms, short echo")
@@ -45,15 +58,16 @@ def _inverted_gradient_echo(a: Acquisition) -> Answer:
 
 
 def _inversion_unknown(a: Acquisition) -> Answer:
-    """The inversion time is not given: the description, else a TR that only FLAIR uses."""
+    """The inversion time is not given: the description, else the TR and TE that only one of them uses."""
     named = named_weighting(a)
     if named in (Kind.FLAIR, Kind.STIR, Kind.T1):
         return found(named, "inversion recovery, by its name")
-    if a.tr is not None and a.te is not None and a.tr >= 7000 and a.te >= 80:
-        return found(Kind.FLAIR, f"inversion recovery, TR {a.tr:g} ms, TE {a.te:g} ms")
-    if a.tr is not None and a.te is not None and a.tr <= 3000 and a.te <= 30:
-        return found(Kind.T1, f"inversion recovery, TR {a.tr:g} ms, TE {a.te:g} ms")
-    return None
+    if a.tr is not None and a.te is not None:
+        if a.tr >= 5000 and a.te >= 90:
+            return found(Kind.FLAIR, f"inversion recovery, TR {a.tr:g} ms, TE {a.te:g} ms")
+        if a.tr <= 3000 and a.te <= 30:
+            return found(Kind.T1, f"inversion recovery, TR {a.tr:g} ms, TE {a.te:g} ms")
+    return found(None, "inversion recovery at an unknown time")
 
 
 def by_echo_planar(a: Acquisition) -> Answer:
@@ -109,7 +123,8 @@ def by_gradient_echo(a: Acquisition) -> Answer:
         return _susceptibility(a)
     if named_weighting(a) in (Kind.SSFP, Kind.T2STAR):
         return None
-    if "SS" in a.variant and "SP" not in a.variant and "MP" not in a.variant and _balanced_timing(a):
+    spoiled = {"SP", "MP"} & a.variant and (a.flip or 0) < 40  # Siemens says SP of CISS and TrueFISP too
+    if "SS" in a.variant and not spoiled and _balanced_timing(a):
         return found(Kind.SSFP, f"steady state without spoiling ({a.timing()})")
     return _spoiled(a)
 
@@ -143,16 +158,24 @@ def tof_timing(a: Acquisition) -> bool:
 
 
 def _spoiled(a: Acquisition) -> Answer:
-    """Short echo: T1 when the flip angle is large for the repetition time (Ernst), else proton density."""
+    """Short echo: angiography, prepared for T1, or weighted by its flip angle."""
     if tof_timing(a) and _compensated(a):
         return found(Kind.TOF, f"3D gradient echo with flow compensation ({a.timing()})")
     if "MP" in a.variant:
         return found(Kind.T1, f"prepared gradient echo with a short echo ({a.timing()})")
-    if a.flip is None or a.ernst_degrees is None or (a.tr is not None and a.tr < 50 and not a.thin):
+    if a.flip is None or a.tr is None or (a.tr < 50 and not a.thin):
         return None  # 2D with such a TR is a scout, a cine or a bolus chase, whatever the flip angle
-    if a.flip >= 0.85 * a.ernst_degrees and a.tr is not None and a.tr <= 600:
+    return _by_flip_angle(a, a.flip, a.tr)
+
+
+def _by_flip_angle(a: Acquisition, flip: float, tr: float) -> Answer:
+    """T1 when the flip angle is large for the repetition time (Ernst), proton density when it is small."""
+    best = math.degrees(math.acos(math.exp(-tr / T1_TISSUE_MS)))
+    if a.three_d and tof_timing(a) and flip <= 25 and named_weighting(a) is None:
+        return found(None, f"T1 and time of flight have this timing ({a.timing()})")
+    if flip >= 0.85 * best and tr <= 600:
         return found(Kind.T1, f"gradient echo, flip angle large for its TR ({a.timing()})")
-    if a.flip <= 0.5 * a.ernst_degrees and a.three_d:
+    if flip <= 0.5 * best and a.three_d:
         return found(Kind.PD, f"gradient echo, flip angle small for its TR ({a.timing()})")
     return None
 
