@@ -34,6 +34,7 @@ _GIVEN = any_of(
     r"\bgd\b|\bgad(?:o\w*)?\b|\bgd[- ]?(?:dtpa|bopta|dota)|" + _AGENTS,
     r"\bt1(?:w|wi)?[- ]?(?:gd|gad|ce|c|km|c\+|kontrast)\b|\bt1w?post\b|\bt1.*/c$",
     r"\bce\b|\bcemra\b|\bcect\b|\bcontrast[- ]?enh|\benhanced\b|\bhepatobiliary\b|\bhbp\b",
+    r"\bdsc\b|\bdce\b|\bpwi\b|^(?!.*asl).*\bperf",  # perfusion, but for spin labelling
     r"\bw(?:ith)?/? ?(?:iv )?(?:con(?:trast)?|gd|gad\w*)\b|\bw/c\b",
     r"\bkm\b|\b(?:mit|nach)(?: i\.?v\.?)? ?(?:km|kontrast\w*|gd|gado\w*)|\bkontrast(?:mittel)?\b",  # German
     r"\b(?:avec|apres)(?: l)?[ ']*(?:inj\w*|contraste|gado\w*|gd|iv|pdc)|\binj(?:ect\w*|ecte\w*)?\b",  # French
@@ -48,9 +49,7 @@ _PHASE = any_of(
     r"portal(?:e|ven\w*)?\b|\bpv(?:p|s)?\b|\bportoven\w*|\bporto[- ]?venous",
     r"\b(?:delayed|late|spat|tardiv\w*) ?(?:phase|ph|phasis)?\b|\bnephro(?:graphic)?\b|\bexcretory\b",
 )
-_PHASE_CT = any_of(
-    r"\bven(?:ous|os|oes|eux|euse|osa|oso|ose)\b|\bcta\b|\bangio|\bct ?a\b|\bperf|\bart\b|\bven\b|\bi\.?v\.?\b"
-)
+_PHASE_CT = any_of(r"\bven(?:ous|os|oes|eux|euse|osa|oso|ose)\b|\bcta\b|\bangio|\bct ?a\b|\bart\b|\bven\b|\bi\.?v\.?\b")
 """What speaks of contrast on CT only: MR shows veins and arteries without any."""
 
 _BOTH = any_of(

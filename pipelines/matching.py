@@ -12,24 +12,9 @@ from pipelines.subjects import subject
 from pipelines.tagvalues import Scalar, text
 
 NO_IMAGES = frozenset(
-    (
-        "ANN",
-        "AU",
-        "DOC",
-        "FID",
-        "KO",
-        "PLAN",
-        "PR",
-        "REG",
-        "RTDOSE",
-        "RTPLAN",
-        "RTRECORD",
-        "RTSTRUCT",
-        "RWV",
-        "SEG",
-        "SR",
-    )
-)
+    ("ANN", "AU", "DOC", "FID", "KO", "PLAN", "PR", "REG", "RTDOSE", "RTPLAN", "RTRECORD", "RTSTRUCT", "RWV", "SEG",
+     "SR")
+)  # fmt: skip
 """Modalities of results and documents. They take no role unless it asks for their Modality: our own results, sent back
 to us by an eager PACS, must not be read as if they were the scan."""
 

@@ -124,6 +124,7 @@ WITH = [
     "T1 con contraste", "T1 con gadolinio", "T1 C/C", "T1 CIV",
     "T1 con mdc", "T1 dopo mdc", "T1 mdc",
     "T1 met contrast", "T1 na gd", "T1 na contrast",
+    "ep2d_perf_p2", "DSC",
     "T1 com contraste", "T1 med kontrast", "T1 m/k", "e-THRIVE art phase", "LAVA portal venous", "T1/3D/FFE/C",
 ]  # fmt: skip
 WITHOUT = [
@@ -152,7 +153,7 @@ def test_words_for_no_contrast(words: str) -> None:
 @pytest.mark.parametrize(
     "words",
     ["AX T1", "T2 TSE posterior fossa", "T1 post op", "T1 presat", "epiRT GD33", "C-SPINE T1", "T1 pre-op", "T2 W/O FS",
-     "FLAIR", "T1 precession"],
+     "FLAIR", "T1 precession", "3D ASL perfusion", "arterial spin labeling"],
 )  # fmt: skip
 def test_words_that_say_nothing_of_contrast(words: str) -> None:
     assert contrast({"Modality": "MR", "SeriesDescription": words, "ContrastBolusAgent": "Gadovist"}).value is True
