@@ -38,10 +38,10 @@ class LocatedYaml:
     @classmethod
     def parse(cls, text: str, name: str) -> LocatedYaml:
         """Parses text; `name` stands for the file in messages."""
-        loader = yaml.SafeLoader(text)
+        marks: dict[Key, tuple[int, int]] = {}
         try:
+            loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
-            marks: dict[Key, tuple[int, int]] = {}
             if node is not None:
                 _mark(node, (), marks, name)
             data = loader.construct_document(node) if node is not None else {}
@@ -49,10 +49,10 @@ class LocatedYaml:
             mark = error.problem_mark or error.context_mark
             where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
             raise YamlFault(f"{where}: {error.problem or error}") from error
-        except yaml.YAMLError as error:
-            raise YamlFault(f"{name}: {error}") from error
-        finally:
-            loader.dispose()
+        except RecursionError:
+            raise YamlFault(f"{name}:1:1: an alias refers to itself") from None
+        except (yaml.YAMLError, TypeError, ValueError) as error:  # control characters, keys that are lists, 2026-13-45
+            raise YamlFault(f"{name}:1:1: {error}") from error
         if not isinstance(data, dict):
             raise YamlFault(f"{name}:1:1: must be a mapping of keys to values, not a {type(data).__name__}")
         return cls(name, data, marks)

@@ -51,7 +51,10 @@ def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:
         load_config(written(tmp_path, "data_dir: a\ndata_dir: b\n"))
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "data_dir: [unclosed\n", "\tdata_dir: x\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["- a\n", "data_dir: [unclosed\n", "\tdata_dir: x\n", "a: \x00\n", "? [1]\n: x\n", "&a a: *a\n", "a: 2026-13-45\n"],
+)
 def test_what_is_no_mapping_says_where(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadConfiguration, match=r"scanward\.yaml:\d+:\d+: "):
         load_config(written(tmp_path, text))
