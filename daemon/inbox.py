@@ -106,7 +106,7 @@ class Inbox:
         stopping: Event,
     ) -> None:
         self.folder = folder
-        self._root = folder.path
+        self._root = folder.path.absolute()
         self._spool = spool
         self._on_event = on_event
         self._rescan = rescan

@@ -113,7 +113,7 @@ class _Watch:
         self.inbox.touch(Path(os.fsdecode(path)))
 
     def _observe(self) -> None:
-        folder = self.inbox.folder.path
+        folder = self.inbox.folder.path.absolute()
         observer = Observer()
         try:
             observer.start()
