@@ -1,0 +1,53 @@
+"""Every network under a name. All answer logits, and export to ONNX with a free batch dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from training.networks import ready_made
+from training.networks.classic_resunet import ClassicResUNet
+from training.networks.double_unet import DoubleUNet
+from training.networks.mu_net import MUNet
+from training.networks.small_cnn import SmallCNN, TwoConvolutions
+from training.networks.xception import Xception
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "small-cnn": SmallCNN,
+    "two-convolutions": TwoConvolutions,
+    "xception": Xception,
+    "unet": ready_made.unet,
+    "residual-unet": ready_made.residual_unet,
+    "efficient-unet": ready_made.efficient_unet,
+    "double-unet": DoubleUNet,
+    "resnet50": ready_made.resnet50,
+    "classic-resunet": ClassicResUNet,
+    "unet-3d": partial(ready_made.unet, dimensions=3),
+    "mu-net": MUNet,
+    "dynunet": ready_made.dynunet,
+    "segresnet": ready_made.segresnet,
+}
+
+
+def make_network(
+    name: str, channels: int, classes: int, size: Sequence[int], options: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """The network `name`, untrained.
+
+    Args:
+        name: Key of `NETWORKS`.
+        channels: Input channels.
+        classes: Outputs.
+        size: (height, width) or (depth, height, width) of the input, for networks that depend on it.
+        options: Further arguments of the network, such as `widths`.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"expected one of {sorted(NETWORKS)}, received {name!r}")
+    fixed = {"size": tuple(size)} if name == "small-cnn" else {}
+    return NETWORKS[name](channels, classes, **fixed, **(options or {}))
