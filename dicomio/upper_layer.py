@@ -181,9 +181,13 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
     def stop_dul(self) -> bool:
         """Bring the connection to its end: wait a moment for the peer to close it, then close it ourselves."""
         self.pump(lambda: self.state_machine.current_state == "Sta1", LINGER)
-        self._kill_thread = True
-        self.socket._shutdown_socket()
+        self.kill_dul()
         return True
+
+    def kill_dul(self) -> None:
+        """No more turns; the connection is closed whatever state it was left in."""
+        super().kill_dul()
+        self.socket._shutdown_socket()
 
     def _read_pdu_data(self) -> None:
         """Read one PDU: P-DATA here, without copying; the others, which are few and small, as pynetdicom does."""
