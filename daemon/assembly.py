@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from db.errors import InputsChanged
+from db.errors import DatabaseUnavailable, InputsChanged
 from db.records import AlreadyExists, Created, JobOrder
 from db.states import Priority
 from db.store import inputs_digest
@@ -35,6 +35,8 @@ class Assembly:
         quiet_period: A study is complete when nothing came for this long.
         after_release: If given: also this long after its senders released their associations.
         model_folders: The hospital's own model packages.
+        as_of: The moment up to which everything that came has its row (Intake.indexed_until). What still waits to be
+            indexed, while the database was away for example, must not make a study look complete.
         on_superseded: Told the jobs that a new one takes the place of, so that they can be stopped if they run.
     """
 
@@ -46,6 +48,7 @@ class Assembly:
         quiet_period: timedelta,
         after_release: timedelta | None = None,
         model_folders: tuple[Path, ...] = (),
+        as_of: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_superseded: Callable[[tuple[int, ...]], None] = lambda job_ids: None,
     ) -> None:
         self._database = database
@@ -53,19 +56,28 @@ class Assembly:
         self._quiet_period = quiet_period
         self._after_release = after_release
         self._model_folders = model_folders
+        self._as_of = as_of
         self._on_superseded = on_superseded
-        self._model_digests: dict[str, str] = {}
 
     def step(self) -> bool:
         """Completes and routes every study that need not be waited for; True when there were some."""
         rules = self._rules()
-        ready = self._database.studies_to_complete(datetime.now(UTC), self._quiet_period, self._after_release)
+        ready = self._database.studies_to_complete(self._as_of(), self._quiet_period, self._after_release)
         for study in ready:
-            if self._database.complete_study(study.study_uid, study.reason):
-                self.route_study(study.study_uid, rules)
+            self._database.complete_study(study.study_uid, study.reason)
         for study_uid in self._database.studies_to_route():
-            self.route_study(study_uid, rules)
+            self._try_route(study_uid, rules)
         return bool(ready)
+
+    def _try_route(self, study_uid: str, rules: RuleSet) -> None:
+        """Routes a study; one that cannot be routed says why, waits for a person, and holds up no other."""
+        try:
+            self.route_study(study_uid, rules)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # a model package that is missing or broken, or our own fault
+            log.exception("study_not_routable", study=study_uid)
+            self._database.set_unmatched(study_uid, [f"cannot be routed: {error}"])
 
     def route_study(self, study_uid: str, rules: RuleSet) -> None:
         """Puts one complete study before the rules and makes its jobs, or writes down why no rule takes it."""
@@ -105,10 +117,9 @@ class Assembly:
                     log.warning("not_sent_to", job_id=job_id, destinations=list(missed), rule=found.rule)
 
     def _model_digest(self, name: str) -> str:
-        if name not in self._model_digests:
-            pipeline = pipeline_named(name)
-            self._model_digests[name] = model_digest(pipeline, packages_for(pipeline, self._model_folders))
-        return self._model_digests[name]
+        """Read anew for every job: packages may be replaced while we run, and the dispatcher goes by what is there."""
+        pipeline = pipeline_named(name)
+        return model_digest(pipeline, packages_for(pipeline, self._model_folders))
 
 
 def routing_facts(recorded: records.StudyFacts) -> StudyFacts:

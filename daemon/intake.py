@@ -1,16 +1,19 @@
 """From the spool to the database: read each header once, move the file to its study's folder, insert its row.
 
 The order is rename, then insert. A crash in between leaves a file under studies/ without a row; `reconcile` finds it at
-the next start: the spool is the truth about what was received, the database can only lag behind it.
+the next start: the spool is the truth about what was received, the database can only lag behind it. While the daemon
+lives, what was moved and could not be inserted (database away, disk full) is kept in mind and inserted first of all.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from db.errors import BadRequest, StoreError
 from db.records import AssociationRow, Indexed, IndexedInstance
 from db.states import AssociationEnd, Origin
 from dicomio.errors import BadInput, UnreadableFile
 from dicomio.headers import Header, read_header
-from dicomio.spool import FOLDER_MODE, harmless, sync_folder
+from dicomio.spool import FOLDER_MODE, OUT_OF_SPACE, harmless, sync_folder
 
 if TYPE_CHECKING:
     from db.store import Database
@@ -36,6 +40,10 @@ BATCH = 256
 # The names that dicomio/reception.py gives; the spool's own receipts, of the watcher, have "_" before the number.
 _RECEIPT = re.compile(r"\.(?P<association>[0-9a-f]{16})-\d+\.dcm$")
 _CHUNK = 1 << 20
+_OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, *OUT_OF_SPACE})
+"""Faults that no single file is to blame for: they pass, and the files wait for that."""
+
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -60,28 +68,49 @@ class Intake:
     def __init__(self, spool: Spool, database: Database) -> None:
         self._spool = spool
         self._database = database
+        self._placed: list[tuple[_Arrival, Path]] = []  # moved to their folder, and without a row so far
+        self._reconciled = False
+        self._indexed_until = _NEVER
+
+    @property
+    def indexed_until(self) -> datetime:
+        """What came before this moment has its row: whoever asks what is complete must ask as of then, not as of now.
+
+        It is long ago until `reconcile` has run, and stays behind while there is a backlog.
+        """
+        return self._indexed_until if self._reconciled else _NEVER
 
     def step(self) -> bool:
         """Indexes up to one batch; True when there is more to do at once."""
+        self._insert_placed()  # what an earlier step could not
+        started = datetime.now(UTC)
         ended = self._spool.associations()  # listed first: every image of an association that ended now is in `waiting`
         waiting = self._spool.incoming()
         batch = waiting[:BATCH]
-        arrivals = [arrival for path in batch if (arrival := self._read(path)) is not None]
-        placed = [(arrival, self._place(arrival)) for arrival in arrivals]
-        for folder in {path.parent for _, path in placed}:
-            sync_folder(folder)
-        self._insert(placed)
+        for path in batch:
+            if (arrival := self._read(path)) is not None:
+                self._placed.append((arrival, self._place(arrival)))
+        self._insert_placed()
         if len(waiting) > len(batch):
+            with suppress(FileNotFoundError):
+                self._indexed_until = _modified(waiting[len(batch)])  # the oldest one that is left
             return True
         for path in ended:
             self._record_association(path)
+        self._indexed_until = started
         return False
+
+    def _insert_placed(self) -> None:
+        for folder in {path.parent for _, path in self._placed}:
+            sync_folder(folder)
+        self._insert(self._placed)
+        self._placed = []
 
     def _record_association(self, path: Path) -> None:
         """Moves one association's record from the spool to the database."""
         try:
             self._database.record_association(association_row(json.loads(path.read_text())))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, BadRequest) as error:
             self._spool.quarantine(path, f"not the record of an association: {error}", path.name)
             log.warning("association_record_unreadable", file=path.name, reason=str(error))
             return
@@ -95,6 +124,7 @@ class Intake:
             arrivals = [arrival for path in missing if (arrival := self._read(path)) is not None]
             self._insert([(arrival, arrival.path) for arrival in arrivals])
             count += len(arrivals)
+        self._reconciled = True
         if count:
             log.info("spool_reconciled", instances=count)
         return count
@@ -107,9 +137,17 @@ class Intake:
         except FileNotFoundError:
             return None
         except (UnreadableFile, BadInput) as error:
-            kept = self._spool.quarantine(path, str(error), path.name)
-            log.warning("quarantined", file=kept.name, reason=str(error), kind=type(error).__name__)
-            return None
+            reason, kind = str(error), type(error).__name__
+        except OSError as error:
+            if error.errno in _OF_THE_MACHINE:
+                raise
+            reason, kind = f"it cannot be read: {error.strerror}", type(error).__name__
+        self._quarantine(path, reason, kind)
+        return None
+
+    def _quarantine(self, path: Path, reason: str, kind: str) -> None:
+        kept = self._spool.quarantine(path, reason, path.name)
+        log.warning("quarantined", file=kept.name, reason=reason, kind=kind)
 
     def _place(self, arrival: _Arrival) -> Path:
         """Moves a file to its study's folder; another file of the same UID there stays, this one gets a longer name."""
@@ -128,7 +166,13 @@ class Intake:
     def _insert(self, placed: list[tuple[_Arrival, Path]]) -> None:
         if not placed:
             return
-        outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed])
+        try:
+            outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed])
+        except StoreError:  # the database is away: nobody's fault here
+            raise
+        except Exception as error:  # one that cannot be written down must not hold up the others for ever
+            self._insert_singly(placed, error)
+            return
         for (arrival, path), outcome in zip(placed, outcomes, strict=True):
             if not outcome.keep:  # a second copy that lay under another name; the first one stays
                 path.unlink(missing_ok=True)
@@ -139,6 +183,18 @@ class Intake:
                     kept=path.name,
                     source_ae=arrival.header.source_ae,
                 )
+
+    def _insert_singly(self, placed: list[tuple[_Arrival, Path]], error: Exception) -> None:
+        """Finds the file that the database will not take, and puts that one into quarantine."""
+        if len(placed) > 1:
+            for one in placed:
+                self._insert([one])
+            return
+        ((arrival, path),) = placed
+        log.error("not_indexable", sop_instance_uid=arrival.header.sop_instance_uid, kind=type(error).__name__)
+        if path.exists():  # else it was taken away by hand
+            reason = f"it cannot be written to the database ({type(error).__name__})"
+            self._quarantine(path, reason, type(error).__name__)
 
 
 def content_digest(path: Path) -> str:

@@ -74,7 +74,7 @@ class Service:
             log.info("recovered", jobs=list(recovered.jobs), deliveries=len(recovered.deliveries))
         self._start_couriers(database)
         dispatching = self._start_workers(database)
-        self._start_assembly(database, dispatching)
+        self._start_assembly(database, dispatching, intake)
         reader = self._stack.enter_context(Loop("intake", intake.step, interval=0.25))
         self._start_doors(spool, reader)
         intake.reconcile()
@@ -109,7 +109,7 @@ class Service:
         self._stack.callback(dispatch.stop)
         return self._stack.enter_context(Loop("dispatch", dispatch.step, interval=0.2))
 
-    def _start_assembly(self, database: Database, dispatching: Loop) -> None:
+    def _start_assembly(self, database: Database, dispatching: Loop, intake: Intake) -> None:
         config = self.config
         rule_file = RuleFile(config.rules, known_pipelines=PIPELINES, known_destinations=config.destinations.keys())
         assembly = Assembly(
@@ -118,6 +118,7 @@ class Service:
             quiet_period=config.assembly.quiet_period,
             after_release=config.assembly.after_release,
             model_folders=config.models,
+            as_of=lambda: intake.indexed_until,
             on_superseded=lambda job_ids: dispatching.wake(),
         )
         self._stack.enter_context(Loop("assembly", assembly.step, interval=0.5))

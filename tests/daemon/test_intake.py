@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pydicom
 import pytest
 
 from daemon.intake import Intake, _association_of, content_digest, data_set_offset
+from db.errors import DatabaseUnavailable
 from db.store import Database
 from dicomio.spool import Spool
 from pipelines.phantom_dicom import write_phantom
@@ -125,3 +127,86 @@ def test_only_what_a_listener_stored_belongs_to_an_association(spool: Spool, sli
         assert _association_of(part.commit()) == "0123456789abcdef"
     for hint in ("1.2.3", "IM-0001-0017", "export.0123456789abcdef-17"):  # as the watcher lets the spool name it
         assert _association_of(spool.store_file(slices[0], hint)) is None
+
+
+class Flaky:
+    """The database, which does not take images while `fault` is set."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.fault: Exception | None = None
+        self.unwanted = ""
+
+    def index_instances(self, batch):  # type: ignore[no-untyped-def]
+        if self.fault is not None:
+            raise self.fault
+        if self.unwanted in {item.sop_instance_uid for item in batch}:
+            raise OverflowError
+        return self._database.index_instances(batch)
+
+    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
+        return getattr(self._database, name)
+
+
+def test_what_was_moved_while_the_database_was_away_gets_its_rows_once_it_is_back(
+    spool: Spool, database: Database, slices: list[Path]
+) -> None:
+    flaky = Flaky(database)
+    intake = Intake(spool, flaky)  # type: ignore[arg-type]
+    intake.reconcile()
+    flaky.fault = DatabaseUnavailable(url="postgresql://", reason="away")
+    for path in slices[:2]:
+        spool.store_file(path)
+        with pytest.raises(DatabaseUnavailable):
+            intake.step()
+    before = intake.indexed_until
+    assert before.timestamp() == 0
+    flaky.fault = None
+    intake.step()
+    assert len(only_study(database).series[0].instances) == 2
+    assert intake.indexed_until > before
+
+
+def test_an_image_that_the_database_does_not_take_holds_up_no_other(
+    spool: Spool, database: Database, slices: list[Path]
+) -> None:
+    flaky = Flaky(database)
+    flaky.unwanted = pydicom.dcmread(slices[1], stop_before_pixels=True).SOPInstanceUID
+    for path in slices:
+        spool.store_file(path)
+    Intake(spool, flaky).step()  # type: ignore[arg-type]
+    assert len(only_study(database).series[0].instances) == 3
+    (reason,) = spool.quarantine_folder.glob("*.reason.json")
+    assert "OverflowError" in reason.read_text()
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_other(
+    spool: Spool, database: Database, slices: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = spool.store_file(slices[0])
+    spool.store_file(slices[1])
+    real = content_digest
+
+    def digest(path: Path) -> str:
+        if path == bad:
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr("daemon.intake.content_digest", digest)
+    Intake(spool, database).step()
+    assert len(only_study(database).series[0].instances) == 1
+    (reason,) = spool.quarantine_folder.glob("*.reason.json")
+    assert "Input/output error" in reason.read_text()
+
+
+def test_while_there_is_a_backlog_only_what_came_before_it_counts_as_indexed(
+    spool: Spool, database: Database, slices: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.intake.BATCH", 1)
+    for number, path in enumerate(slices[:2]):
+        os.utime(spool.store_file(path), (1000 + number, 1000 + number))
+    intake = Intake(spool, database)
+    assert intake.step() is True
+    assert intake.indexed_until.timestamp() == 0  # nobody has looked under studies/ yet
+    intake.reconcile()
+    assert intake.indexed_until.timestamp() == 1001

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from daemon.assembly import Assembly
+from daemon.intake import Intake
+from db.store import Database
+from dicomio.spool import Spool
+from pipelines.builtin import builtin_rules
+from pipelines.errors import ModelMissing
+from pipelines.phantom_dicom import write_phantom
+
+ROUTED = "0" * 64
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    store = Database(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    store.upgrade()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def intake(tmp_path: Path, database: Database) -> Intake:
+    spool = Spool(tmp_path / "spool")
+    for seed in (1, 2):
+        out = tmp_path / f"phantom{seed}"
+        write_phantom("abdomen-ct", out, slices=20, matrix=64, slice_mm=5.0, seed=seed)
+        for path in out.rglob("*.dcm"):
+            spool.store_file(path)
+    intake = Intake(spool, database)
+    intake.step()
+    return intake
+
+
+def states(database: Database) -> list[str]:
+    return sorted(str(row.state) for row in database.list_jobs())
+
+
+def test_a_study_that_cannot_be_routed_says_why_and_holds_up_no_other(
+    database: Database, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = iter([None, ROUTED])
+
+    def digest(*_: object) -> str:
+        if (found := next(digests)) is None:
+            raise ModelMissing(name="abdomen-liver-unet", folders=("/models",))
+        return found
+
+    monkeypatch.setattr("daemon.assembly.model_digest", digest)
+    monkeypatch.setattr("daemon.assembly.packages_for", lambda *_: {})
+    Assembly(database, builtin_rules, quiet_period=timedelta(0)).step()
+    assert states(database) == ["queued", "unmatched"]
+    (stuck,) = (row for row in database.list_jobs() if str(row.state) == "unmatched")
+    assert "abdomen-liver-unet" in stuck.why
+
+
+def test_a_study_is_not_complete_while_images_may_wait_to_be_indexed(
+    database: Database, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.assembly.model_digest", lambda *_: ROUTED)
+    monkeypatch.setattr("daemon.assembly.packages_for", lambda *_: {})
+    long_after = datetime.now(UTC) + timedelta(hours=1)
+    until = datetime.fromtimestamp(0, UTC)
+    assembly = Assembly(database, builtin_rules, quiet_period=timedelta(seconds=30), as_of=lambda: until)
+    assembly.step()
+    assert states(database) == ["receiving", "receiving"]
+    until = long_after
+    assembly.step()
+    assert states(database) == ["queued", "queued"]
