@@ -78,13 +78,9 @@ def digest(function: Callable[..., Any]) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:12]
 
 
-@pytest.mark.parametrize(
-    ("function", "expected"), INTERNALS.items(), ids=lambda value: getattr(value, "__qualname__", "")
-)
+@pytest.mark.parametrize(("function", "expected"), INTERNALS.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_pynetdicom_works_inside_as_we_know_it(function: Callable[..., Any], expected: str) -> None:
-    assert digest(function) == expected, (
-        f"{function.__qualname__} of pynetdicom has changed: see the comment on INTERNALS"
-    )
+    assert digest(function) == expected, f"pynetdicom's {function.__qualname__} has changed: see INTERNALS"
 
 
 def request() -> C_STORE:
@@ -143,7 +139,7 @@ def test_p_data_that_does_not_add_up() -> None:
 
 
 def test_the_process_is_left_as_it_was() -> None:
-    """Only listener processes change pynetdicom's switches; the sender works in the daemon, which may have other users."""
+    """Only listener processes change pynetdicom's switches: the sender works in the daemon, beside other users."""
     import dicomio.sender
 
     assert dicomio.sender.send
