@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +13,7 @@ import structlog
 
 from daemon.identity import WORKER
 from daemon.workers import Failed, Finished, Lost, Return, WorkerPool
-from db.errors import BadRequest
+from db.errors import BadRequest, DatabaseUnavailable
 from db.records import JobOutcome, NewMeasurement, NewResult
 from db.states import ResultKind
 from pipelines.registry import model_digest, packages_for, pipeline_named
@@ -43,25 +45,36 @@ class Dispatch:
         self._pool = pool
         self._config = config
         self._settings = settings
+        # Both survive a step that fails half-way (database or scheduler away): what was claimed must not be forgotten
+        # before it is submitted, nor what has come home before it is written down.
+        self._claimed: deque[ClaimedJob] = deque()
+        self._answers: deque[Return] = deque()
 
     def step(self) -> bool:
         """One round; True when something moved."""
-        moved = False
         for answer in self._pool.returned():
-            self._take_home(answer)
-            moved = True
-        for job in self._claimed():
-            self._submit(job)
+            self._answers.append(answer)
+        moved = self._take_all_home()
+        while self._claim():
+            self._submit(self._claimed[0])
+            self._claimed.popleft()
             moved = True
         self._drop_cancelled()
         return moved
 
-    def _claimed(self) -> Iterator[ClaimedJob]:
-        while self._pool.free > 0:
+    def _take_all_home(self) -> bool:
+        moved = bool(self._answers)
+        while self._answers:
+            self._take_home(self._answers[0])
+            self._answers.popleft()
+        return moved
+
+    def _claim(self) -> bool:
+        """Whether there is a job to submit, and a worker for it."""
+        if not self._claimed and self._pool.free > 0:
             job = self._database.claim_job(WORKER, datetime.now(UTC))
-            if job is None:
-                return
-            yield job
+            self._claimed.extend([job] if job else [])
+        return bool(self._claimed)
 
     def _submit(self, job: ClaimedJob) -> None:
         try:
@@ -70,9 +83,11 @@ class Dispatch:
                 self._order_anew(job)
                 return
             description = self.describe(job)
+        except DatabaseUnavailable:
+            raise
         except Exception as error:  # a missing model package must fail this job with its reason and stop no other
             log.exception("job_not_startable", job_id=job.id)
-            self._database.fail_job(job.id, str(error))
+            self._fail(job.id, str(error))
             return
         log.info("job_started", job_id=job.id, pipeline=job.pipeline, priority=str(job.priority), attempt=job.attempts)
         self._pool.submit(description)
@@ -80,8 +95,10 @@ class Dispatch:
     def _order_anew(self, job: ClaimedJob) -> None:
         """The model packages were replaced since the job was made: its digest would lie about what ran."""
         log.info("models_replaced", job_id=job.id)
-        self._database.cancel_job(job.id, "the models were replaced since it was made; it is ordered anew")
-        self._database.reroute_study(job.study_uid, "the models were replaced")
+        with suppress(BadRequest):  # it is on its way to the rules already
+            self._database.reroute_study(job.study_uid, "the models were replaced")
+        with suppress(BadRequest):  # the new job was quicker, and has superseded it
+            self._database.cancel_job(job.id, "the models were replaced since it was made; it is ordered anew")
 
     def describe(self, job: ClaimedJob) -> JobDescription:
         """The job as a worker sees it."""
@@ -120,6 +137,17 @@ class Dispatch:
                     self._database.lose_job(job_id, reason)
         except BadRequest as error:  # cancelled or superseded while it ran: its answer is not wanted any more
             log.info("answer_not_wanted", job_id=job_id, reason=str(error))
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # its files are gone, say: this job's misfortune, and nobody else's
+            log.exception("answer_unusable", job_id=job_id)
+            self._fail(job_id, f"its results cannot be used: {type(error).__name__}: {error}")
+
+    def _fail(self, job_id: int, reason: str) -> None:
+        try:
+            self._database.fail_job(job_id, reason)
+        except BadRequest as error:  # cancelled or superseded meanwhile
+            log.info("failure_not_wanted", job_id=job_id, reason=str(error))
 
     def _outcome(self, job_id: int, outcome: Outcome) -> JobOutcome:
         send_to = self._database.job(job_id).send_to
@@ -186,10 +214,11 @@ class Dispatch:
 
     def stop(self) -> None:
         """Takes home what has returned; what still runs goes back to the queue for the next daemon."""
-        for answer in self._pool.returned():
-            self._take_home(answer)
-        for job_id in self._pool.running:
-            self._database.release_job(int(job_id), "the daemon was stopped")
+        self._answers.extend(self._pool.returned())
+        self._take_all_home()
+        for job_id in (*map(int, self._pool.running), *(job.id for job in self._claimed)):
+            with suppress(BadRequest):  # cancelled or superseded meanwhile
+                self._database.release_job(job_id, "the daemon was stopped")
 
 
 def _digest(path: Path) -> str:

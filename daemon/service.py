@@ -97,17 +97,21 @@ class Service:
     def _start_workers(self, database: Database) -> Loop:
         config = self.config
         settings = engine_settings(config)
-        wake = threading.Event()
+
+        def wake() -> None:
+            dispatching.wake()
+
         pool = WorkerPool(
             config.workers,
             config.data_dir / "dask",
             warm_up=warm_up_choices(config, settings),
-            on_return=wake.set,
+            on_return=wake,
         )
         self._stack.enter_context(pool)
         dispatch = Dispatch(database, pool, config, settings)
         self._stack.callback(dispatch.stop)
-        return self._stack.enter_context(Loop("dispatch", dispatch.step, interval=0.2))
+        dispatching = self._stack.enter_context(Loop("dispatch", dispatch.step, interval=0.2))
+        return dispatching
 
     def _start_assembly(self, database: Database, dispatching: Loop, intake: Intake) -> None:
         config = self.config

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RESTART_TIMEOUT = 30
+_FETCH_TIMEOUT = 60
 
 
 @dataclass(frozen=True)
@@ -205,22 +206,28 @@ class WorkerPool:
             entry[0].release()
 
     def _kill_worker_of(self, future: Any) -> None:
-        processing = self.client.processing()
-        addresses = [address for address, keys in processing.items() if future.key in keys]
-        future.cancel(force=True)
-        if addresses:
-            log.warning("worker_replaced", workers=addresses)
-            self.client.restart_workers(addresses, timeout=_RESTART_TIMEOUT, raise_for_error=False)
+        try:
+            processing = self.client.processing()
+            addresses = [address for address, keys in processing.items() if future.key in keys]
+            future.cancel(force=True)
+            if addresses:
+                log.warning("worker_replaced", workers=addresses)
+                self.client.restart_workers(addresses, timeout=_RESTART_TIMEOUT, raise_for_error=False)
+        except Exception as error:  # the scheduler is slow or away: the job is given up all the same
+            log.warning("worker_not_replaced", reason=f"{type(error).__name__}: {error}")
 
 
 def _answer(job_id: str, future: Any) -> Return:
-    error = future.exception()
-    match error:
-        case None:
-            return Finished(job_id, future.result())
-        case KilledWorker():
-            return Lost(job_id, "its worker process died (crash or memory limit)")
-        case _ if future.status in {"cancelled", "lost"}:
-            return Lost(job_id, "its worker was lost")
-        case _:
-            return Failed(job_id, f"{type(error).__name__}: {error}")
+    if future.status in {"cancelled", "lost"}:  # such a future has no exception, and raises when asked for its result
+        return Lost(job_id, "its worker was lost")
+    try:
+        error = future.exception(timeout=_FETCH_TIMEOUT)
+        match error:
+            case None:
+                return Finished(job_id, future.result(timeout=_FETCH_TIMEOUT))
+            case KilledWorker():
+                return Lost(job_id, "its worker process died (crash or memory limit)")
+            case _:
+                return Failed(job_id, f"{type(error).__name__}: {error}")
+    except Exception as error:  # the worker died between finishing and handing over
+        return Lost(job_id, f"its answer could not be fetched ({type(error).__name__})")

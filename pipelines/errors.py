@@ -3,7 +3,8 @@
     PipelineError
     ├── RulesInvalid            the rule file is wrong: hospital IT must change it
     ├── UnknownPipeline         somebody asked for a pipeline that there is not
-    └── ModelMissing            somebody must install a model package
+    ├── ModelMissing            somebody must install a model package
+    └── ModelsDiffer            the packages were replaced, or another machine has other ones
 
 A study that no rule takes is not an error: `route` answers `Unmatched`. A series that is no regular volume is
 `dicomio.errors.GeometryRefused`. The docstring of a class is its message (up to "Attributes:"), filled in with the data
@@ -99,3 +100,22 @@ class ModelMissing(PipelineError):
 
     def __str__(self) -> str:
         return f"There is no model package {self.name!r} in {', '.join(self.folders)}."
+
+
+@dataclass(eq=False, kw_only=True)
+class ModelsDiffer(PipelineError):
+    """The model packages on the worker are not those that the job was made for.
+
+    Attributes:
+        pipeline: What was to run.
+        folders: Where the worker has its packages.
+    """
+
+    pipeline: str
+    folders: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"The model packages for {self.pipeline} in {', '.join(self.folders)} are not those that the job was made "
+            "for; were they replaced, or does this machine have other ones?"
+        )

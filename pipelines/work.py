@@ -17,8 +17,9 @@ from dicomio.volume import Volume, load_volume
 from engines.contract import EngineSettings
 from engines.package import load_package
 from pipelines.encode import ResultFile, encode_results, summary_line, tracking_uid
+from pipelines.errors import ModelsDiffer
 from pipelines.networks import EnginePool, Network, Progress, silent
-from pipelines.registry import pipeline_named
+from pipelines.registry import model_digest, pipeline_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +125,7 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
             log.info("input_refused", reason=str(error), kind=type(error).__name__)
             return Outcome(job.job_id, refused=str(error), seconds=clock.seconds)
         with clock.step("engines"):
-            networks = {slot: _network(choice) for slot, choice in job.models.items()}
+            networks = networks_of(job)
         with clock.step("infer"):
             findings = pipeline.run(volumes, networks, report)
         with clock.step("encode"):
@@ -146,6 +147,23 @@ def load(job: JobDescription, report: Progress) -> dict[str, Volume]:
                 raise
             log.warning("optional_series_left_out", role=role, reason=str(error))
     return volumes
+
+
+def networks_of(job: JobDescription) -> dict[str, Network]:
+    """The networks by slot: those that the job was made for, whatever this process or machine has at hand.
+
+    Raises:
+        ModelsDiffer: The packages here are other ones; results would name a model that did not make them.
+    """
+    pipeline = pipeline_named(job.pipeline)
+    for attempt in range(2):
+        networks = {slot: _network(choice) for slot, choice in job.models.items()}
+        if model_digest(pipeline, {slot: network.package for slot, network in networks.items()}) == job.model_digest:
+            return networks
+        if attempt == 0:  # replaced since this process read them
+            for choice in job.models.values():
+                _PACKAGES.pop(choice.folder, None)
+    raise ModelsDiffer(pipeline=job.pipeline, folders=tuple(choice.folder for choice in job.models.values()))
 
 
 def _network(choice: EngineChoice) -> Network:

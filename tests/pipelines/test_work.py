@@ -14,6 +14,7 @@ import pytest
 
 from dicomio.volume import load_volume
 from engines.contract import EngineSettings
+from pipelines.errors import ModelsDiffer
 from pipelines.phantom_dicom import PhantomTruth, write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.work import EngineChoice, JobDescription, Outcome, perform
@@ -135,3 +136,10 @@ def test_no_finding_is_a_result_too(tmp_path: Path) -> None:
     assert results(done, "segmentation") == []
     (report,) = results(done, "report")
     assert "Absent" in str(pydicom.dcmread(report))
+
+
+def test_a_job_made_for_other_models_is_not_run_with_those_at_hand(
+    brain: tuple[PhantomTruth, dict[str, list[Path]]], tmp_path: Path
+) -> None:
+    with pytest.raises(ModelsDiffer, match="not those that the job was made for"):
+        perform(replace(job("brain-mr", brain[1], tmp_path / "out"), model_digest="0" * 64))

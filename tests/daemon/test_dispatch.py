@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.config import Config
+from daemon.dispatch import Dispatch
+from daemon.workers import Finished, Return
+from db.errors import DatabaseUnavailable
+from db.records import IndexedInstance, JobOrder
+from db.states import Origin
+from db.store import Database
+from engines.contract import EngineSettings
+from pipelines.encode import ResultFile
+from pipelines.registry import model_digest, packages_for, pipeline_named
+from pipelines.work import JobDescription, Outcome
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+AWAY = DatabaseUnavailable(url="postgresql://", reason="away")
+
+
+class Bench:
+    """Workers that do nothing by themselves."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, JobDescription] = {}
+        self.answers: list[Return] = []
+        self.fault: Exception | None = None
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self.given)
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        return tuple(self.given)
+
+    def submit(self, job: JobDescription) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.given[job.job_id] = job
+
+    def returned(self) -> Iterator[Return]:
+        while self.answers:
+            answer = self.answers.pop()
+            del self.given[answer.job_id]
+            yield answer
+
+    def cancel(self, job_id: str) -> None:
+        del self.given[job_id]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    store = Database(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    store.upgrade()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+def dispatch(tmp_path: Path, database: Database, bench: Bench) -> Dispatch:
+    return Dispatch(database, bench, Config(data_dir=tmp_path), EngineSettings())  # type: ignore[arg-type]
+
+
+def order(database: Database, *, digest: str | None = None) -> int:
+    """A routed study of one image, and its job."""
+    pipeline = pipeline_named("abdomen-ct")
+    names = {field.name for field in dataclasses.fields(IndexedInstance)}
+    given: dict[str, Any] = dict.fromkeys(names, "") | {
+        "sop_instance_uid": "1.2.3",
+        "study_instance_uid": "1.2",
+        "series_instance_uid": "1.2.1",
+        "frames": 1,
+        "has_pixels": True,
+        "rows": 1,
+        "columns": 1,
+        "tags": {},
+        "instance_tags": {},
+        "path": Path("/nowhere/1.dcm"),
+        "size": 1,
+        "received_at": NOW,
+        "association_id": None,
+        "origin": Origin.WATCHER,
+    }
+    database.index_instances([IndexedInstance(**given)])
+    database.complete_study("1.2", "test")
+    made = database.create_job(
+        "1.2",
+        JobOrder(
+            rule="liver",
+            pipeline="abdomen-ct",
+            roles={"ct": "1.2.1"},
+            model_digest=digest or model_digest(pipeline, packages_for(pipeline, ())),
+            send_to=(),
+        ),
+    )
+    database.set_routed("1.2", "liver")
+    return made.job_id
+
+
+def state(database: Database, job_id: int) -> str:
+    return str(database.job(job_id).state)
+
+
+def test_an_answer_that_cannot_be_written_down_is_written_down_later(
+    dispatch: Dispatch, database: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = order(database)
+    dispatch.step()
+    bench.answers = [Finished(str(job_id), Outcome(str(job_id), summary="no lesion found"))]
+
+    def away(*_: object) -> None:
+        raise AWAY
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "finish_job", away)
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable):
+                dispatch.step()
+    assert state(database, job_id) == "running"
+    dispatch.step()
+    assert state(database, job_id) == "done"
+
+
+def test_results_that_are_gone_fail_their_job(dispatch: Dispatch, database: Database, bench: Bench) -> None:
+    job_id = order(database)
+    dispatch.step()
+    gone = ResultFile("report", "/nowhere/sr.dcm", "1.2", "1.2.3", "1.2.4")
+    bench.answers = [Finished(str(job_id), Outcome(str(job_id), results=(gone,)))]
+    dispatch.step()
+    assert state(database, job_id) == "failed"
+    assert "cannot be used" in (database.job(job_id).reason or "")
+
+
+def test_a_job_that_was_claimed_is_submitted_once_the_workers_are_back(
+    dispatch: Dispatch, database: Database, bench: Bench
+) -> None:
+    job_id = order(database)
+    bench.fault = OSError("no scheduler")
+    with pytest.raises(OSError, match="no scheduler"):
+        dispatch.step()
+    assert state(database, job_id) == "running"
+    bench.fault = None
+    dispatch.step()
+    assert bench.running == (str(job_id),)
+
+
+def test_a_job_that_was_claimed_goes_back_to_the_queue_at_the_end(
+    dispatch: Dispatch, database: Database, bench: Bench
+) -> None:
+    job_id = order(database)
+    bench.fault = OSError("no scheduler")
+    with pytest.raises(OSError, match="no scheduler"):
+        dispatch.step()
+    dispatch.stop()
+    assert state(database, job_id) == "queued"
+
+
+def test_a_job_for_models_that_were_replaced_leads_its_study_back_to_the_rules(
+    dispatch: Dispatch, database: Database, bench: Bench
+) -> None:
+    job_id = order(database, digest="0" * 64)
+    dispatch.step()
+    assert bench.running == ()
+    assert state(database, job_id) == "cancelled"
+    assert database.studies_to_route() == ["1.2"]
