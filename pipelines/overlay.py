@@ -21,7 +21,10 @@ CT_WINDOW = (40.0, 400.0)
 """Level and width in HU of the usual abdominal soft tissue window."""
 
 SMALLEST_SIDE = 512
-"""Pictures are enlarged to at least this, so that outlines stay thin and the legend readable."""
+"""Height or width in pixels of a picture, whichever is less: outlines stay thin and the legend readable."""
+
+TILE = 384
+"""The same for a picture in the overview."""
 
 NOTICE = "Scanward - research use only, not for diagnosis"
 
@@ -68,12 +71,14 @@ def grey_window(volume: Volume) -> tuple[float, float]:
     return float(sample.min()), float(np.percentile(tissue, 99.5)) + 1e-6
 
 
-def draw_slice(findings: Findings, index: int, captions: list[str], window: tuple[float, float]) -> NDArray[np.uint8]:
+def draw_slice(
+    findings: Findings, index: int, captions: list[str], window: tuple[float, float], *, side: int = SMALLEST_SIDE
+) -> NDArray[np.uint8]:
     """Grey image of a source slice with the outline of each segment, lesion numbers, a legend and the notice."""
     volume = findings.volume
     low, high = window
     grey = np.clip((volume.array[index].astype(np.float32) - low) / (high - low), 0.0, 1.0)
-    size = _shown_size(grey.shape, volume.spacing[1:])
+    size = _shown_size(grey.shape, volume.spacing[1:], side)
     picture = Image.fromarray((grey * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
     canvas = np.asarray(picture).copy()
     for label in findings.labels:
@@ -86,10 +91,10 @@ def draw_slice(findings: Findings, index: int, captions: list[str], window: tupl
     return np.asarray(shown)
 
 
-def _shown_size(shape: tuple[int, ...], spacing: tuple[float, float]) -> tuple[int, int]:
-    """Width and height in pixels such that pixels are square and the smaller side is at least SMALLEST_SIDE."""
+def _shown_size(shape: tuple[int, ...], spacing: tuple[float, float], side: int) -> tuple[int, int]:
+    """Width and height in pixels such that pixels are square and the smaller side is `side`."""
     height, width = shape[0] * spacing[0], shape[1] * spacing[1]
-    scale = max(SMALLEST_SIDE / min(height, width), min(shape) / min(height, width))
+    scale = side / min(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
@@ -131,13 +136,12 @@ def overview(findings: Findings, *, columns: int = 3, tiles: int = 9) -> NDArray
     touched = np.flatnonzero((findings.segmentation > 0).any(axis=(1, 2)))
     span = touched if touched.size else np.arange(findings.volume.array.shape[0])
     chosen = np.unique(span[np.linspace(0, span.size - 1, min(tiles, span.size)).astype(int)])
-    pictures = [Image.fromarray(draw_slice(findings, int(k), [], window)) for k in chosen]
-    side = 384
+    pictures = [Image.fromarray(draw_slice(findings, int(k), [], window, side=TILE)) for k in chosen]
+    width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * side, rows * side))
+    sheet = Image.new("RGB", (columns * width, rows * height))
     for number, picture in enumerate(pictures):
-        picture.thumbnail((side, side))
-        sheet.paste(picture, ((number % columns) * side, (number // columns) * side))
+        sheet.paste(picture, ((number % columns) * width, (number // columns) * height))
     return np.asarray(sheet)
 
 
