@@ -7,12 +7,17 @@ that neither a retry nor a restart sends it a second time.
 from __future__ import annotations
 
 import random
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from daemon.identity import WORKER
+from db.errors import BadRequest, DatabaseUnavailable
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.sender import Peer, SendResult, send
 from dicomio.tls import TLSFiles
@@ -28,8 +33,9 @@ FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 900.0
 """Seconds between tries: 5, 10, 20, ... up to a quarter of an hour, each spread by half, so that no two hit in step."""
 
-OUT_OF_RESOURCES = range(0xA700, 0xA800)
-"""C-STORE statuses (PS3.4 GG.4-1) that mean "not now"; the other failures mean "not like this"."""
+NOT_NOW = frozenset({0x0110, 0x0213, *range(0xA700, 0xA800)})
+"""C-STORE statuses that may pass: processing failure, resource limitation (PS3.7 Annex C), out of resources (PS3.4
+B.2.3). The other failures mean "not like this"."""
 
 
 class Courier:
@@ -47,9 +53,11 @@ class Courier:
         self._destination = destination
         self._peer = peer
         self._database = database
+        self._unwritten: deque[Callable[[], None]] = deque()  # what was answered, until the database has it
 
     def step(self) -> bool:
-        """Sends one job's due results; True when there may be more."""
+        """Sends what is due; True when there may be more. First of all, what was answered before is written down."""
+        self._write_down()
         batches = self._database.due_deliveries(datetime.now(UTC), limit=200, destination=self.name)
         for batch in batches:
             self._send(batch)
@@ -65,7 +73,7 @@ class Courier:
         def settle(result: SendResult) -> None:
             item = left.pop(result.path, None)
             if item is not None:
-                self._settle(item, result)
+                self._note(partial(self._settle, item, result))
 
         reason = "the association ended before it was sent"
         try:
@@ -73,18 +81,38 @@ class Courier:
         except (PeerRefused, PeerUnreachable) as error:
             reason = str(error)
             log.warning("delivery_failed", destination=self.name, job_id=batch.job_id, reason=reason, left=len(left))
+        except (
+            Exception
+        ) as error:  # a certificate that cannot be read, or our own fault; without this it hangs for ever
+            reason = f"{type(error).__name__}: {error}"
+            log.exception("delivery_broken", destination=self.name, job_id=batch.job_id, left=len(left))
         for item in left.values():
-            self._retry(item, reason)
+            self._note(partial(self._retry, item, reason))
+        self._write_down()
         sent = len(items) - len(left)
         if sent:
             log.info("delivered", destination=self.name, job_id=batch.job_id, instances=sent)
+
+    def _note(self, write: Callable[[], None]) -> None:
+        """Writes down what came of an instance, at once if that is possible, else before anything else is sent."""
+        self._unwritten.append(write)
+        with suppress(DatabaseUnavailable):
+            self._write_down()
+
+    def _write_down(self) -> None:
+        while self._unwritten:
+            try:
+                self._unwritten[0]()
+            except BadRequest as error:  # another hand was quicker
+                log.warning("delivery_not_noted", destination=self.name, reason=str(error))
+            self._unwritten.popleft()
 
     def _settle(self, item: DueDelivery, result: SendResult) -> None:
         """Writes down what the destination said of one instance."""
         status = result.status
         if result.accepted:
             self._database.delivery_accepted(item.id, status or 0)
-        elif status is None or status in OUT_OF_RESOURCES:
+        elif status is None or status in NOT_NOW:
             self._retry(item, result.error or f"status 0x{status or 0:04X}", status)
         else:
             reason = result.error or f"refused with status 0x{status:04X}"
