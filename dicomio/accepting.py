@@ -12,18 +12,19 @@ import threading
 import time
 from typing import Any
 
-from pynetdicom import AE
+from pynetdicom import AE, _config
 
 from dicomio.listener_settings import ListenerSettings
+from dicomio.polled_socket import tune
 from dicomio.reception import Reception
 from dicomio.spool import Spool
-from dicomio.upper_layer import tune
 
 LOG = logging.getLogger(__name__)
 
 STOCK = 32  # prepared files: one flush more per so many images
 POLITENESS = 0.002  # seconds between looks at whether a less busy process takes a connection
 PATIENCE = 10  # such looks
+LONGEST_UID = 128  # twice what is allowed; the file is named harmlessly whatever it is
 
 
 class Loads:
@@ -130,6 +131,12 @@ class ListenerProcess:
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def be_lenient() -> None:
+    """Let pynetdicom accept what real devices send; switches of the whole process, so for listener processes only."""
+    _config.CODECS = ("ascii", "latin-1")  # for AE titles
+    _config.VALIDATORS["UI"] = lambda uid: (len(uid) <= LONGEST_UID, f"longer than {LONGEST_UID} characters")
 
 
 def _application_entity(settings: ListenerSettings) -> AE:

@@ -15,8 +15,9 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation
 
 from dicomio.errors import PeerRefused, PeerUnreachable
+from dicomio.polled_socket import PolledSocket, tune
 from dicomio.tls import TLSFiles
-from dicomio.upper_layer import PolledSocket, UnthreadedAssociation, tune
+from dicomio.upper_layer import UnthreadedAssociation
 
 MOST_CONTEXTS = 128  # PS3.8, 9.3.2.2: context ids are the odd numbers up to 255
 PERMANENT = 0x01

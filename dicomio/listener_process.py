@@ -53,8 +53,9 @@ def main(listening_fd: int, loads_fd: int, wake_fd: int, mine: int) -> None:
     logging.raiseExceptions = False  # the parent may be gone
     settings = ListenerSettings.from_json(sys.stdin.readline())
     sys.modules.update(dict.fromkeys(UNNEEDED))  # type: ignore[arg-type]
-    from dicomio.accepting import ListenerProcess, Loads
+    from dicomio.accepting import ListenerProcess, Loads, be_lenient
 
+    be_lenient()
     listening = socket.socket(fileno=listening_fd)
     listening.setblocking(False)
     process = ListenerProcess(settings, listening, Loads(loads_fd, settings.processes, mine), wake_fd)

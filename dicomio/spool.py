@@ -17,128 +17,48 @@ Listener processes use this module, so it imports next to nothing.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import itertools
 import json
 import os
-import re
 import secrets
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from dicomio.errors import DicomError
+from dicomio.part import (
+    COPY_CHUNK,
+    FILE_MODE,
+    OUT_OF_SPACE,
+    Blank,
+    Part,
+    SpoolFull,
+    copy_into,
+    harmless,
+    open_locked,
+    sync_folder,
+)
+
+__all__ = [
+    "COPY_CHUNK",
+    "FILE_MODE",
+    "FOLDER_MODE",
+    "OUT_OF_SPACE",
+    "RESERVE_BYTES",
+    "Part",
+    "Spool",
+    "SpoolFull",
+    "copy_into",
+    "harmless",
+    "sync_folder",
+    "timestamp",
+]
 
 FOLDER_MODE = 0o700
-FILE_MODE = 0o600
-UNFINISHED_MODE = FILE_MODE | stat.S_ISVTX  # the sticky bit means nothing on a file; here: not complete yet
-COPY_CHUNK = 1 << 20
 RESERVE_BYTES = 256 << 20  # kept free, so that the database and the results still find room when the disk fills up
-OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_UNSAFE = re.compile(r"[^0-9A-Za-z._-]+")
-
-
-@dataclass(eq=False, kw_only=True)
-class SpoolFull(DicomError):  # noqa: N818 - named as the others in dicomio/errors.py
-    """The disk of the spool is full: {free} bytes are free, {reserve} have to stay free. Nothing was stored.
-
-    Attributes:
-        free: Bytes that are free on the file system of the spool.
-        reserve: Bytes that have to stay free.
-    """
-
-    free: int
-    reserve: int
-
-
-@dataclass(frozen=True)
-class Blank:
-    """An empty file in tmp/, open and locked.
-
-    Attributes:
-        fd: Open for writing.
-        path: Where it is.
-        listed: Its directory entry is on the disk already.
-    """
-
-    fd: int
-    path: Path
-    listed: bool
-
-
-class Part:
-    """A file on its way into the spool; it is not there before `commit`, and leaves nothing behind without it.
-
-    As a context manager it is discarded on exit unless it was committed or quarantined.
-    """
-
-    __slots__ = ("_fd", "_listed", "_spool", "name", "path", "size")
-
-    def __init__(self, spool: Spool, name: str, blank: Blank) -> None:
-        self._spool = spool
-        self._fd = blank.fd
-        self._listed = blank.listed
-        self.name = name
-        self.path = blank.path
-        self.size = 0
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append to the file; raises SpoolFull when the disk is full, OSError for other faults of the disk."""
-        view = memoryview(data)
-        try:
-            written = os.write(self._fd, view)
-            while written < len(view):
-                written += os.write(self._fd, view[written:])
-        except OSError as error:
-            raise self._spool.explained(error) from error
-        self.size += written
-        return written
-
-    def commit(self) -> Path:
-        """Make the file durable and let it appear in incoming/; when this returns, it survives a power failure."""
-        target = self._spool.incoming_folder / f"{self.name}.dcm"
-        self._move(target, sync_entry=not self._listed)
-        return target
-
-    def quarantine(self, reason: str, origin: str, suffix: str = ".dcm") -> Path:
-        """Make the file durable in quarantine/ instead, with the reason beside it."""
-        target = self._spool.quarantine_folder / f"{self.name}{_UNSAFE.sub('_', suffix)}"
-        self._move(target, sync_entry=True)
-        self._spool.write_reason(target, reason, origin)
-        return target
-
-    def discard(self) -> None:
-        """Forget the file; harmless after `commit`."""
-        if self._fd >= 0:
-            self.path.unlink(missing_ok=True)
-            self._close()
-
-    def _move(self, target: Path, *, sync_entry: bool) -> None:
-        try:
-            os.fchmod(self._fd, FILE_MODE)
-            os.fsync(self._fd)
-            os.rename(self.path, target)
-            if sync_entry:
-                sync_folder(target.parent)
-        except OSError as error:
-            raise self._spool.explained(error) from error
-        self._close()
-
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.discard()
 
 
 class Spool:
@@ -273,7 +193,7 @@ class Spool:
 
     def _new_blank(self, *, listed: bool, suffix: str = ".part") -> Blank:
         path = self.tmp / f"{self._receipt()}{suffix}"
-        return Blank(fd=_open_locked(path), path=path, listed=listed)
+        return Blank(fd=open_locked(path), path=path, listed=listed)
 
     def _settle(self, path: Path) -> bool:
         """Whether a file in tmp/ was finished, and is in incoming/ now; what has a living writer is left alone."""
@@ -300,45 +220,13 @@ class Spool:
     def _write_json(self, target: Path, content: Mapping[str, Any]) -> None:
         with Part(self, target.name, self._new_blank(listed=False, suffix=".note")) as part:
             part.write(json.dumps(content, indent=1).encode())
-            part._move(target, sync_entry=True)
+            part.move(target, sync_entry=True)
 
 
 def timestamp() -> str:
     """Now, in UTC, as ISO 8601 with milliseconds."""
     seconds = time.time()
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
-
-
-def harmless(name: str) -> str:
-    """A name that comes from outside, as part of a file name: no separators, no leading dots, at most 80 characters."""
-    return _UNSAFE.sub("_", name).lstrip("._")[:80] or "unnamed"
-
-
-def copy_into(part: Part, source: Path) -> None:
-    """Append a file's content to `part`."""
-    with source.open("rb", buffering=0) as stream:
-        while chunk := stream.read(COPY_CHUNK):
-            part.write(chunk)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _open_locked(path: Path) -> int:
-    """A new file, locked for as long as it is open, so that a sweeper can tell it from rubbish."""
-    while True:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, UNFINISHED_MODE)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_nlink:
-            os.fchmod(fd, UNFINISHED_MODE)  # open(2) obeys the umask
-            return fd
-        os.close(fd)  # a sweeper was faster: it saw the file before it was locked
 
 
 def _oldest_first(folder: Path, suffix: str) -> list[Path]:

@@ -12,12 +12,8 @@ every function that is replaced or relied upon, and fails when a new pynetdicom 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
-import select
-import socket
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +23,6 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import AssociationSocket
 
 LOG = logging.getLogger(__name__)
 
@@ -36,59 +31,6 @@ LINGER = 1.0  # seconds that the peer has to close the connection after the asso
 DATA_PDU = 0x04
 LARGEST_PDU = 64 << 20  # bytes; a length beyond this is an attack or nonsense, whatever was negotiated
 LARGEST_CONTROL_PDU = 1 << 20
-
-
-class PolledSocket(AssociationSocket):  # type: ignore[misc]
-    """An association's socket that waits in poll(2) and reads whole PDUs instead of 4 KiB at a time."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.select_timeout = 0.0
-        self._unread = b""
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read, after waiting up to `select_timeout` seconds for it."""
-        sock = self.socket
-        if sock is None or not self._is_connected:
-            return False
-        if self._unread or (isinstance(sock, ssl.SSLSocket) and sock.pending()):
-            return True
-        poller = select.poll()  # not select(2), which cannot watch descriptors above 1023
-        try:
-            poller.register(sock, select.POLLIN)
-            return bool(poller.poll(self.select_timeout * 1000))
-        except (OSError, ValueError):
-            self.event_queue.put("Evt17")
-            return False
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read `nr_bytes`; fewer when the connection ends before."""
-        data = bytearray(nr_bytes)
-        return data[: self.recv_into(memoryview(data))]
-
-    def recv_into(self, view: memoryview) -> int:
-        """Fill `view`; returns how much of it was filled when the connection ends before."""
-        filled = len(self._unread)
-        view[:filled], self._unread = self._unread, b""
-        sock = self.socket
-        while sock is not None and filled < len(view):
-            count = sock.recv_into(view[filled:])
-            if not count:
-                break
-            filled += count
-        return filled
-
-    def _shutdown_socket(self) -> None:
-        """Shut down and close; pynetdicom forgets to close what the peer has shut down already."""
-        if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
-            self.socket.close()
-
-    def unread(self, data: bytes) -> None:
-        """Give back what was read: the next read returns it again."""
-        self._unread = data
 
 
 class ReceivedData:
@@ -289,12 +231,6 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
                 self.dul.lost = not self.end_soon
                 self.abort()
                 self.kill()
-
-
-def tune(connection: socket.socket, timeout: float | None) -> None:
-    """No Nagle delay for the small answers, and no wait without end in the middle of a PDU."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.settimeout(timeout)
 
 
 def p_data(context_id: int, value: bytes) -> P_DATA:
