@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import socket
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import structlog
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from rich.console import Console
@@ -174,7 +176,7 @@ def _one_pair(root: Path, series: list[Path], *, ours_first: bool) -> tuple[Run,
 def table(runs: dict[int, list[tuple[Run, Run]]], images: int) -> Table:
     """The result, medians over the repetitions."""
     result = Table(title=f"Ingest: {images} CT images of {MATRIX}x{MATRIX} per association, durable")
-    for heading in ("associations", "Scanward img/s", "MB/s", "Orthanc img/s", "MB/s", "ratio", "ratio from..to"):
+    for heading in ("senders", "Scanward img/s", "MB/s", "Orthanc img/s", "MB/s", "ratio", "from..to"):
         result.add_column(heading, justify="right")
     for associations, pairs in runs.items():
         ours, theirs = _median([pair[0] for pair in pairs]), _median([pair[1] for pair in pairs])
@@ -213,6 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="on the disk to measure; a temporary folder by default")
     options = parser.parse_args(arguments)
     console = Console()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     for program in ("dcmsend", "Orthanc"):
         if shutil.which(program) is None:
             console.print(f"ingest: {program} is not installed (Debian: apt install dcmtk orthanc)")
