@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -38,6 +37,10 @@ if TYPE_CHECKING:
     from pipelines.work import JobDescription
 
 Encoding = Literal["BINARY", "LABELMAP"]
+
+OWN_FILES = ("seg.dcm", "seg-labelmap.dcm", "sr.dcm", "sr-labelmap.dcm", "key-??.dcm",
+             "pictures/overview.png", "pictures/slice-*.png")  # fmt: skip
+"""What a job writes: all that may be removed from its folder, which `scanward process` lets a person choose."""
 
 TOTALS: dict[str, Code] = {
     "Liver volume": concepts.VOLUME,
@@ -111,7 +114,7 @@ class _Writer:
 def encode_results(
     findings: Findings, pipeline: Pipeline, job: JobDescription, report: Progress, *, others: tuple[Volume, ...] = ()
 ) -> tuple[tuple[ResultFile, ...], tuple[Path, ...]]:
-    """Writes every object and picture of a job into its output folder, which is emptied of an earlier try.
+    """Writes every object and picture of a job into its output folder; those of an earlier try go, other files stay.
 
     `others` are further series that went in, beside the one that the masks lie on.
 
@@ -122,10 +125,10 @@ def encode_results(
         ReadBackMismatch: A SEG does not read back to the same masks; nothing of this job may be delivered then.
     """
     folder = Path(job.output)
-    shutil.rmtree(folder / "pictures", ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for old in folder.glob("*.dcm"):
-        old.unlink()
+    for pattern in OWN_FILES:
+        for old in folder.glob(pattern):
+            old.unlink()
     writer = _Writer(findings, pipeline, job, others)
     for number, encoding in enumerate(job.segmentations):
         report("encode", number / (len(job.segmentations) + 1))

@@ -50,7 +50,7 @@ class JobDescription:
         inputs_digest: Digest of what the files hold; result UIDs derive from it and `model_digest`.
         models: Slot -> model package and engine.
         segmentations: Encodings that the destinations want.
-        output: Folder for the results; is made, and emptied of an earlier try.
+        output: Folder for the results; is made, and cleared of an earlier try's.
         created: When the job was made: the date of the results, the same in every try.
     """
 

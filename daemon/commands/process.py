@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from daemon.commands.options import console
@@ -37,16 +38,31 @@ def process(
     """Process one study from a folder, without a PACS: SEG, SR, overlay PNGs and a table."""
     if pipeline is not None:
         pipeline_named(pipeline)
-    settings = EngineSettings.model_validate({"backend": backend, "cache_dir": CACHE})
+    if out.resolve() == folder.resolve():
+        raise WrongUsage(f"the results cannot go into the study's own folder {folder}; choose another with --out")
+    settings = _settings(backend)
     folders = tuple(models or ())
     with _progress() as progress:
         task = progress.add_task("Reading headers", total=1.0)
         contents = read_folder(folder, lambda share: progress.update(task, completed=share))
-    wanted = _Wanted(out, pipeline, load_rules(rules) if rules else builtin_rules(pipeline), settings, folders)
+    wanted = _Wanted(
+        out,
+        pipeline,
+        load_rules(rules, known_pipelines=PIPELINES) if rules else builtin_rules(pipeline),
+        settings,
+        folders,
+    )
     jobs = [job for study in contents.studies for job in _jobs(study, contents, wanted)]
     outcomes = [_run(job) for job in jobs]
     if not outcomes or any(outcome.refused for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _settings(backend: str) -> EngineSettings:
+    try:
+        return EngineSettings.model_validate({"backend": backend, "cache_dir": CACHE})
+    except ValidationError:
+        raise WrongUsage(f"--backend: there is no {backend!r}; auto, tensorrt, openvino or onnxruntime") from None
 
 
 @dataclass(frozen=True)

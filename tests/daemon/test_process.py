@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipelines.phantom_dicom import write_phantom
+
+
+def scanward(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "daemon.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_results_do_not_go_into_the_studys_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "image.dcm").write_bytes(b"an image")
+    run = scanward("process", tmp_path, "-o", tmp_path)
+    assert run.returncode == 2
+    assert "choose another" in run.stderr
+    assert (tmp_path / "image.dcm").exists()
+
+
+def test_an_unknown_backend_is_wrong_usage(tmp_path: Path) -> None:
+    run = scanward("process", tmp_path, "--backend", "abacus")
+    assert run.returncode == 2
+    assert "abacus" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_what_lies_in_the_output_folder_stays(tmp_path: Path) -> None:
+    write_phantom("abdomen-ct", tmp_path / "ct", slices=20, matrix=128, slice_mm=5.0)
+    mine = [tmp_path / "out" / "mine.dcm", tmp_path / "out" / "pictures" / "mine.png"]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "out" / "key-99.dcm").touch()  # of an earlier run, with more key images
+    run = scanward("process", tmp_path / "ct", "-o", tmp_path / "out", "--backend", "onnxruntime")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert all(path.exists() for path in mine)
+    assert not (tmp_path / "out" / "key-99.dcm").exists()
