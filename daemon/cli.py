@@ -13,7 +13,7 @@ from rich.console import Console
 from daemon.commands import check, database, demo, jobs, models, phantom, process, rules, serve
 from daemon.errors import BadConfiguration, ScanwardError, WrongUsage
 from daemon.logs import set_up_logs
-from db.errors import StoreError
+from db.errors import StoreError, UnsupportedDatabase
 from dicomio.errors import DicomError
 from engines.errors import EngineError
 from pipelines.errors import PipelineError, RulesInvalid, UnknownPipeline
@@ -39,7 +39,7 @@ if importlib.util.find_spec("torch") is not None:  # the extra `train` is instal
     for plugin in entry_points(group="scanward.commands"):
         app.registered_commands.extend(plugin.load().registered_commands)
 
-WRONG_USAGE = (BadConfiguration, WrongUsage, RulesInvalid, UnknownPipeline)
+WRONG_USAGE = (BadConfiguration, WrongUsage, RulesInvalid, UnknownPipeline, UnsupportedDatabase)
 """A person must change a file or the command line: exit code 2."""
 
 EXPECTED = (ScanwardError, DicomError, EngineError, PipelineError, StoreError)

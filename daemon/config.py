@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from daemon.errors import BadConfiguration
 from pipelines.yamlfile import LocatedYaml, YamlFault
@@ -201,7 +202,9 @@ def load_config(path: Path) -> Config:
     except YamlFault as fault:
         raise BadConfiguration(path=path, faults=(str(fault),)) from fault
     try:
-        config = Config(**document.data)
+        config = Config(**{str(key): value for key, value in document.data.items()})
+    except SettingsError as error:  # a variable that should be JSON, as SCANWARD_WATCH='[{"path": "/data/inbox"}]'
+        raise BadConfiguration(path=path, faults=(f"environment: {error}: {error.__cause__}",)) from error
     except ValidationError as error:
         raise BadConfiguration(path=path, faults=tuple(_faults(error, document))) from error
     return _anchored(config, path.resolve().parent)

@@ -186,7 +186,7 @@ def send_study(scanner: Peer, folder: Path, report: Callable[[float], None]) -> 
 
 def wait_for_jobs(stage: Stage, studies: int, report: Callable[[list[JobSummary]], None]) -> list[JobSummary]:
     """Waits until every study has a job that has ended; tells `report` how it stands."""
-    ended = {JobState.DONE, JobState.FAILED, JobState.REFUSED}
+    ended = {JobState.DONE, JobState.FAILED, JobState.REFUSED, JobState.SUPERSEDED}
     database = stage.database
     deadline = time.monotonic() + JOBS_TIMEOUT
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from dicomio.errors import RegistrationFailed
 from dicomio.grid import reorient, resample_onto
 from dicomio.registration import register_rigid
 from pipelines.findings import Classification, Findings
@@ -63,7 +64,12 @@ def aligned_images(
             continue
         transform = None
         if moving.frame_of_reference_uid != flair.frame_of_reference_uid:
-            transform = register_rigid(moving, flair)
+            try:
+                transform = register_rigid(moving, flair)
+            except RegistrationFailed as error:  # an optional series: the study can do without
+                images[role] = None
+                notes.append(f"{role.upper()} could not be aligned and was replaced by the FLAIR: {error}")
+                continue
             notes.append(f"{role.upper()} has another frame of reference and was registered to the FLAIR (rigid)")
         images[role] = resample_onto(moving, flair, transform=transform)
     return images, tuple(notes)
@@ -123,7 +129,7 @@ def _findings(
         notes = (*notes, "The classifier suspects a tumour, the segmentation outlines none: please look at the images")
     return Findings(
         volume=flair,
-        segmentation=np.where(components.array > 0, label.number, 0).astype(np.uint8),
+        segmentation=(components.array > 0) * np.uint8(label.number),
         components=components.array,
         labels=(label,),
         regions=lesions,

@@ -41,7 +41,7 @@ def explain(
 def _ruleset(rules: Path | None, config: Path) -> RuleSet:
     if rules is not None:
         return load_rules(rules, known_pipelines=PIPELINES)
-    if not config.exists():
+    if config == DEFAULT_CONFIG and not config.exists():
         console.print("[dim]No configuration here: the built-in rules are explained.[/dim]")
         return builtin_rules()
     loaded = load_config(config)

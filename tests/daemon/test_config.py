@@ -87,3 +87,16 @@ def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
 def test_a_tls_scheduler_needs_certificates(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="needs tls"):
         load_config(written(tmp_path, "data_dir: d\nworkers: {scheduler: 'tls://gpu1:8786'}\n"))
+
+
+def test_an_environment_variable_that_is_no_json_is_a_fault_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCANWARD_WATCH", "/data/inbox")
+    with pytest.raises(BadConfiguration, match=r'environment: .*"watch"'):
+        load_config(written(tmp_path, "data_dir: d\n"))
+
+
+def test_a_key_that_is_no_text_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="1: unknown key"):
+        load_config(written(tmp_path, "data_dir: d\n1: x\n"))
