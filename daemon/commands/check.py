@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -23,13 +24,12 @@ from dicomio.sender import Peer, echo
 from engines.choose import open_engine
 from engines.errors import EngineError
 from pipelines.errors import PipelineError
-from pipelines.networks import packages_in
+from pipelines.networks import package_named
 from pipelines.registry import PIPELINES
 from pipelines.rules import load_rules
 
 if TYPE_CHECKING:
     from daemon.config import Config
-    from engines.package import ModelPackage
 
 ENOUGH_DISK = 20e9
 """Bytes: a busy day of CT and MR; less is worth a warning, not an error."""
@@ -70,14 +70,9 @@ def _answers(config: Config, path: Path) -> Iterator[Answer]:
     for watch in config.watch:
         seen = watch.path.is_dir()
         yield Answer(f"watch {watch.path}", "ok" if seen else "error", "there" if seen else "there is no such folder")
-    packages = packages_in(config.models)
     for pipeline in PIPELINES.values():
         for slot, name in pipeline.models.items():
-            package = packages.get(name)
-            if package is None:
-                yield Answer(f"{pipeline.name} {slot}", "error", f"model package {name} is not there")
-            else:
-                yield _tried(f"{pipeline.name} {slot}", partial(_engine, config, package))
+            yield _tried(f"{pipeline.name} {slot}", partial(_engine, config, name))
     for name, destination in config.destinations.items():
         yield _tried(f"destination {name}", partial(_echo, peer_of(destination, config)))
 
@@ -100,6 +95,8 @@ def _disk(config: Config) -> Answer:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     said = f"{free / 1e9:.0f} GB free for {config.data_dir}"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Answer("disk", "error", f"{said}, but {folder} cannot be written to by this user")
     return Answer("disk", "ok" if free >= ENOUGH_DISK else "warning", said)
 
 
@@ -125,7 +122,10 @@ def _listener(config: Config) -> Answer:
     return Answer("listener", "ok", f"{where}, port free")
 
 
-def _engine(config: Config, package: ModelPackage) -> str:
+def _engine(config: Config, name: str) -> str:
+    package = package_named(name, config.models)
+    for folder in (config.data_dir, config.cache_dir):  # the engine would make them readable by everybody
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open_engine(package, engine_settings(config)) as engine:
         return f"{package.name} {package.manifest.version}: {engine.description}"
 
