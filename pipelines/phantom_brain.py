@@ -42,12 +42,14 @@ class BrainPhantom(Phantom):
         self._fat, self._bone, self._csf, self._white, self._grey, self._air = (
             _Tissue(*(np.array(row) * factor)) for row, factor in zip(values, vary, strict=True)
         )
+        self._nuclei = _Tissue(*((getattr(self._grey, name) + getattr(self._white, name)) / 2 for name in self.images))
         self._lesion_gain = {"flair": generator.uniform(110, 210), "t1": generator.uniform(-90, -30)}
         self._enhancement = generator.choice([0.0, 60.0, 180.0])
 
     def _room(self, point: NDArray[np.float64]) -> float:
         radius = float(np.linalg.norm(point / self._axes))
-        return (0.86 - radius) * float(self._axes[0]) if point[2] > -25 else -1.0
+        room = (0.86 - radius) * float(self._axes[0])
+        return min(room, abs(float(point[0]))) if point[2] > -25 else -1.0  # within one hemisphere
 
     def _plane(self, z: float, noise: np.random.Generator) -> PhantomPlane:
         y, x = self._y, self._x
@@ -98,7 +100,8 @@ class BrainPhantom(Phantom):
             (marrow, _Tissue(130, 200, 210)),
             (radius > 0.89, self._bone),
             ((depth < 0) | fissure | sulcus | self._ventricles(z), self._csf),
-            (cortex | deep, self._grey),
+            (cortex, self._grey),
+            (deep, self._nuclei),
             (radius <= 0.86, self._white),
         ]
 

@@ -87,6 +87,7 @@ class Run:
         folder: Where checkpoints and the record go.
         minutes: The budget of this run.
         phantoms: How many phantom slices are mixed in.
+        before: Minutes of training behind the weights that the run started from.
         used: Seconds of training so far.
         best: Best score so far.
         history: One entry per epoch: epoch, minutes, loss, and the score where it was measured.
@@ -99,6 +100,7 @@ class Run:
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     phantoms: int = 0
+    before: float = 0.0
     used: float = 0.0
     best: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -108,14 +110,15 @@ class Run:
         """A fresh run, one that starts from another run's weights (`initial`), or an interrupted one taken up again."""
         torch.manual_seed(recipe.seed)
         folder.mkdir(parents=True, exist_ok=True)
-        network = build(recipe)
+        network, before = build(recipe), 0.0
         if initial is not None:
-            weights = torch.load(initial, weights_only=True)["weights"]
+            state = torch.load(initial, weights_only=True)
+            weights, before = state["weights"], state["minutes"]
             missing = network.load_state_dict({k: v for k, v in weights.items() if k in network.state_dict()}, False)
             log.info("initial_weights", missing=len(missing.missing_keys))
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
         optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-        run = cls(recipe, folder, minutes or recipe.minutes, network, average, optimizer)
+        run = cls(recipe, folder, minutes or recipe.minutes, network, average, optimizer, before=before)
         if resume and (folder / "last.pt").exists():
             run._load(torch.load(folder / "last.pt", weights_only=True))
         return run
@@ -160,10 +163,12 @@ class Run:
         state = {"used": self.used, "best": max(self.best, value or -1.0), "history": self.history}
         if value is not None and value >= self.best:
             self.best = value
-            _write(self.folder / "best.pt", {"weights": weights, "score": value, "minutes": self.used / 60})
+            minutes = self.before + self.used / 60
+            _write(self.folder / "best.pt", {"weights": weights, "score": value, "minutes": minutes})
         everything = {"network": self.network.state_dict(), "average": self.average.state_dict()}
         _write(self.folder / "last.pt", {**everything, "optimizer": self.optimizer.state_dict(), **state})
-        record = {"recipe": asdict(self.recipe), "minutes": self.minutes, "phantoms": self.phantoms, **state}
+        settings = {"minutes": self.minutes, "phantoms": self.phantoms, "before": self.before}
+        record = {"recipe": asdict(self.recipe), **settings, **state}
         (self.folder / "record.json").write_text(json.dumps(record, indent=1))
 
     def _load(self, state: dict[str, Any]) -> None:

@@ -148,7 +148,7 @@ def manifest(
             "phantoms": bool(record.get("phantoms")),
             "recipe": recipe.name,
             "trained_as": record["recipe"]["name"],
-            "minutes": round(float(record["used"]) / 60, 1),
+            "minutes": round(float(record["used"]) / 60 + float(record.get("before", 0)), 1),
             "commit": _commit(),
         },
         "accuracy": [],

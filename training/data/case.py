@@ -64,11 +64,14 @@ def gather(cases: Iterable[Case]) -> Samples:
 def split_by_patient(cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case], list[Case]]:
     """Splits into (rest, held out), `share` of the patients of every stratum held out; the same for the same seed.
 
+    A stratum of several patients gives at least one, a stratum of one gives none.
+
     Neighbouring slices look alike, so a split by slice measures memory, not skill.
     """
     held_out: set[str] = set()
     generator = np.random.default_rng(seed)
     for stratum in sorted({case.stratum for case in cases}):
         names = sorted(case.name for case in cases if case.stratum == stratum)
-        held_out.update(generator.permutation(names)[: round(share * len(names))].tolist())
+        count = max(round(share * len(names)), int(share > 0 and len(names) > 1))
+        held_out.update(generator.permutation(names)[:count].tolist())
     return [c for c in cases if c.name not in held_out], [c for c in cases if c.name in held_out]

@@ -1,0 +1,38 @@
+"""`train`, `export` and `evaluate`, one after the other, as a person would call them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("torch", reason="training needs the `train` extra")
+
+from training.cli import app  # noqa: E402
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_network_is_trained_exported_and_measured(tiny_lgg, tmp_path):
+    run, models = tmp_path / "run", tmp_path / "models"
+    budget = ("--minutes", 0.02, "--phantoms", 0, "--threads", 1)
+    trained = call("train", "lgg-classifier", "--data", tiny_lgg, "--out", run, *budget)
+    assert trained.exit_code == 0, trained.output
+    assert (run / "best.pt").exists()
+    exported = call("export", "lgg-classifier", "--data", tiny_lgg, "--run", run, "--out", models)
+    assert exported.exit_code == 0, exported.output
+    assert (models / "brain-lgg-classifier" / "MODEL_CARD.md").exists()
+    figures = tmp_path / "figures.json"
+    measured = call("evaluate", models / "brain-lgg-classifier", "--data", tiny_lgg, "--everyone", "--out", figures)
+    assert measured.exit_code == 0, measured.output
+    assert "AUC by slice" in measured.output
+    assert {"metric", "value", "n"} <= set(json.loads(figures.read_text())[0])
+
+
+def test_an_unknown_name_lists_what_there_is(tiny_lgg):
+    result = call("train", "no-such-network", "--data", tiny_lgg)
+    assert result.exit_code == 2
+    assert "lgg-resunet" in result.output
