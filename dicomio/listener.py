@@ -68,7 +68,10 @@ class _Child:
 class Listener:
     """Receives images into the spool while the context is active.
 
-    Use: `with Listener(settings) as listener: while listener.wait(5.0) or True: index(spool.incoming())`.
+        with Listener(settings) as listener:
+            while not stopped:
+                listener.wait(5.0)
+                index(spool.incoming())
 
     Attributes:
         port: The TCP port that it listens on, known once started.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -259,6 +260,18 @@ def test_another_called_title_may_be_allowed(settings: ListenerSettings) -> None
         scanner = call(listener.port, called="WHATEVER")
         assert scanner.is_established
         scanner.release()
+
+
+def test_both_families_of_addresses(settings: ListenerSettings) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    allow = (AllowedPeer(host="127.0.0.1"), AllowedPeer(host="::1"))
+    with Listener(ListenerSettings(spool=settings.spool, host="::", port=0, processes=1, allow=allow)) as listener:
+        for host in ("127.0.0.1", "::1", "localhost"):
+            echo(Peer(ae_title="SCANWARD", host=host, port=listener.port))
+    assert [one["peer_host"] for one in records(Spool(settings.spool), 3)][:2] == ["127.0.0.1", "::1"]
 
 
 def test_parallel_associations_are_shared_out(settings: ListenerSettings, tmp_path: Path) -> None:
