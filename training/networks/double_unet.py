@@ -1,8 +1,8 @@
 """System B's DoubleU-Net (Jha et al. 2020, arXiv:2006.04868).
 
-Two U-Nets one after the other. The first one's encoder has the layers of VGG19 (Simonyan and Zisserman 2015), here without
-pretrained weights; its mask is multiplied with the image, which the second one then sees. The second decoder gets the
-skips of both encoders. Both end in atrous spatial pyramid pooling, and every block in squeeze and excitation.
+Two U-Nets one after the other. The first one's encoder has the layers of VGG19 (Simonyan and Zisserman 2015), here
+without pretrained weights; its mask is multiplied with the image, which the second one then sees. The second decoder
+gets the skips of both encoders. Both end in atrous spatial pyramid pooling, and every block in squeeze and excitation.
 """
 
 from __future__ import annotations

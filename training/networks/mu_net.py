@@ -1,10 +1,11 @@
 """System E: mU-Net (Seo et al. 2020, IEEE Trans Med Imaging 39(5):1316-1325, arXiv:1911.00140).
 
-A U-Net whose skip connections have a residual path: what a level's features still hold at half the resolution is brought
-back by a deconvolution and an activation, and taken away from the skip, so that it carries edges and small objects and
-does not repeat what comes from below. Further convolutions on the skip then extract high-level features; finer levels,
-which are poorer in them, get more. The paper's figures leave the sign of the residual path and the number of those
-convolutions to the reader: we subtract, and take one convolution at the coarsest skip and one more at each finer one.
+A U-Net whose skip connections have a residual path: what a level's features still hold at half the resolution is
+brought back by a deconvolution and an activation, and taken away from the skip, so that it carries edges and small
+objects and does not repeat what comes from below. Further convolutions on the skip then extract high-level features;
+finer levels, which are poorer in them, get more. The paper's figures leave the sign of the residual path and the number
+of those convolutions to the reader: we subtract, and take one convolution at the coarsest skip and one more at each
+finer one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from training.networks.double_unet import convolutions
 
 
 class ResidualSkip(nn.Module):
-    """A level's features (n, fine, h, w) and the pooled ones that the next level starts from, to the skip's features."""
+    """A level's features (n, fine, h, w) and the pooled ones that the next level starts from, to the skip's."""
 
     def __init__(self, fine: int, count: int) -> None:
         super().__init__()

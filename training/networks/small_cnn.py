@@ -1,8 +1,8 @@
-"""System A: the small convolutional classifier that is published with Kaggle's brain-mri-images-for-brain-tumor-detection.
+"""System A: the small classifier published with Kaggle's brain-mri-images-for-brain-tumor-detection.
 
-Three convolutions of 16, 32 and 64 channels (3 x 3, ReLU), each with 2 x 2 max pooling, then a dense layer of 512 and one
-output, on images of 150 x 150 x 3. It is the pattern of LeCun et al. 1998 (Gradient-based learning applied to document
-recognition) with ReLU and max pooling.
+Three convolutions of 16, 32 and 64 channels (3 x 3, ReLU), each with 2 x 2 max pooling, then a dense layer of 512 and
+one output, on images of 150 x 150 x 3. It is the pattern of LeCun et al. 1998 (Gradient-based learning applied to
+document recognition) with ReLU and max pooling.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class SmallCNN(nn.Module):
 class TwoConvolutions(nn.Module):
     """System B's first classifier: two convolutions with pooling, then a dense layer.
 
-    The study says no more than that, so the widths are ours; the mean over the plane replaces a dense layer over 256 x 256
-    positions, and any size of image will do.
+    The study says no more than that, so the widths are ours; the mean over the plane replaces a dense layer over 256 x
+    256 positions, and any size of image will do.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """System B's second classifier: Xception (Chollet 2017, arXiv:1610.02357), without pretrained weights.
 
-Depthwise separable convolutions with residual connections: an entry flow that halves the resolution five times, a middle
-flow of eight equal blocks, an exit flow, the mean over the plane and one linear layer.
+Depthwise separable convolutions with residual connections: an entry flow that halves the resolution five times, a
+middle flow of eight equal blocks, an exit flow, the mean over the plane and one linear layer.
 """
 
 from __future__ import annotations

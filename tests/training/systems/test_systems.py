@@ -1,0 +1,99 @@
+"""Every published system learns on its published layout, and what it exports answers alike in every engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the `train` extra")
+pytest.importorskip("lightning", reason="training needs the `train` extra")
+pytest.importorskip("monai", reason="training needs the `train` extra")
+
+from engines.contract import EngineSettings  # noqa: E402
+from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
+from engines.openvino_engine import OpenVinoEngine  # noqa: E402
+from training.classic import SYSTEMS, Variation  # noqa: E402
+from training.fit import use_threads  # noqa: E402
+from training.systems.export import export_system, load_network  # noqa: E402
+from training.systems.fit import fit_system  # noqa: E402
+
+OPTIONS = {
+    "yesno-cnn": {"widths": (16, 16, 16), "dense": 16},
+    "lgg-two-conv": {"widths": (16, 16), "dense": 16},
+    "lgg-xception": {"width": 48, "middle": 1},
+    "lgg-unet": {"widths": (16, 16, 16, 16, 16)},
+    "lgg-residual-unet": {"widths": (16, 16, 32)},
+    "lgg-efficient-unet": {},
+    "lgg-double-unet": {"widths": (8, 8, 16, 16), "vgg": (8, 8, 16, 16, 16)},
+    "lgg-resnet50": {"layers": (1, 1, 1, 1), "planes": (8, 8, 16, 16)},
+    "lgg-classic-resunet": {"widths": (16, 16, 32)},
+    "brats-unet3d": {"widths": (8, 8, 16, 16, 16)},
+    "lits-munet": {"widths": (16, 16, 32)},
+    "lgg-dynunet": {"widths": (16, 16, 32)},
+    "brats-segresnet": {"width": 8, "down": (1, 1)},
+}
+
+
+def tiny(name):
+    system = SYSTEMS[name]
+    return replace(
+        system,
+        options=OPTIONS[name],
+        size=(16, 32, 32) if len(system.size) == 3 else (64, 64),
+        held_out=0.25,
+        test=0.0,
+        batch=2 if len(system.size) == 3 else 4,
+        per_epoch=40,
+        learning_rate=3e-3,
+        variation=Variation(mirror=system.variation.mirror, blur=system.variation.blur),
+        precision="bf16" if name == "yesno-cnn" else "32",
+    )
+
+
+@pytest.fixture(scope="module", params=sorted(SYSTEMS))
+def trained(request, tmp_path_factory):
+    system = tiny(request.param)
+    use_threads(1)  # tiny tensors; more threads only wait for one another
+    names = {"yesno": "tiny_yesno", "lgg": "tiny_slices", "brats": "tiny_brats", "lits": "tiny_lits"}
+    data = request.getfixturevalue(names[system.data])
+    folder = tmp_path_factory.mktemp(request.param)
+    return system, data, folder, fit_system(system, data, folder, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def package(trained, tmp_path_factory):
+    system, data, folder, _ = trained
+    return export_system(system, folder, data, tmp_path_factory.mktemp("models"), "0.0.1")
+
+
+def test_the_loss_falls(trained):
+    _, _, folder, history = trained
+    assert [entry["epoch"] for entry in history] == [0, 1]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert (folder / "curves.png").stat().st_size > 1000
+    assert list(folder.glob("events.out.tfevents*"))
+
+
+def test_the_package_answers_like_torch_in_every_engine(trained, package):
+    system, _, folder, _ = trained
+    inputs = package.reference()["image"]
+    with torch.inference_mode():
+        expected = load_network(system, folder / "best.pt")(torch.from_numpy(inputs)).numpy()
+    for kind in (OnnxRuntimeEngine, OpenVinoEngine):
+        with kind(package, EngineSettings(precision="fp32")) as engine:
+            for batch in (1, len(inputs)):
+                answer = engine.infer({"image": inputs[:batch]})["logits"]
+                np.testing.assert_allclose(answer, expected[:batch], atol=2e-3)
+
+
+def test_the_package_says_what_was_measured_and_on_what(trained, package):
+    system, _, folder, _ = trained
+    manifest = package.manifest
+    assert manifest.accuracy
+    assert all(figure.metric in package.card for figure in manifest.accuracy)
+    held_out = json.loads((folder / "held_out.json").read_text())
+    assert manifest.training.split["held_out"] == held_out["validation"]
+    assert manifest.training.model_extra["recipe"] == system.name

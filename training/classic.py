@@ -1,0 +1,259 @@
+"""The published systems as trainings with a name, and the two modern networks that we put against them.
+
+A system is data, as a `Recipe` is; the difference is what it is trained on: what lies on disk, as the publication read
+it, where a recipe is trained on what serving prepares. Nothing here knows torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter
+
+from training.data.items import Item, SplitBy, split_items
+from training.data.yesno import Duplicated, load_yesno
+
+Layout = Literal["yesno", "lgg", "brats", "lits"]
+BRATS = ("edema", "non-enhancing", "enhancing")
+REGIONS = ("whole tumour", "tumour core", "enhancing")
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How a training image is varied; every draw is per image, and image and mask move together.
+
+    Attributes:
+        mirror: Spatial axes, each of which is mirrored in half of the images.
+        rotation: Largest angle in degrees, in the plane.
+        scale: Largest share by which it is scaled up or down; what is scaled up is cropped.
+        shift: Largest shift, as a share of the image.
+        blur: Share of the images that are blurred.
+        elastic: Share of the images that are deformed elastically.
+    """
+
+    mirror: tuple[int, ...] = ()
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    blur: float = 0.0
+    elastic: float = 0.0
+
+
+@dataclass(frozen=True)
+class System:
+    """One published system, or one of ours, as a training.
+
+    Attributes:
+        name: What the command line calls it; the package that it is exported to is named so too.
+        row: The row of docs/systems.md: A to E as in the literature's table, or `ours`.
+        task: `segmentation` or `classification`.
+        data: The layout that is read.
+        network: Key of `training.networks.registry.NETWORKS`.
+        options: Further arguments of the network.
+        size: (height, width), or (slices, height, width) of a patch.
+        channels: Names of the input channels.
+        classes: Names of the outputs; with softmax the first one is the background.
+        inputs: Key of `training.data.inputs.INPUTS`.
+        loss: Name in `training.losses_volumetric.make_loss`.
+        activation: What makes probabilities of logits.
+        split: By patient unless told otherwise; `slice` is what the publications did.
+        held_out: Share held out for validation, which chooses the checkpoint.
+        test: Share held out beyond that, which chooses nothing.
+        only_positive: Trained and measured on slices with tumour only.
+        positive_share: Share of drawn images that show tumour; None draws all alike.
+        per_epoch: Images per epoch; None for as many as there are.
+        epochs: Most epochs; `patience` epochs without a better score end it sooner.
+        least_tumour: Share of a patch's voxels that is tumour at least.
+        duplicated: What becomes of duplicate pictures.
+        precision: `bf16` or `32`; widths that are no multiples of 16 crash oneDNN's bfloat16 on some processors.
+    """
+
+    name: str
+    row: Literal["A", "B", "C", "D", "E", "ours"]
+    task: Literal["segmentation", "classification"]
+    data: Layout
+    network: str
+    size: tuple[int, ...]
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    inputs: str
+    loss: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
+    variation: Variation = field(default_factory=Variation)
+    split: SplitBy = "patient"
+    held_out: float = 0.2
+    test: float = 0.0
+    only_positive: bool = False
+    positive_share: float | None = None
+    per_epoch: int | None = None
+    epochs: int = 50
+    patience: int = 15
+    batch: int = 16
+    learning_rate: float = 1e-3
+    least_tumour: float = 0.05
+    duplicated: Duplicated = "drop"
+    precision: Literal["bf16", "32"] = "bf16"
+    seed: int = 20261120
+
+    def items(self, root: Path) -> list[Item]:
+        """Reads the index of the data folder; images are read when they are wanted."""
+        items = self._all_items(root)
+        return [item for item in items if item.positive] if self.only_positive else items
+
+    def _all_items(self, root: Path) -> list[Item]:
+        plane = (self.size[-2], self.size[-1])
+        match self.data:
+            case "yesno":
+                return load_yesno(root, plane, self.duplicated)
+            case "lgg":
+                from training.data.lgg_slices import load_lgg_slices
+
+                return load_lgg_slices(root, plane)
+            case "brats":
+                from training.data.brats import load_brats
+
+                return load_brats(root, self.classes)
+            case "lits":
+                from training.data.lits import load_lits
+
+                return load_lits(root, plane)
+
+    def parts(self, items: list[Item]) -> tuple[list[Item], list[Item], list[Item]]:
+        """(training, validation, test): the published split where the data has one, else by patient or slice."""
+        if {item.stratum for item in items} == {"train", "val"}:
+            return [i for i in items if i.stratum == "train"], [i for i in items if i.stratum == "val"], []
+        rest, held_out = split_items(items, self.held_out + self.test, self.seed, self.split)
+        if not self.test:
+            return rest, held_out, []
+        validation, test = split_items(held_out, self.test / (self.held_out + self.test), self.seed, self.split)
+        return rest, validation, test
+
+    def changed(self, path: Path) -> System:
+        """This system with the values of a YAML file.
+
+        Raises:
+            ValueError: A key that a system does not have, or that may not be changed.
+        """
+        values = yaml.safe_load(path.read_text()) or {}
+        allowed = {each.name for each in fields(self)} - {"name", "row", "task", "data"}
+        if not isinstance(values, dict) or not set(values) <= allowed:
+            raise ValueError(f"{path}: expected keys among {sorted(allowed)}, received {values}")
+        return System.of({**asdict(self), **values})
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> System:
+        """A system from plain values, as a run's record or a package has them.
+
+        Raises:
+            pydantic.ValidationError: A value of the wrong type (a ValueError).
+        """
+        return TypeAdapter(cls).validate_python(dict(values))
+
+
+_RGB = ("red", "green", "blue")
+_LGG = ("t1", "flair", "t1ce")
+_FLIPS = Variation(mirror=(0, 1), rotation=20.0, blur=0.15)
+_LGG_MASK: dict[str, Any] = {
+    "task": "segmentation",
+    "data": "lgg",
+    "size": (256, 256),
+    "channels": _LGG,
+    "classes": ("tumour",),
+    "inputs": "unit-v1",
+    "loss": "focal-tversky",
+    "variation": _FLIPS,
+}
+_LGG_CLASS = {**_LGG_MASK, "task": "classification", "loss": "bce", "positive_share": 0.5}
+_MR: dict[str, Any] = {
+    "task": "segmentation",
+    "data": "brats",
+    "size": (16, 160, 160),
+    "channels": ("flair", "t1", "t1ce", "t2"),
+    "inputs": "standardised-by-slice-v1",
+    "batch": 2,
+    "per_epoch": 200,
+}
+_STAGE = {"inputs": "standardised-v1", "held_out": 0.075, "test": 0.075}
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System(
+            name="yesno-cnn",
+            row="A",
+            task="classification",
+            data="yesno",
+            network="small-cnn",
+            size=(150, 150),
+            channels=_RGB,
+            classes=("tumour",),
+            inputs="unit-v1",
+            loss="bce",
+            variation=Variation(mirror=(0, 1), rotation=15.0),
+            positive_share=1085 / (1085 + 979),
+            per_epoch=round(0.8 * (1085 + 979)),
+            epochs=30,
+        ),
+        System(name="lgg-two-conv", row="B", network="two-convolutions", **_LGG_CLASS),
+        System(name="lgg-xception", row="B", network="xception", precision="32", **_LGG_CLASS),
+        System(name="lgg-unet", row="B", network="unet", only_positive=True, **_LGG_MASK),
+        System(name="lgg-residual-unet", row="B", network="residual-unet", positive_share=0.5, **_LGG_MASK),
+        System(
+            name="lgg-efficient-unet",
+            row="B",
+            network="efficient-unet",
+            positive_share=0.5,
+            precision="32",
+            **_LGG_MASK,
+        ),
+        System(name="lgg-double-unet", row="B", network="double-unet", positive_share=0.5, batch=8, **_LGG_MASK),
+        System(name="lgg-resnet50", row="C", network="resnet50", **{**_LGG_CLASS, **_STAGE}),
+        System(
+            name="lgg-classic-resunet",
+            row="C",
+            network="classic-resunet",
+            only_positive=True,
+            **{**_LGG_MASK, **_STAGE},
+        ),
+        System(name="brats-unet3d", row="D", network="unet-3d", classes=BRATS, loss="soft-dice", **_MR),
+        System(
+            name="lits-munet",
+            row="E",
+            task="segmentation",
+            data="lits",
+            network="mu-net",
+            size=(512, 512),
+            channels=("ct",),
+            classes=("background", "liver", "tumour"),
+            inputs="hounsfield-1024-v1",
+            loss="dice-ce",
+            activation="softmax",
+            variation=Variation(mirror=(0, 1), rotation=20.0, scale=0.2, shift=0.1, elastic=0.2),
+            positive_share=0.5,
+            per_epoch=2000,
+            batch=4,
+        ),
+        System(
+            name="lgg-dynunet",
+            row="ours",
+            network="dynunet",
+            positive_share=0.5,
+            **{**_LGG_MASK, "inputs": "standardised-v1", "loss": "dice-bce"},
+        ),
+        System(
+            name="brats-segresnet",
+            row="ours",
+            network="segresnet",
+            classes=REGIONS,
+            loss="dice-bce",
+            options={"width": 16},
+            variation=Variation(mirror=(0, 1, 2)),
+            **{**_MR, "size": (64, 128, 128), "least_tumour": 0.01},
+        ),
+    )
+}

@@ -1,0 +1,135 @@
+"""`scanward train NAME` for a published system: seeds, early stopping, best checkpoint, resumption, curves, record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from dataclasses import asdict
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning
+import structlog
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from training.classic import System
+from training.data.items import Item
+from training.systems.examples import batches
+from training.systems.keep import Keeper
+from training.systems.learn import Learner
+
+log = structlog.get_logger(__name__)
+
+LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
+
+
+def fit_system(
+    system: System,
+    data: Path,
+    folder: Path,
+    *,
+    minutes: float | None = None,
+    epochs: int | None = None,
+    resume: bool = False,
+    initial: Path | None = None,
+    workers: int = 0,
+    progress: bool = False,
+) -> list[dict[str, float]]:
+    """Trains `system`; `folder` then holds weights, checkpoint, record, curves, split and TensorBoard events.
+
+    Args:
+        system: What to train.
+        data: The data set, as published.
+        folder: Where the run goes.
+        minutes: Wall-clock budget, if there is one.
+        epochs: Most epochs, instead of the system's.
+        resume: Take up `folder/last.ckpt` where it was left.
+        initial: A best.pt to start from.
+        workers: Processes that read images.
+        progress: Show a progress bar.
+
+    Returns:
+        One entry per epoch: epoch, loss, val_loss, score.
+    """
+    lightning.seed_everything(system.seed, workers=True, verbose=False)
+    items = system.items(data)
+    training, validation, test = system.parts(items)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_split(folder, system, validation, test)
+    learner, record = Learner(system), describe(system, data, len(training))
+    if initial is not None:
+        learner.network.load_state_dict(torch.load(initial, weights_only=True)["weights"])
+    last = folder / "last.ckpt"
+    log.info("training", name=system.name, items=len(training), validation=len(validation), test=len(test))
+    keeper = Keeper(folder, record)
+    with warnings.catch_warnings():
+        _quiet()
+        trainer = _trainer(system, folder, keeper, minutes=minutes, epochs=epochs, progress=progress)
+        trainer.fit(
+            learner,
+            batches(system, training, training=True, workers=workers),
+            batches(system, validation, training=False, workers=workers),
+            ckpt_path=str(last) if resume and last.exists() else None,
+            weights_only=True,
+        )
+    return keeper.history
+
+
+def _trainer(
+    system: System, folder: Path, keeper: Callback, *, minutes: float | None, epochs: int | None, progress: bool
+) -> lightning.Trainer:
+    last = ModelCheckpoint(folder, save_top_k=0, save_last=True, enable_version_counter=False)
+    patience = EarlyStopping("score", mode="max", patience=system.patience)
+    return lightning.Trainer(
+        accelerator="auto",
+        devices="auto",
+        precision="bf16-mixed" if system.precision == "bf16" or torch.cuda.is_available() else "32-true",
+        max_epochs=epochs or system.epochs,
+        max_time=None if minutes is None else timedelta(minutes=minutes),
+        callbacks=[keeper, patience, last],
+        logger=TensorBoardLogger(folder, name=None, version=""),
+        gradient_clip_val=5.0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+
+
+def _quiet() -> None:
+    """Lightning's advice (workers, accelerators) is for whoever tunes a machine, not for whoever trains by name."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def describe(system: System, data: Path, trained_on: int) -> dict[str, Any]:
+    """What a run's record says beside its history."""
+    return {
+        "system": asdict(system),
+        "trained_on": trained_on,
+        "data_digest": data_digest(data),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _write_split(folder: Path, system: System, validation: list[Item], test: list[Item]) -> None:
+    content: dict[str, Any] = {"by": system.split}
+    for name, part in (("validation", validation), ("test", test)):
+        content[name] = sorted({item.group if system.split == "patient" else item.name for item in part})
+    (folder / "held_out.json").write_text(json.dumps(content, indent=1))
+
+
+def data_digest(data: Path) -> str:
+    """sha256 over the relative paths and sizes of all files: cheap, and it tells one data set from another."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in data.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(data)} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,85 @@
+"""The Lightning module that all systems share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.classic import System
+from training.evaluate import area_under_curve
+from training.losses_volumetric import make_loss
+from training.networks.registry import make_network
+
+
+def build(system: System) -> nn.Module:
+    """The system's network, untrained."""
+    return make_network(system.network, len(system.channels), len(system.classes), system.size, system.options)
+
+
+def masks_of(system: System, logits: Tensor) -> Tensor:
+    """Logits (n, classes, ...) to masks: the likeliest class with softmax, from 0.5 up with sigmoids."""
+    if system.activation == "sigmoid":
+        return logits >= 0
+    classes = torch.arange(len(system.classes), device=logits.device).reshape(1, -1, *(1,) * (logits.ndim - 2))
+    return logits.argmax(dim=1, keepdim=True) == classes
+
+
+class Learner(lightning.LightningModule):
+    """Trains one system.
+
+    The score that chooses a checkpoint is the AUC, or the mean over classes of the Dice of all validation voxels
+    together, background not counted.
+    """
+
+    def __init__(self, system: System) -> None:
+        super().__init__()
+        self.system, self.network, self.loss = system, build(system), make_loss(system.loss)
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """Loss of a batch; a network with two answers (DoubleU-Net) is trained on both."""
+        image, truth = batch
+        answer = self.network(image)
+        answers = answer if isinstance(answer, tuple) else (answer,)
+        loss = torch.stack([self.loss(logits.float(), truth) for logits in answers]).mean()
+        self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Keeps what the score needs: probabilities, or counts of voxels."""
+        image, truth = batch
+        logits = self.network(image).float()
+        self.log("val_loss", self.loss(logits, truth), batch_size=len(image))
+        if self.system.task == "classification":
+            self._seen.append((torch.sigmoid(logits[:, 0]).cpu(), truth[:, 0].cpu()))
+            return
+        mask, wanted = masks_of(self.system, logits), truth > 0.5
+        axes = (0, *range(2, logits.ndim))
+        self._seen.append(((mask & wanted).sum(axes).cpu(), (mask.sum(axes) + wanted.sum(axes)).cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the score of the whole validation set."""
+        one, other = zip(*self._seen, strict=True)
+        self._seen = []
+        self.log("score", float(self._score(list(one), list(other))), prog_bar=True)
+
+    def _score(self, one: list[Tensor], other: list[Tensor]) -> float:
+        if self.system.task == "classification":
+            scores, truth = torch.cat(one).double().numpy(), torch.cat(other).numpy() > 0.5
+            score = area_under_curve(scores, truth)
+            return float(((scores >= 0.5) == truth).mean()) if np.isnan(score) else score
+        hit, total = torch.stack(one).sum(0), torch.stack(other).sum(0)
+        dice = (2 * hit + 1e-6) / (total + 1e-6)
+        return float(dice[1 if self.system.activation == "softmax" else 0 :].mean())
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, and half a cosine down to a hundredth over the epochs."""
+        optimizer = torch.optim.AdamW(self.network.parameters(), self.system.learning_rate, weight_decay=1e-4)
+        rate = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, self.system.epochs, self.system.learning_rate / 100
+        )
+        return {"optimizer": optimizer, "lr_scheduler": rate}
