@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from training.cli import app  # noqa: E402
+from training.cli import app
 
 
 def call(*arguments):
