@@ -20,7 +20,7 @@ from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.work import EngineChoice, JobDescription, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from daemon.config import Config
     from db.records import ClaimedJob
@@ -38,13 +38,23 @@ class Dispatch:
         pool: The workers.
         config: Destinations and folders.
         settings: How engines are to run.
+        on_computed: Told when there are new results to deliver.
     """
 
-    def __init__(self, database: Database, pool: WorkerPool, config: Config, settings: EngineSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pool: WorkerPool,
+        config: Config,
+        settings: EngineSettings,
+        *,
+        on_computed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._pool = pool
         self._config = config
         self._settings = settings
+        self._on_computed = on_computed
         # Both survive a step that fails half-way (database or scheduler away): what was claimed must not be forgotten
         # before it is submitted, nor what has come home before it is written down.
         self._claimed: deque[ClaimedJob] = deque()
@@ -128,6 +138,7 @@ class Dispatch:
                     self._database.refuse_job(job_id, outcome.refused)
                 case Finished(outcome=outcome):
                     self._database.finish_job(job_id, self._outcome(job_id, outcome))
+                    self._on_computed()
                     log.info("job_computed", job_id=job_id, seconds=dict(outcome.seconds))
                 case Failed(reason=reason):
                     log.error("job_failed", job_id=job_id, reason=reason)

@@ -72,8 +72,8 @@ class Service:
         recovered = database.recover_after_restart(WORKER)
         if recovered.jobs or recovered.deliveries:
             log.info("recovered", jobs=list(recovered.jobs), deliveries=len(recovered.deliveries))
-        self._start_couriers(database)
-        dispatching = self._start_workers(database)
+        couriers = self._start_couriers(database)
+        dispatching = self._start_workers(database, couriers)
         self._start_assembly(database, dispatching, intake)
         reader = self._stack.enter_context(Loop("intake", intake.step, interval=0.25))
         self._start_doors(spool, reader)
@@ -89,26 +89,33 @@ class Service:
         database.check()
         return database
 
-    def _start_couriers(self, database: Database) -> None:
+    def _start_couriers(self, database: Database) -> list[Loop]:
+        loops = []
         for name, destination in self.config.destinations.items():
             courier = Courier(name, destination, peer_of(destination, self.config), database)
-            self._stack.enter_context(Loop(f"deliver-{name}", courier.step, interval=0.5))
+            loops.append(self._stack.enter_context(Loop(f"deliver-{name}", courier.step, interval=0.5)))
+        return loops
 
-    def _start_workers(self, database: Database) -> Loop:
+    def _start_workers(self, database: Database, couriers: list[Loop]) -> Loop:
         config = self.config
         settings = engine_settings(config)
 
         def wake() -> None:
             dispatching.wake()
 
+        def deliver() -> None:
+            for courier in couriers:
+                courier.wake()
+
         pool = WorkerPool(
             config.workers,
             config.data_dir / "dask",
             warm_up=warm_up_choices(config, settings),
+            logging_part=config.logging,
             on_return=wake,
         )
         self._stack.enter_context(pool)
-        dispatch = Dispatch(database, pool, config, settings)
+        dispatch = Dispatch(database, pool, config, settings, on_computed=deliver)
         self._stack.callback(dispatch.stop)
         dispatching = self._stack.enter_context(Loop("dispatch", dispatch.step, interval=0.2))
         return dispatching
@@ -125,7 +132,7 @@ class Service:
             as_of=lambda: intake.indexed_until,
             on_superseded=lambda job_ids: dispatching.wake(),
         )
-        self._stack.enter_context(Loop("assembly", assembly.step, interval=0.5))
+        self._stack.enter_context(Loop("assembly", assembly.step, interval=0.25))
 
     def _start_doors(self, spool: Spool, reader: Loop) -> None:
         config = self.config

@@ -19,6 +19,8 @@ import structlog
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin
 from distributed.security import Security
 
+from daemon.config import LoggingPart
+from daemon.logs import set_up_logs
 from pipelines.work import JobDescription, Outcome, open_engines, perform
 
 if TYPE_CHECKING:
@@ -64,10 +66,12 @@ class _WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
     name = "scanward-warm-up"
     idempotent = True
 
-    def __init__(self, choices: tuple[EngineChoice, ...]) -> None:
+    def __init__(self, choices: tuple[EngineChoice, ...], logging_part: LoggingPart) -> None:
         self._choices = choices
+        self._logging = logging_part
 
     def setup(self, worker: Any) -> None:
+        set_up_logs(self._logging.level, json_lines=self._logging.json_lines)
         threading.Thread(target=open_engines, args=(self._choices,), name="warm-up", daemon=True).start()
 
 
@@ -78,6 +82,7 @@ class WorkerPool:
         settings: Count, limits, scheduler address.
         scratch: Folder for Dask's own files, on a local disk.
         warm_up: Engines that a worker opens when it starts.
+        logging_part: How workers write their log.
         on_return: Called from a Dask thread whenever a job has come home; must only wake somebody.
     """
 
@@ -87,11 +92,13 @@ class WorkerPool:
         scratch: Path,
         *,
         warm_up: tuple[EngineChoice, ...] = (),
+        logging_part: LoggingPart | None = None,
         on_return: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._scratch = scratch
         self._warm_up = warm_up
+        self._logging = logging_part or LoggingPart()
         self._on_return = on_return
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
@@ -113,7 +120,7 @@ class WorkerPool:
         else:
             self._cluster = self._local_cluster()
             self._client = Client(self._cluster, set_as_default=False)
-        self._client.register_plugin(_WarmUp(self._warm_up))
+        self._client.register_plugin(_WarmUp(self._warm_up, self._logging))
         return self
 
     def _local_cluster(self) -> LocalCluster:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from dicomio.grid import reorient
+from dicomio.masks import MaskBox, mask_boxes
 from pipelines.findings import Findings, Label, Region
 from pipelines.labels import labels_of
 from pipelines.measure import bounding_box, measure_region, split_components
@@ -95,12 +96,12 @@ def _findings(
     minimum = network.package.manifest.thresholds.min_volume_ml
     components = split_components(tumour, voxel_ml=ct.voxel_ml, min_volume_ml=minimum)
     lesions = tuple(
-        measure_region(components.array == number, ct, labels["tumour"], f"Lesion {number}", box=box, component=number)
-        for number, box in enumerate(components.boxes, start=1)
+        measure_region(box, ct, labels["tumour"], f"Lesion {number}", component=number)
+        for number, box in mask_boxes(components.array)
     )
     livers: tuple[Region, ...] = ()
     if organ.any():
-        livers = (measure_region(organ, ct, labels["liver"], "Liver", with_diameters=False),)
+        livers = (measure_region(MaskBox.of(organ), ct, labels["liver"], "Liver", with_diameters=False),)
     segmentation = np.zeros(organ.shape, np.uint8)
     segmentation[organ] = labels["liver"].number
     segmentation[components.array > 0] = labels["tumour"].number

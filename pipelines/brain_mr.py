@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from dicomio.errors import RegistrationFailed
 from dicomio.grid import reorient, resample_onto
+from dicomio.masks import mask_boxes
 from dicomio.registration import register_rigid
 from pipelines.findings import Classification, Findings
 from pipelines.labels import labels_of
@@ -122,8 +123,8 @@ def _findings(
     minimum = package.manifest.thresholds.min_volume_ml
     components = split_components(mask, voxel_ml=flair.voxel_ml, min_volume_ml=minimum)
     lesions = tuple(
-        measure_region(components.array == number, flair, label, f"Lesion {number}", box=box, component=number)
-        for number, box in enumerate(components.boxes, start=1)
+        measure_region(box, flair, label, f"Lesion {number}", component=number)
+        for number, box in mask_boxes(components.array)
     )
     if answer.positive and not lesions:
         notes = (*notes, "The classifier suspects a tumour, the segmentation outlines none: please look at the images")

@@ -11,7 +11,7 @@ import numpy as np
 from dicomio import concepts
 from dicomio.coding import Code
 from dicomio.keyimages import KeyImage, encode_key_images, patient_orientation
-from dicomio.masks import MaskBox
+from dicomio.masks import MaskBox, mask_boxes
 from dicomio.report import (
     AbsentFinding,
     ClassificationFinding,
@@ -24,6 +24,7 @@ from dicomio.report import (
 )
 from dicomio.result import Algorithm, ResultUIDs, read_source_header, write_result
 from dicomio.seg import SegmentSpec, encode_segmentation, verify_segmentation
+from dicomio.spool import sync_folder
 from dicomio.uids import derived_uid
 from pipelines.overlay import KeySlice, key_slices, save_pictures
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from dicomio.volume import Volume
-    from pipelines.findings import Findings, Region
+    from pipelines.findings import Findings
     from pipelines.networks import Progress
     from pipelines.registry import Pipeline
     from pipelines.work import JobDescription
@@ -136,7 +137,9 @@ def encode_results(
     keys = key_slices(findings)
     if job.key_images:
         _encode_key_images(writer, keys)
-    return tuple(writer.results), save_pictures(findings, keys, folder / "pictures")
+    pictures = save_pictures(findings, keys, folder / "pictures")
+    sync_folder(folder)  # the rows that name these files are durable; so must their entries be
+    return tuple(writer.results), pictures
 
 
 def _encode_pair(writer: _Writer, encoding: Encoding) -> None:
@@ -146,8 +149,7 @@ def _encode_pair(writer: _Writer, encoding: Encoding) -> None:
     number = pipeline.series_number + (0 if encoding == "BINARY" else 10)
     segmentation = None
     if findings.regions:
-        masks = {k: region_mask(findings, region, encoding) for k, region in enumerate(findings.regions, start=1)}
-        masks = {k: box for k, box in masks.items() if not box.empty}
+        masks = region_masks(findings, encoding)
         segmentation = encode_segmentation(
             masks,
             [_segment(writer, k, encoding) for k in masks],
@@ -177,13 +179,21 @@ def _encode_pair(writer: _Writer, encoding: Encoding) -> None:
     writer.write(report, "report", f"sr{suffix}.dcm", encoding)
 
 
-def region_mask(findings: Findings, region: Region, encoding: Encoding) -> MaskBox:
-    """The voxels of a region; an organ includes its lesions unless the encoding allows one number per voxel only."""
-    if region.component is not None:
-        return MaskBox.of(findings.components == region.component)
-    if encoding == "LABELMAP":
-        return MaskBox.of(findings.segmentation == region.label.number)
-    return MaskBox.of(findings.segmentation > 0)
+def region_masks(findings: Findings, encoding: Encoding) -> dict[int, MaskBox]:
+    """Segment number (place among the regions, from 1) -> its voxels; a region without any is left out.
+
+    An organ includes its lesions unless the encoding allows one number per voxel only.
+    """
+    lesions = dict(mask_boxes(findings.components))
+    masks = {}
+    for number, region in enumerate(findings.regions, start=1):
+        if region.component is not None:
+            masks[number] = lesions[region.component]
+        elif encoding == "LABELMAP":
+            masks[number] = MaskBox.of(findings.segmentation == region.label.number)
+        else:
+            masks[number] = MaskBox.of(findings.segmentation > 0)
+    return {number: box for number, box in masks.items() if not box.empty}
 
 
 def tracking_uid(inputs_digest: str, model_digest: str, tracking_id: str) -> str:

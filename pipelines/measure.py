@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dicomio.masks import MaskBox
     from dicomio.volume import Volume
 
 _FULL_CONNECTIVITY = np.ones((3, 3, 3), dtype=bool)
@@ -30,12 +31,12 @@ class Components:
 
     Attributes:
         array: Component number per voxel (slices, rows, columns), uint16; 0 is background.
-        boxes: Bounding box of component 1, 2, ... in that order.
+        count: How many there are.
         dropped: How many components were smaller than asked for.
     """
 
     array: NDArray[np.uint16]
-    boxes: tuple[Box, ...]
+    count: int
     dropped: int
 
 
@@ -47,7 +48,7 @@ def split_components(mask: NDArray[np.bool_], *, voxel_ml: float, min_volume_ml:
     array = np.zeros(mask.shape, np.uint16)
     box = bounding_box(mask)
     if box is None:
-        return Components(array, (), 0)
+        return Components(array, 0, 0)
     inside, count = ndimage.label(mask[box], structure=_FULL_CONNECTIVITY)
     sizes = np.bincount(inside.ravel(), minlength=count + 1)[1:]
     order = np.argsort(-sizes, kind="stable")
@@ -56,9 +57,7 @@ def split_components(mask: NDArray[np.bool_], *, voxel_ml: float, min_volume_ml:
     for number, k in enumerate(kept, start=1):
         renumber[k + 1] = number
     array[box] = renumber[inside]
-    found = ndimage.find_objects(inside)
-    boxes = tuple(_shifted(found[k], box) for k in kept)
-    return Components(array, boxes, count - len(kept))
+    return Components(array, len(kept), count - len(kept))
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
@@ -73,41 +72,33 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     return spans[0], spans[1], spans[2]
 
 
-def _shifted(inner: Box, outer: Box) -> Box:
-    first, second, third = (slice(i.start + o.start, i.stop + o.start) for i, o in zip(inner, outer, strict=True))
-    return first, second, third
-
-
 def measure_region(
-    mask: NDArray[np.bool_],
+    mask: MaskBox,
     volume: Volume,
     label: Label,
     tracking_id: str,
     *,
-    box: Box | None = None,
     component: int | None = None,
     with_diameters: bool = True,
 ) -> Region:
-    """Measures one region; `mask` covers the whole grid of `volume`, `box` (if known) bounds it.
+    """Measures one region of the grid of `volume`.
 
     Raises:
         ValueError: The mask is empty: there is nothing to measure.
     """
-    box = box or bounding_box(mask)
-    if box is None:
+    if mask.empty:
         raise ValueError(f"{tracking_id}: an empty mask cannot be measured")
-    inside = mask[box]
-    per_slice = inside.sum(axis=(1, 2))
-    start = box[0].start
-    centre = np.array(ndimage.center_of_mass(inside)) + [part.start for part in box]
-    centroid = (volume.affine @ np.append(centre, 1.0))[:3]
+    per_slice = mask.voxels.sum(axis=(1, 2))
+    first, last = mask.slices()[0], mask.slices()[-1]
+    centre = np.array(ndimage.center_of_mass(mask.voxels)) + mask.start
+    centroid = volume.to_patient(centre)
     return Region(
         label=label,
         tracking_id=tracking_id,
         volume_ml=float(per_slice.sum() * volume.voxel_ml),
         centroid_lps=(float(centroid[0]), float(centroid[1]), float(centroid[2])),
-        slices=(start, start + int(per_slice.argmax()), box[0].stop - 1),
-        diameters=plane_diameters(inside, volume) if with_diameters else None,
+        slices=(first, mask.start[0] + int(per_slice.argmax()), last),
+        diameters=plane_diameters(mask.voxels, volume) if with_diameters else None,
         component=component,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -120,7 +120,7 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
     with structlog.contextvars.bound_contextvars(job_id=job.job_id):
         try:
             with clock.step("load"):
-                volumes = load(job, report)
+                volumes, left_out = load(job, report)
         except BadInput as error:
             log.info("input_refused", reason=str(error), kind=type(error).__name__)
             return Outcome(job.job_id, refused=str(error), seconds=clock.seconds)
@@ -128,16 +128,17 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
             networks = networks_of(job)
         with clock.step("infer"):
             findings = pipeline.run(volumes, networks, report)
+            findings = replace(findings, notes=(*left_out, *findings.notes))
         with clock.step("encode"):
             others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
             results, pictures = encode_results(findings, pipeline, job, report, others=others)
         return _outcome(job, findings, results, pictures, clock)
 
 
-def load(job: JobDescription, report: Progress) -> dict[str, Volume]:
-    """The volumes by role; the required ones must be good, an optional one that is not is left out with a log line."""
+def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tuple[str, ...]]:
+    """The volumes by role, and notes on those left out: a required one must be good, an optional one need not be."""
     pipeline = pipeline_named(job.pipeline)
-    volumes = {}
+    volumes, notes = {}, []
     for number, (role, files) in enumerate(sorted(job.inputs.items())):
         report(f"load {role}", number / len(job.inputs))
         try:
@@ -146,7 +147,8 @@ def load(job: JobDescription, report: Progress) -> dict[str, Volume]:
             if role in pipeline.roles:
                 raise
             log.warning("optional_series_left_out", role=role, reason=str(error))
-    return volumes
+            notes.append(f"{role.upper()} could not be used: {error}")
+    return volumes, tuple(notes)
 
 
 def networks_of(job: JobDescription) -> dict[str, Network]:

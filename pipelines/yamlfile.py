@@ -51,7 +51,8 @@ class LocatedYaml:
             raise YamlFault(f"{where}: {error.problem or error}") from error
         except RecursionError:
             raise YamlFault(f"{name}:1:1: an alias refers to itself") from None
-        except (yaml.YAMLError, TypeError, ValueError) as error:  # control characters, keys that are lists, 2026-13-45
+        except (yaml.YAMLError, TypeError, ValueError, LookupError, AttributeError) as error:
+            # control characters, keys that are lists, 2026-13-45, !!bool x: PyYAML lets Python's own errors through
             raise YamlFault(f"{name}:1:1: {error}") from error
         if not isinstance(data, dict):
             raise YamlFault(f"{name}:1:1: must be a mapping of keys to values, not a {type(data).__name__}")

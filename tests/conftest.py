@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 import urllib.request
@@ -20,6 +21,8 @@ import pytest
 from pynetdicom import AE
 
 SHARED = Path(os.environ.get("SCANWARD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+OUTSIDE = os.pathsep.join(p for p in os.environ.get("PATH", "").split(os.pathsep) if not p.startswith(sys.prefix))
+"""PATH without the virtual environment, where pynetdicom's programs hide dcmtk's of the same names (storescu)."""
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -35,7 +38,7 @@ def needs() -> Callable[..., str]:
     """`needs("dcmsend", package="dcmtk")` returns the program's path, or skips (fails in CI) without it."""
 
     def find(program: str, *, package: str = "") -> str:
-        path = shutil.which(program)
+        path = shutil.which(program, path=OUTSIDE) or shutil.which(program)
         if path is None:
             skip_or_fail(f"{program} is not installed (Debian package {package or program})")
         return path or ""

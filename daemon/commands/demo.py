@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,9 +100,9 @@ def _print(stage: Stage, compared: list[Compared], seconds: float) -> None:
     console.print(table)
     for one in compared:
         way = plain_table("When", "Move", "Why", title=f"The way of {one.kind} (job {one.job.job.id})")
-        first = one.job.events[0].at
-        for event in one.job.events:
-            way.add_row(f"+{(event.at - first).total_seconds():6.2f} s", event.event, event.because)
+        first = one.job.study.first_received_at
+        for at, move, why in moves(one):
+            way.add_row(f"+{(at - first).total_seconds():6.2f} s", move, why)
         console.print(way)
         times = ", ".join(f"{step} {value:.2f} s" for step, value in one.job.job.timings.items())
         console.print(f"worker: {times}; ", styled_state(str(one.job.job.state)), sep="")
@@ -113,3 +114,22 @@ def _print(stage: Stage, compared: list[Compared], seconds: float) -> None:
     )
     console.print(f"Look around: scanward jobs list -c {stage.config}", soft_wrap=True)
     console.print(f"Done in {seconds:.0f} s. Research use only, not a medical device.")
+
+
+def moves(one: Compared) -> list[tuple[datetime, str, str]]:
+    """When, what, why: the study's arrival, and its job's moves; the same move of several deliveries in one line."""
+    study = one.job.study
+    told = [(study.first_received_at, "first image", f"{study.images} images in all")]
+    told.append((study.last_received_at, "last image", ""))
+    if study.completed_at:
+        told.append((study.completed_at, "receiving -> complete", study.completed_because or ""))
+    counted: dict[str, int] = {}
+    for event in one.job.events:
+        counted[event.event] = counted.get(event.event, 0) + 1
+    seen: set[str] = set()
+    for event in one.job.events:
+        if event.event not in seen:
+            times = f" ({counted[event.event]} objects)" if event.delivery_id else ""
+            told.append((event.at, event.event + times, event.because))
+            seen.add(event.event)
+    return sorted(told)

@@ -125,7 +125,7 @@ def test_a_broken_series_is_refused_with_a_reason_and_a_broken_optional_one_is_l
     assert not refused.results
     done = perform(job("brain-mr", {"flair": inputs["flair"], "t1": inputs["t1"][:1]}, tmp_path / "t1"))
     assert done.refused is None
-    assert any("T1 was not available" in note for note in done.notes)
+    assert any("T1 could not be used" in note for note in done.notes)
 
 
 def test_no_finding_is_a_result_too(tmp_path: Path) -> None:
