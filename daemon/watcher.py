@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import combinations
@@ -32,6 +33,9 @@ from daemon.loop import Loop
 from dicomio.spool import Spool
 
 __all__ = ["FolderEvent", "FolderWatcher", "WatchedFolder"]
+
+# watchdog says so, with the folder's name, when a folder is removed while it is being added; the rescan covers it
+warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
 
 log = structlog.get_logger(__name__)
 
