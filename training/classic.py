@@ -124,10 +124,17 @@ class System:
                 return load_lits(root, plane)
 
     def parts(self, items: list[Item]) -> tuple[list[Item], list[Item], list[Item]]:
-        """(training, validation, test): the published split where the data has one, else by patient or slice."""
+        """(training, validation, test): the published split where the data has one, else by patient or slice.
+
+        Raises:
+            ValueError: There is nothing to train on, or nothing to choose a checkpoint by.
+        """
         if {item.stratum for item in items} == {"train", "val"}:
             return [i for i in items if i.stratum == "train"], [i for i in items if i.stratum == "val"], []
         rest, held_out = split_items(items, self.held_out + self.test, self.seed, self.split)
+        if not rest or not held_out:
+            share, owners = self.held_out + self.test, len({item.group for item in items})
+            raise ValueError(f"a share of {share:g} of {owners} patients holds nothing out, or everything")
         if not self.test:
             return rest, held_out, []
         validation, test = split_items(held_out, self.test / (self.held_out + self.test), self.seed, self.split)

@@ -27,6 +27,7 @@ from training.export import check_against_torch, write_onnx
 from training.figures import reliability_diagram
 from training.package import BRAIN, INTENDED_USE, LABELS, LICENCE, NEOPLASM
 from training.package import DATA as RECIPE_DATA
+from training.systems.gallery import draw_gallery
 from training.systems.learn import build
 from training.systems.measure import figures_of, look, scores_of
 from training.systems.predict import by_engine
@@ -115,21 +116,23 @@ def export_system(system: System, run: Path, data: Path, out: Path, version: str
     np.savez_compressed(folder / "reference.npz", image=reference)
     content = manifest(system, run, folder, version, (training, test or validation, bool(test)))
     _write(folder, content, difference)
-    figures = measure_package(system, load_package(folder), test or validation, folder / "reliability.png")
+    figures = measure_package(system, load_package(folder), test or validation, pictures=run)
     content["accuracy"] = [_accuracy(system, figure) for figure in figures if np.isfinite(figure.value)]
     _write(folder, content, difference)
     return load_package(folder)
 
 
 def measure_package(
-    system: System, package: ModelPackage, items: Sequence[Item], diagram: Path | None = None
+    system: System, package: ModelPackage, items: Sequence[Item], pictures: Path | None = None
 ) -> list[Figure]:
-    """Figures with the engine that serves; with `diagram`, a classifier's reliability is drawn there."""
+    """Figures with the engine that serves; `pictures` is a folder for a reliability diagram or a gallery."""
     with open_engine(package, EngineSettings()) as engine:
         patients = look(system, by_engine(engine), items)
-    if diagram is not None and system.task == "classification":
+        if pictures is not None and system.task == "segmentation":
+            draw_gallery(pictures / "gallery.png", system, by_engine(engine), items)
+    if pictures is not None and system.task == "classification":
         scores, truth = (np.concatenate(column) for column in zip(*scores_of(patients), strict=True))
-        reliability_diagram(diagram, scores, truth, package.name)
+        reliability_diagram(pictures / "reliability.png", scores, truth, package.name)
     return figures_of(system, patients)
 
 

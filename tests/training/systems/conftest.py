@@ -72,9 +72,9 @@ def scan(seed):
 
 @pytest.fixture(scope="session")
 def tiny_brats(tmp_path_factory):
-    """Five cases in the BraTS layout, two of them of the 2013 collection."""
+    """Six cases in the BraTS layout, two of them of the 2013 collection, the others of one centre."""
     root = tmp_path_factory.mktemp("brats")
-    names = ("Brats18_2013_1_1", "Brats18_2013_2_1", "Brats18_TCIA01_1_1", "BraTS2021_00001", "BraTS2021_00002")
+    names = ("Brats18_2013_1_1", "Brats18_2013_2_1", *(f"BraTS2021_0000{n}" for n in range(1, 5)))
     for seed, name in enumerate(names):
         (root / name).mkdir()
         channels, labels = scan(seed)

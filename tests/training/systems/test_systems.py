@@ -97,3 +97,12 @@ def test_the_package_says_what_was_measured_and_on_what(trained, package):
     held_out = json.loads((folder / "held_out.json").read_text())
     assert manifest.training.split["held_out"] == held_out["validation"]
     assert manifest.training.model_extra["recipe"] == system.name
+
+
+def test_the_held_out_items_are_drawn_but_not_into_the_package(trained, package):
+    system, _, folder, _ = trained
+    drawn = {"gallery.png"} if system.task == "segmentation" else {"reliability.png"}
+    drawn |= {"gallery.gif"} if len(system.size) == 3 else set()
+    assert all((folder / name).stat().st_size > 300 for name in drawn)
+    names = {path.name for path in package.folder.iterdir()}
+    assert names == {"model.onnx", "model.yaml", "MODEL_CARD.md", "reference.npz"}

@@ -1,0 +1,56 @@
+"""Pictures of what a network found: image, truth, prediction and both over the image; of scans, slice after slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Colours = NDArray[np.uint8]
+
+TRUTH, FOUND = (70, 200, 90), (230, 60, 50)
+
+
+def grey(plane: NDArray[Any]) -> Colours:
+    """A plane (rows, columns) of any values to grey colours (rows, columns, 3), 1st to 99th percentile."""
+    low, high = np.percentile(plane, (1, 99))
+    scaled = np.clip((np.asarray(plane, np.float32) - low) / max(float(high - low), 1e-6), 0, 1)
+    return np.repeat((scaled * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def painted(picture: Colours, mask: NDArray[np.bool_], colour: tuple[int, int, int], weight: float = 0.5) -> Colours:
+    """The picture with a mask (rows, columns) painted over it."""
+    mixed = picture.astype(np.float32)
+    mixed[mask] = (1 - weight) * mixed[mask] + weight * np.array(colour, np.float32)
+    return mixed.astype(np.uint8)
+
+
+def strip(plane: NDArray[Any], truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> Colours:
+    """Image, truth, prediction, and image with both, side by side: (rows, 4 * columns, 3).
+
+    Where truth and prediction agree their colours mix; green alone was missed, red alone is extra.
+    """
+    picture, black = grey(plane), np.zeros((*plane.shape, 3), np.uint8)
+    both = painted(painted(picture, truth, TRUTH), found, FOUND)
+    return np.concatenate([picture, painted(black, truth, TRUTH, 1), painted(black, found, FOUND, 1), both], axis=1)
+
+
+def draw_grid(path: Path, strips: Sequence[Colours]) -> None:
+    """One strip below the other, with a line between them, as PNG."""
+    width = max(each.shape[1] for each in strips)
+    line = np.full((2, width, 3), 90, np.uint8)
+    rows = [np.pad(each, ((0, 0), (0, width - each.shape[1]), (0, 0))) for each in strips]
+    stacked = [part for row in rows for part in (row, line)][:-1]
+    Image.fromarray(np.concatenate(stacked)).save(path)
+
+
+def animate(
+    path: Path, scan: NDArray[Any], truth: NDArray[np.bool_], found: NDArray[np.bool_], *, step_ms: int = 80
+) -> None:
+    """A scan (slices, rows, columns) with its masks, strip after strip, as an endless GIF."""
+    frames = [Image.fromarray(strip(*planes)) for planes in zip(scan, truth, found, strict=True)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=step_ms, loop=0)
