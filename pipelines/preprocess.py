@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,30 +37,60 @@ class Axis:
     target_size: int
     target_spacing: float
 
-    def forward(self) -> Array:
-        """Weights (target_size, size) that resample source pixels onto the grid; outside the source, zero rows."""
+    def forward(self) -> Resampling:
+        """Resamples source pixels onto the grid; outside the source, zero."""
         where = (np.arange(self.target_size) - (self.target_size - 1) / 2) * self.target_spacing / self.spacing
-        return _interpolation(where + self.centre, self.size, self.target_spacing / self.spacing)
+        return Resampling(where + self.centre, self.size, self.target_spacing / self.spacing)
 
-    def backward(self) -> Array:
-        """Weights (size, target_size) that put network pixels back on the source; outside the grid, zero rows."""
+    def backward(self) -> Resampling:
+        """Puts network pixels back on the source; outside the grid, zero."""
         where = (np.arange(self.size) - self.centre) * self.spacing / self.target_spacing
-        return _interpolation(where + (self.target_size - 1) / 2, self.target_size, self.spacing / self.target_spacing)
+        return Resampling(where + (self.target_size - 1) / 2, self.target_size, self.spacing / self.target_spacing)
 
 
-def _interpolation(positions: NDArray[Any], size: int, ratio: float) -> Array:
-    """Weights of linear interpolation, widened to a triangle of `ratio` pixels when shrinking (no aliasing)."""
-    width = max(1.0, ratio)
-    clamped = np.clip(positions, 0, size - 1)
-    weights = np.maximum(0.0, 1.0 - np.abs(clamped[:, None] - np.arange(size)) / width)
-    weights /= weights.sum(axis=1, keepdims=True)
-    weights[np.abs(positions - clamped) > 0.5 * width] = 0.0
-    return np.asarray(weights, np.float32)
+class Resampling:
+    """Linear interpolation along one axis, widened to a triangle of `ratio` pixels when shrinking (no aliasing).
+
+    Few source pixels contribute to each target, so weights are kept as taps: target i is the sum over k of
+    `weight[k, i]` times source `index[k, i]`.
+    """
+
+    def __init__(self, positions: NDArray[Any], size: int, ratio: float) -> None:
+        width = max(1.0, ratio)
+        clamped = np.clip(positions, 0, size - 1)
+        weights = np.maximum(0.0, 1.0 - np.abs(clamped[:, None] - np.arange(size)) / width)
+        weights /= weights.sum(axis=1, keepdims=True)
+        weights[np.abs(positions - clamped) > 0.5 * width] = 0.0
+        taps = max(1, int((weights > 0).sum(axis=1).max()))
+        first = np.minimum((weights > 0).argmax(axis=1), size - taps)
+        self.index = first + np.arange(taps)[:, None]
+        self.weight = np.take_along_axis(weights, self.index.T, axis=1).T.astype(np.float32)
+        self.matrix = np.ascontiguousarray(weights.T, dtype=np.float32)
+
+    def window(self, targets: slice) -> Resampling:
+        """The same, for some of the targets only."""
+        part = copy(self)
+        part.index, part.weight, part.matrix = self.index[:, targets], self.weight[:, targets], self.matrix[:, targets]
+        return part
+
+    def rows(self, planes: Array) -> Array:
+        """Along the last but one axis, by taps."""
+        out = np.zeros((*planes.shape[:-2], self.index.shape[1], planes.shape[-1]), np.float32)
+        for index, weight in zip(self.index, self.weight, strict=True):
+            out += np.take(planes, index, axis=-2) * weight[:, None]
+        return out
+
+    def columns(self, planes: Array) -> Array:
+        """Along the last axis; a matrix product is faster there than gathering single pixels."""
+        return np.asarray(np.matmul(planes, self.matrix), np.float32)
 
 
-def _resample(planes: Array, rows: Array, columns: Array) -> Array:
-    """Resamples (..., y, x) with row weights (Y, y) and column weights (X, x) to (..., Y, X)."""
-    return np.asarray(np.matmul(np.matmul(rows, planes), columns.T), np.float32)
+def _resample(planes: Array, rows: Resampling, columns: Resampling) -> Array:
+    """Resamples (..., y, x) to (..., Y, X), slice by slice, so that a batch gives what single slices give."""
+    out = np.empty((*planes.shape[:-2], rows.index.shape[1], columns.index.shape[1]), np.float32)
+    for place in np.ndindex(planes.shape[:-2]):
+        out[place] = columns.columns(rows.rows(planes[place]))
+    return out
 
 
 class PreparedSlices(ABC):
@@ -98,14 +129,14 @@ class PreparedSlices(ABC):
         """
         rows, columns = self._backward
         if window is not None:
-            rows, columns = rows[window[0]], columns[window[1]]
+            rows, columns = rows.window(window[0]), columns.window(window[1])
         return _resample(np.asarray(probabilities, np.float32), rows, columns)
 
     def source_window(self, occupied: NDArray[np.bool_]) -> tuple[slice, slice]:
         """Rows and columns of the source that the true pixels of a mask (height, width) have any influence on."""
         windows = []
-        for weights, axis in zip(self._backward, (1, 0), strict=True):
-            hit = np.flatnonzero((weights[:, occupied.any(axis=axis)] > 0).any(axis=1))
+        for resampling, axis in zip(self._backward, (1, 0), strict=True):
+            hit = np.flatnonzero(resampling.matrix[occupied.any(axis=axis)].any(axis=0))
             windows.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0))
         return windows[0], windows[1]
 
@@ -157,7 +188,8 @@ class BrainSlices(PreparedSlices):
     def __init__(self, images: Mapping[str, NDArray[Any] | None], spacing: tuple[float, float, float]) -> None:
         """Takes `flair` and optionally `t1` and `t1ce`, each (slices, rows, columns) on the grid of the FLAIR."""
         flair = _required(images, "flair")
-        self._images = {name: _like(images.get(name), flair) for name in ("t1", "flair", "t1ce")}
+        given = {name: images.get(name) for name in self.channels[:3]}
+        self._images = {name: _like(image, flair) for name, image in given.items() if image is not None}
         self._intensity = {name: Intensity.of(image) for name, image in self._images.items()}
         self._step = max(1, round(self.NEIGHBOUR_MM / spacing[0]))
         row, column = head_centre(flair)
@@ -172,15 +204,21 @@ class BrainSlices(PreparedSlices):
     def inputs(self, start: int = 0, stop: int | None = None) -> Array:
         """See the base class; channels as in `channels`."""
         index = np.arange(start, len(self) if stop is None else min(stop, len(self)))
-        wanted = {"t1": 0, "flair": 0, "t1ce": 0, "flair_below": -self._step, "flair_above": self._step}
-        planes = [self._plane(name.split("_")[0], index + offset) for name, offset in wanted.items()]
-        return np.stack(planes, axis=1)
+        below, above = (np.clip(index + step, 0, len(self) - 1) for step in (-self._step, self._step))
+        wanted = np.unique(np.concatenate([below, index, above]))
+        flair = self._planes("flair", wanted)
+        inputs = np.empty((len(index), *self.shape), np.float32)
+        for channel, slices in enumerate((index, index, index, below, above)):
+            inputs[:, channel] = flair[np.searchsorted(wanted, slices)]
+        for channel, name in ((0, "t1"), (2, "t1ce")):
+            if name in self._images:
+                inputs[:, channel] = self._planes(name, index)
+        return inputs
 
-    def _plane(self, name: str, index: NDArray[np.intp]) -> Array:
+    def _planes(self, name: str, index: NDArray[np.intp]) -> Array:
         intensity = self._intensity[name]
-        planes = intensity.apply(self._images[name][np.clip(index, 0, len(self) - 1)])
         air = np.float32(intensity.apply(np.zeros(1))[0])  # off the image there is air, not average brightness
-        return _resample(planes - air, *self._forward) + air
+        return _resample(intensity.apply(self._images[name][index]) - air, *self._forward) + air
 
 
 class CTSlices(PreparedSlices):
@@ -230,9 +268,7 @@ def _required(images: Mapping[str, NDArray[Any] | None], name: str) -> NDArray[A
     return image
 
 
-def _like(image: NDArray[Any] | None, flair: NDArray[Any]) -> NDArray[Any]:
-    if image is None:
-        return flair
+def _like(image: NDArray[Any], flair: NDArray[Any]) -> NDArray[Any]:
     if image.shape != flair.shape:
         raise ValueError(f"expected a T1 on the FLAIR's grid {flair.shape}, received {image.shape}")
     return image

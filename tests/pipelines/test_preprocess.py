@@ -141,3 +141,15 @@ def test_ct_mask_survives_the_way_to_the_grid_and_back(matrix):
 def test_what_does_not_fit_is_named(name, images, message):
     with pytest.raises(ValueError, match=message):
         prepare(name, images, (5.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("matrix", [512, 320])
+def test_a_window_of_the_source_is_restored_like_the_whole_and_holds_all_that_is_seen(matrix):
+    prepared = CTSlices({"ct": np.zeros((1, matrix, matrix), np.int16)}, (3.0, 0.8, 0.8))
+    seen = np.zeros((1, 1, 256, 256), np.float32)
+    seen[0, 0, 60:90, 100:180] = 1
+    window = prepared.source_window(seen[0, 0] > 0)
+    whole, part = prepared.restore(seen), prepared.restore(seen, window)
+    np.testing.assert_allclose(part, whole[..., window[0], window[1]], atol=1e-6)
+    assert part.sum() == pytest.approx(whole.sum(), rel=1e-5)
+    assert prepared.source_window(np.zeros((256, 256), bool)) == (slice(0, 0), slice(0, 0))
