@@ -1,0 +1,72 @@
+"""From the command line: train, take up again, export, evaluate; and the two stages of system C together."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the `train` extra")
+pytest.importorskip("lightning", reason="training needs the `train` extra")
+pytest.importorskip("monai", reason="training needs the `train` extra")
+
+from typer.testing import CliRunner  # noqa: E402
+
+from training.classic import SYSTEMS  # noqa: E402
+from training.cli import app  # noqa: E402
+from training.systems.predict import two_stage  # noqa: E402
+
+CONFIG = "size: [32, 32]\nheld_out: 0.5\nbatch: 4\nprecision: '32'\noptions: {widths: [16, 16], dense: 16}\n"
+
+
+def scanward(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_system_is_trained_taken_up_again_exported_and_evaluated(tiny_slices, tmp_path):
+    run, config = tmp_path / "run", tmp_path / "change.yaml"
+    config.write_text(CONFIG)
+    command = ("train", "lgg-two-conv", "--data", tiny_slices, "--out", run, "--config", config, "--split", "slice")
+    scanward(*command, "--epochs", 1, "--threads", 1)
+    first = json.loads((run / "record.json").read_text())
+    scanward(*command, "--epochs", 2, "--threads", 1, "--resume")
+    second = json.loads((run / "record.json").read_text())
+    assert second["history"][:1] == first["history"]
+    assert [entry["epoch"] for entry in second["history"]] == [0, 1]
+    assert (second["system"]["split"], second["system"]["size"]) == ("slice", [32, 32])
+    packages, figures = tmp_path / "packages", tmp_path / "figures.json"
+    scanward("export", "lgg-two-conv", "--run", run, "--data", tiny_slices, "--out", packages)
+    output = scanward("evaluate", packages / "lgg-two-conv", "--data", tiny_slices, "--out", figures)
+    assert "lgg-two-conv" in output
+    card = (packages / "lgg-two-conv" / "MODEL_CARD.md").read_text()
+    for figure in json.loads(figures.read_text()):
+        assert f"| {figure['metric']} | {figure['value']:.3f} |" in card
+
+
+@pytest.mark.parametrize("change", ["colour: red", "batch: many"])
+def test_a_configuration_that_makes_no_sense_is_a_usage_error(tiny_slices, tmp_path, change):
+    config = tmp_path / "change.yaml"
+    config.write_text(change)
+    result = CliRunner().invoke(
+        app, ["train", "lgg-unet", "--data", str(tiny_slices), "--config", str(config), "--out", str(tmp_path / "run")]
+    )
+    assert result.exit_code == 2
+    assert change.split(":", maxsplit=1)[0] in result.output
+
+
+def test_the_segmenter_looks_only_where_the_classifier_says_tumour():
+    stages = SYSTEMS["lgg-resnet50"], SYSTEMS["lgg-classic-resunet"]
+    asked = []
+
+    def segment(inputs):
+        asked.append(inputs.shape)
+        return np.ones((1, 1, 8, 8), np.float32)
+
+    for said, filled in ((0.4, False), (0.6, True)):
+        found = two_stage(stages, (lambda _, p=said: np.array([[p]], np.float32), segment), np.zeros((3, 8, 8)))
+        assert found.shape == (1, 8, 8)
+        assert found.any() == filled
+    assert asked == [(1, 3, 8, 8)]
