@@ -38,7 +38,7 @@ class BrainPhantom(Phantom):
         self._noise = generator.uniform(4.0, 12.0)
         self._blur = generator.uniform(0.4, 0.8)
         vary = generator.uniform(0.9, 1.1, (6, 3))
-        values = ((430, 520, 540), (35, 40, 45), (55, 80, 85), (205, 310, 325), (255, 235, 255), (0, 0, 0))
+        values = ((430, 520, 540), (35, 40, 45), (55, 80, 85), (205, 310, 325), (236, 235, 255), (0, 0, 0))
         self._fat, self._bone, self._csf, self._white, self._grey, self._air = (
             _Tissue(*(np.array(row) * factor)) for row, factor in zip(values, vary, strict=True)
         )
