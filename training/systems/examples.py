@@ -28,7 +28,6 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, system: System, items: Sequence[Item], *, training: bool) -> None:
         self._system, self._items, self._training = system, items, training
-        self._generator = np.random.default_rng(system.seed)
         set_track_meta(False)  # tensors that carry affines cost more than our transforms
         self._vary = variation(system) if training else None
 
@@ -49,7 +48,9 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         image, truth = self._items[index].read()
         if len(self._system.size) < 3:
             return image, truth
-        generator = self._generator if self._training else np.random.default_rng(index)
+        # torch's seed differs from one reading process to the next, a generator of our own would not
+        seed = int(torch.randint(2**31, ())) if self._training else index
+        generator = np.random.default_rng(seed)
         return draw_patch(image, truth, self._system.size, self._system.least_tumour, generator)
 
 
