@@ -272,7 +272,9 @@ def report_content(writer: _Writer, segmentation: Dataset | None) -> ReportConte
 
 
 def _encoded_numbers(segmentation: Dataset | None) -> list[int]:
-    return [int(segment.SegmentNumber) for segment in segmentation.SegmentSequence] if segmentation is not None else []
+    """Numbers of the segments that stand for a region; a label map describes its background as segment 0."""
+    segments = segmentation.SegmentSequence if segmentation is not None else []
+    return [int(segment.SegmentNumber) for segment in segments if int(segment.SegmentNumber) > 0]
 
 
 def _group(writer: _Writer, number: int, algorithm: Algorithm) -> MeasurementGroup:

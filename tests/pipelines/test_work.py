@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from dicomio.readback import read_masks
 from dicomio.volume import load_volume
 from engines.contract import EngineSettings
 from pipelines.errors import ModelsDiffer
@@ -69,8 +70,6 @@ def test_the_lesion_of_a_phantom_is_found(brain: tuple[PhantomTruth, dict[str, l
     truth, inputs = brain
     assert outcome.refused is None
     (seg,) = results(outcome, "segmentation")
-    from dicomio.readback import read_masks
-
     found = np.logical_or.reduce(list(read_masks(seg, load_volume(inputs["flair"])).values()))
     true = truth.masks["lesion"]
     assert 2 * (found & true).sum() / (found.sum() + true.sum()) > 0.6
@@ -143,3 +142,31 @@ def test_a_job_made_for_other_models_is_not_run_with_those_at_hand(
 ) -> None:
     with pytest.raises(ModelsDiffer, match="not those that the job was made for"):
         perform(replace(job("brain-mr", brain[1], tmp_path / "out"), model_digest="0" * 64))
+
+
+def test_each_encoding_that_a_destination_wants_gets_its_own_seg_and_report(tmp_path: Path) -> None:
+    truth = write_phantom("abdomen-ct", tmp_path / "dicom", slices=24, matrix=256)
+    ct = sorted((tmp_path / "dicom").rglob("*.dcm"))
+    wanted = replace(job("abdomen-ct", {"ct": ct}, tmp_path / "out"), segmentations=("BINARY", "LABELMAP"))
+    done = perform(wanted)
+    kinds = sorted((result.kind, result.encoding) for result in done.results if result.kind != "key-image")
+    assert kinds == [
+        ("report", "BINARY"),
+        ("report", "LABELMAP"),
+        ("segmentation", "BINARY"),
+        ("segmentation", "LABELMAP"),
+    ]
+    assert len({result.sop_instance_uid for result in done.results}) == len(done.results)
+    volume = load_volume(ct)
+    by_encoding = {
+        result.encoding: read_masks(Path(result.path), volume)
+        for result in done.results
+        if result.kind == "segmentation"
+    }
+    whole = by_encoding["BINARY"]["Liver"]
+    without = by_encoding["LABELMAP"]["Liver without lesions"]
+    lesions = np.logical_or.reduce([mask for label, mask in by_encoding["LABELMAP"].items() if "Lesion" in label])
+    assert (whole == (without | lesions)).all()
+    assert not (without & lesions).any()
+    true = truth.masks["liver"]
+    assert 2 * (whole & true).sum() / (whole.sum() + true.sum()) > 0.9
