@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -43,9 +43,9 @@ def styled_state(state: str) -> Text:
 def plain_table(*columns: str, title: str | None = None) -> Table:
     """A table without a cage; a column whose name starts with `>` is set flush right."""
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    for number, column in enumerate(columns):  # the first one names the row: it is never broken
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.lstrip(">"), justify=justify, overflow="fold", no_wrap=number == 0)
     return table
 
 
