@@ -26,6 +26,7 @@ from db.store import Database
 from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.spool import Spool
 from engines.contract import EngineSettings
+from engines.machine import usable_cores
 from pipelines.registry import PIPELINES, packages_for
 from pipelines.rules import RuleFile
 from pipelines.work import EngineChoice
@@ -162,8 +163,7 @@ def current_rules(rule_file: RuleFile) -> RuleSet:
 
 def engine_settings(config: Config) -> EngineSettings:
     """How workers of this configuration run engines; threads are shared out among the workers of this machine."""
-    cores = len(os.sched_getaffinity(0))
-    threads = config.engine.threads or max(1, cores // config.workers.count)
+    threads = config.engine.threads or max(1, usable_cores() // config.workers.count)
     return EngineSettings(
         backend=config.engine.backend, precision=config.engine.precision, threads=threads, cache_dir=config.cache_dir
     )

@@ -91,7 +91,8 @@ def test_a_study_knows_its_jobs(database: Database, house: dict[str, int]) -> No
     assert database.show_study("1.9").jobs == ()
 
 
-def test_lists_and_claims_stay_quick_with_ten_thousand_jobs(database: Database, many: None) -> None:
+def test_with_ten_thousand_jobs_a_question_costs_far_less_than_reading_them(database: Database, many: None) -> None:
+    everything = quickest(lambda: database.list_jobs(JobFilter(limit=10_000)))
     for use in (
         lambda: database.list_jobs(JobFilter(limit=50)),
         lambda: database.list_jobs(JobFilter(patient_id="P777")),
@@ -100,12 +101,16 @@ def test_lists_and_claims_stay_quick_with_ten_thousand_jobs(database: Database, 
         lambda: database.due_deliveries(NOON, limit=50),
         database.counts,
     ):
-        took = []
-        for _ in range(3):
-            start = time.perf_counter()
-            use()
-            took.append(time.perf_counter() - start)
-        assert min(took) < 0.15
+        assert quickest(use) * 3 < everything
+
+
+def quickest(use: Callable[[], object]) -> float:
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        use()
+        took.append(time.perf_counter() - start)
+    return min(took)
 
 
 @pytest.fixture

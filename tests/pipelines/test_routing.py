@@ -243,33 +243,32 @@ def unrelated(number: int, rng: random.Random) -> SeriesFacts:
     return mr(number, kind, f"series {number} {rng.choice(['ax', 'KM', 'post', 'x'])}", slices=1, **tags)
 
 
-def slowness() -> float:
-    """How much slower than an idle machine this one is now: others may be using it. 1 is idle."""
-    began = time.process_time()
-    sum(number * number for number in range(10**6))
-    return max(1.0, (time.process_time() - began) / 0.05)
+def quickest_route(whole: StudyFacts, ruleset: RuleSet) -> float:
+    """Processor seconds of the fastest of five; the study is rebuilt, because it remembers what was derived."""
+    took = []
+    for _ in range(5):
+        fresh = StudyFacts(whole.study_instance_uid, whole.tags, tuple(replace(series) for series in whole.series))
+        began = time.process_time()
+        route(fresh, ruleset)
+        took.append(time.process_time() - began)
+    return min(took)
 
 
-def test_a_study_of_2000_unrelated_series_is_routed_in_a_moment() -> None:
+def test_the_time_to_route_grows_no_faster_than_the_study() -> None:
     needs_everything = rules(
         "a: {plane: axial, sequence: swi, contrast: true}, b: {sequence: t1, contrast: false}", "c: {Modality: CT}"
     )
     rng = random.Random(1)
-    quickest = 10.0
-    for _ in range(5):
-        whole = study(*(unrelated(number, rng) for number in range(2000)))
-        began = time.process_time()
-        found = route(whole, needs_everything)
-        quickest = min(quickest, time.process_time() - began)
-
+    large = study(*(unrelated(number, rng) for number in range(2000)))
+    small = study(*large.series[:200])
+    found = route(large, needs_everything)
     assert len(reasons(found)) == 2
-    assert quickest < 0.2 * slowness()
+    assert quickest_route(large, needs_everything) < 25 * quickest_route(small, needs_everything)
 
 
-def test_a_series_of_2000_images_is_routed_in_a_moment() -> None:
-    whole = study(ct(1, slices=2000, spacing=0.5), StudyDescription="Abdomen")
-    began = time.process_time()
-    found = route(whole, parse_rules(DESIGN))
+def test_the_time_to_route_grows_no_faster_than_the_series() -> None:
+    large, small = (study(ct(1, slices=number, spacing=0.5), StudyDescription="Abdomen") for number in (2000, 200))
+    design = parse_rules(DESIGN)
 
-    assert roles(found) == {"ct": "1.1"}
-    assert time.process_time() - began < 0.2 * slowness()
+    assert roles(route(large, design)) == {"ct": "1.1"}
+    assert quickest_route(large, design) < 25 * quickest_route(small, design)
