@@ -26,13 +26,16 @@ from db.store import Database
 from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.spool import Spool
 from engines.contract import EngineSettings
+from engines.errors import EngineError
 from engines.machine import usable_cores
+from pipelines.errors import PipelineError
 from pipelines.registry import PIPELINES, packages_for
 from pipelines.rules import RuleFile
 from pipelines.work import EngineChoice
 
 if TYPE_CHECKING:
     from daemon.config import Config
+    from pipelines.rehearsal import Cast
     from pipelines.rules import RuleSet
 
 log = structlog.get_logger(__name__)
@@ -111,7 +114,7 @@ class Service:
         pool = WorkerPool(
             config.workers,
             config.data_dir / "dask",
-            warm_up=warm_up_choices(config, settings),
+            warm_up=warm_up_cast(config, settings),
             logging_part=config.logging,
             on_return=wake,
         )
@@ -169,14 +172,17 @@ def engine_settings(config: Config) -> EngineSettings:
     )
 
 
-def warm_up_choices(config: Config, settings: EngineSettings) -> tuple[EngineChoice, ...]:
-    """Every network that a pipeline may need."""
-    folders = {
-        str(package.folder)
-        for pipeline in PIPELINES.values()
-        for package in packages_for(pipeline, config.models).values()
-    }
-    return tuple(EngineChoice(folder, settings) for folder in sorted(folders))
+def warm_up_cast(config: Config, settings: EngineSettings) -> Cast:
+    """Every pipeline with the models that it would use now; one whose models are broken is left for its jobs to say."""
+    cast = {}
+    for pipeline in PIPELINES.values():
+        try:
+            packages = packages_for(pipeline, config.models)
+        except (EngineError, PipelineError) as error:
+            log.warning("not_rehearsed", pipeline=pipeline.name, reason=str(error))
+            continue
+        cast[pipeline.name] = {slot: EngineChoice(str(one.folder), settings) for slot, one in packages.items()}
+    return cast
 
 
 def listener_settings(config: Config) -> ListenerSettings:

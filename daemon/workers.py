@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import dask
@@ -21,11 +22,11 @@ from distributed.security import Security
 
 from daemon.config import LoggingPart
 from daemon.logs import set_up_logs
-from pipelines.work import JobDescription, Outcome, open_engines, perform
+from pipelines.rehearsal import Cast, rehearse
+from pipelines.work import JobDescription, Outcome, perform
 
 if TYPE_CHECKING:
     from daemon.config import WorkersPart
-    from pipelines.work import EngineChoice
 
 log = structlog.get_logger(__name__)
 
@@ -61,18 +62,18 @@ Return = Finished | Failed | Lost
 
 
 class _WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
-    """Opens the engines when a worker process starts, so that no job pays for it."""
+    """Rehearses every pipeline when a worker process starts, so that no study pays for it."""
 
     name = "scanward-warm-up"
     idempotent = True
 
-    def __init__(self, choices: tuple[EngineChoice, ...], logging_part: LoggingPart) -> None:
-        self._choices = choices
+    def __init__(self, cast: Cast, logging_part: LoggingPart) -> None:
+        self._cast = cast
         self._logging = logging_part
 
     def setup(self, worker: Any) -> None:
         set_up_logs(self._logging.level, json_lines=self._logging.json_lines)
-        threading.Thread(target=open_engines, args=(self._choices,), name="warm-up", daemon=True).start()
+        threading.Thread(target=rehearse, args=(self._cast,), name="warm-up", daemon=True).start()
 
 
 class WorkerPool:
@@ -81,7 +82,7 @@ class WorkerPool:
     Args:
         settings: Count, limits, scheduler address.
         scratch: Folder for Dask's own files, on a local disk.
-        warm_up: Engines that a worker opens when it starts.
+        warm_up: Pipelines that a worker rehearses when it starts, with their models.
         logging_part: How workers write their log.
         on_return: Called from a Dask thread whenever a job has come home; must only wake somebody.
     """
@@ -91,7 +92,7 @@ class WorkerPool:
         settings: WorkersPart,
         scratch: Path,
         *,
-        warm_up: tuple[EngineChoice, ...] = (),
+        warm_up: Cast = MappingProxyType({}),
         logging_part: LoggingPart | None = None,
         on_return: Callable[[], None] = lambda: None,
     ) -> None:

@@ -175,15 +175,6 @@ def _network(choice: EngineChoice) -> Network:
     return _POOL.network(package, choice.settings)
 
 
-def open_engines(choices: tuple[EngineChoice, ...]) -> None:
-    """Opens engines ahead of the first job; a fault is logged here and reported by the job that meets it."""
-    for choice in choices:
-        try:
-            _network(choice)
-        except Exception as error:
-            log.warning("warm_up_failed", package=Path(choice.folder).name, reason=str(error))
-
-
 def _outcome(
     job: JobDescription,
     findings: Findings,

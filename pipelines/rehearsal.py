@@ -1,0 +1,58 @@
+"""A worker's rehearsal: each pipeline once on a tiny phantom, so that the first study finds everything loaded.
+
+Opening the engines is not all: the first encoding reads highdicom's tables, the first picture a font, the first image a
+decoder. Together that is more than a second, which the first study after a start would wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engines.package import load_package
+from pipelines.phantom_dicom import write_phantom
+from pipelines.registry import model_digest, pipeline_named
+from pipelines.work import JobDescription, perform
+
+if TYPE_CHECKING:
+    from pipelines.work import EngineChoice
+
+log = structlog.get_logger(__name__)
+
+Cast = Mapping[str, Mapping[str, "EngineChoice"]]
+"""Pipeline -> slot -> the package that fills it."""
+
+
+def rehearse(cast: Cast) -> None:
+    """Runs every pipeline once; a fault is logged here, and reported by the job that meets it."""
+    for name, models in cast.items():
+        try:
+            with TemporaryDirectory(prefix="scanward-rehearsal-") as folder:
+                _play(name, models, Path(folder))
+        except Exception as error:
+            log.warning("rehearsal_failed", pipeline=name, error=type(error).__name__, reason=str(error))
+
+
+def _play(name: str, models: Mapping[str, EngineChoice], folder: Path) -> None:
+    stage = folder / "dicom"
+    write_phantom(name, stage, slices=12, matrix=128)
+    pipeline = pipeline_named(name)
+    packages = {slot: load_package(Path(choice.folder)) for slot, choice in models.items()}
+    outcome = perform(
+        JobDescription(
+            job_id=f"rehearsal-{name}",
+            pipeline=name,
+            inputs={series.name: tuple(map(str, sorted(series.glob("*.dcm")))) for series in stage.iterdir()},
+            inputs_digest="rehearsal",
+            model_digest=model_digest(pipeline, packages),
+            models=models,
+            output=str(folder / "out"),
+            created=datetime.now(UTC),
+        )
+    )
+    log.info("rehearsed", pipeline=name, found=outcome.summary or outcome.refused, seconds=dict(outcome.seconds))
