@@ -77,8 +77,11 @@ def _pss(process: psutil.Process) -> int:
     return 0
 
 
-def measure(images: int, folder: Path) -> Measured:
-    """Sends one phantom CT of that many 512 x 512 slices through a fresh daemon."""
+def measure(images: int, folder: Path, *, memory: bool) -> Measured:
+    """Sends one phantom CT of that many 512 x 512 slices through a fresh daemon; watches its time, or its memory.
+
+    Never both: reading the proportional set size of a process stops its page faults for as long.
+    """
     phantom = folder / "phantom"
     write_phantom("abdomen-ct", phantom, slices=images, matrix=512)
     stage = Stage(folder)
@@ -86,8 +89,9 @@ def measure(images: int, folder: Path) -> Measured:
     settings = yaml.safe_load(stage.config.read_text())
     settings["assembly"] = {"quiet_period": f"{QUIET_SECONDS}s"}
     stage.config.write_text(yaml.safe_dump(settings))
-    with MemoryWatch() as memory, stage.peer(), stage.daemon():
-        time.sleep(8)  # the worker opens its engines meanwhile, as it would have long ago in a hospital
+    watch = MemoryWatch()
+    with watch if memory else contextlib.nullcontext(), stage.peer(), stage.daemon():
+        time.sleep(8)  # the worker rehearses meanwhile, as it would have long ago in a hospital
         send_study(stage.scanner, phantom, lambda share: None)
         last = datetime.now(UTC)
         (row,) = wait_for_jobs(stage, 1, lambda rows: None)
@@ -97,7 +101,7 @@ def measure(images: int, folder: Path) -> Measured:
     accepted = [d.accepted_at for d in job.deliveries if d.accepted_at and d.result.startswith(("seg", "sr"))]
     total = (max(accepted) - last).total_seconds() if accepted else float("nan")
     steps = dict(job.job.timings)
-    return Measured(images, str(row.state), total, steps.get("infer", 0.0), steps, memory.peak / 1e9)
+    return Measured(images, str(row.state), total, steps.get("infer", 0.0), steps, watch.peak / 1e9)
 
 
 def main() -> None:
@@ -108,9 +112,11 @@ def main() -> None:
     table = plain_table("Images", "Job", ">Total s", ">Inference s", around, peak, "Worker", title=title)
     for images in counts:
         with tempfile.TemporaryDirectory(prefix="scanward-bench-") as name:
-            one = measure(images, Path(name))
+            one = measure(images, Path(name), memory=False)
+        with tempfile.TemporaryDirectory(prefix="scanward-bench-") as name:
+            peak_gb = measure(images, Path(name), memory=True).peak_gb
         steps = ", ".join(f"{step} {seconds:.2f}" for step, seconds in one.steps.items())
-        row = (one.images, one.state, f"{one.total:.2f}", f"{one.infer:.2f}", f"{one.around:.2f}", f"{one.peak_gb:.2f}")
+        row = (one.images, one.state, f"{one.total:.2f}", f"{one.infer:.2f}", f"{one.around:.2f}", f"{peak_gb:.2f}")
         table.add_row(*map(str, row), steps)
     Console().print(table)
 
