@@ -82,22 +82,25 @@ def _duration(text: str) -> timedelta:
 def jobs_table(rows: tuple[JobSummary, ...] | list[JobSummary]) -> RenderableType:
     """One line per job or study without one."""
     table = plain_table(
-        "Job", "State", "Pipeline", ">Images", "Patient ID", "Accession", "Changed", "What was found, or why it waits"
+        "Job", "State", "Pipeline", ">Images", "Patient ID, accession", "Changed", "Found, or why it waits"
     )
+    for column in ("State", "Pipeline", "Changed"):
+        next(one for one in table.columns if one.header == column).no_wrap = True
+    today = datetime.now().astimezone().date()
     for row in rows:
         sent = ", ".join(f"{count} {state}" for state, count in row.deliveries.items() if state != "accepted")
         conflicts = f"{row.conflicts} conflicting images" if row.conflicts else ""
         told = "; ".join(
             text for text in (row.summary, row.why, f"deliveries: {sent}" if sent else "", conflicts) if text
         )
+        changed = row.updated_at.astimezone()
         table.add_row(
             "" if row.job_id is None else str(row.job_id),
             styled_state(str(row.state)),
             row.pipeline,
             str(row.study.images),
-            row.study.patient_id,
-            row.study.accession_number,
-            f"{row.updated_at.astimezone():%m-%d %H:%M:%S}",
+            "\n".join(part for part in (row.study.patient_id, row.study.accession_number) if part),
+            f"{changed:%H:%M:%S}" if changed.date() == today else f"{changed:%m-%d %H:%M}",
             Text(told),
         )
     return table
