@@ -45,3 +45,11 @@ def test_the_shipped_files_of_the_installed_application_are_there() -> None:
     wanted = {name for pipeline in PIPELINES.values() for name in pipeline.models.values()}
     assert wanted <= set(shipped)
     assert head()
+
+
+def test_no_network_names_the_machine_that_it_was_trained_on() -> None:
+    from engines.package import shipped_folder
+
+    for network in shipped_folder().glob("*/model.onnx"):
+        content = network.read_bytes()
+        assert not [trace for trace in (b'File "', b"site-packages", b".venv/", b"/home/") if trace in content], network

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import structlog
 import torch
 import yaml
@@ -73,6 +74,17 @@ def write_onnx(answer: Answer, example: NDArray[np.float32], path: Path) -> None
             external_data=False,
             verbose=False,
         )
+    forget_origin(path)
+
+
+def forget_origin(path: Path) -> None:
+    """Removes the stack traces that the exporter leaves on every node: they name this machine's folders."""
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    onnx.save(model, path)
 
 
 def check_against_torch(answer: Answer, path: Path, inputs: NDArray[np.float32]) -> float:
