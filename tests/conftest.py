@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import tarfile
 import time
 import urllib.request
@@ -21,8 +21,6 @@ import pytest
 from pynetdicom import AE
 
 SHARED = Path(os.environ.get("SCANWARD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-OUTSIDE = os.pathsep.join(p for p in os.environ.get("PATH", "").split(os.pathsep) if not p.startswith(sys.prefix))
-"""PATH without the virtual environment, where pynetdicom's programs hide dcmtk's of the same names (storescu)."""
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -33,12 +31,22 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
+@functools.cache
+def dcmtk(program: str) -> str | None:
+    """dcmtk's program of that name: pynetdicom installs others under the same names (storescu, echoscu, ...)."""
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        path = shutil.which(program, path=folder)
+        if path and "dcmtk" in subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout:
+            return path
+    return None
+
+
 @pytest.fixture
 def needs() -> Callable[..., str]:
     """`needs("dcmsend", package="dcmtk")` returns the program's path, or skips (fails in CI) without it."""
 
     def find(program: str, *, package: str = "") -> str:
-        path = shutil.which(program, path=OUTSIDE) or shutil.which(program)
+        path = dcmtk(program) if package == "dcmtk" else shutil.which(program)
         if path is None:
             skip_or_fail(f"{program} is not installed (Debian package {package or program})")
         return path or ""
