@@ -54,12 +54,16 @@ def needs() -> Callable[..., str]:
     return find
 
 
-@pytest.fixture
-def free_port() -> int:
-    """A TCP port that is free on the loopback address at the time of asking."""
+def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that is free on the loopback address at the time of asking."""
+    return _free_port()
 
 
 @pytest.fixture(scope="session")
@@ -113,12 +117,6 @@ class Orthanc:
         """The bytes behind a path of its REST interface."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
             return bytes(answer.read())
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture
