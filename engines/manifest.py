@@ -90,7 +90,13 @@ class CodedConcept(_Part):
 
 
 class LabelSpec(_Part):
-    """A segment that the network outlines; `name` is the class of the output that it comes from."""
+    """A segment that the network outlines.
+
+    Attributes:
+        name: What readers see; also the class of the output that it comes from, unless `of` names another.
+        of: The class that it comes from, where that is a region which holds further segments (BraTS: whole tumour).
+        without: The class that is taken away from it: nested regions become segments that exclude each other.
+    """
 
     number: Annotated[int, Field(ge=1, le=255)]
     name: str
@@ -98,6 +104,13 @@ class LabelSpec(_Part):
     type: CodedConcept
     colour: tuple[Byte, Byte, Byte]
     anatomic_region: CodedConcept | None = None
+    of: str | None = None
+    without: str | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the output that it is made from."""
+        return tuple(name for name in (self.of or self.name, self.without) if name)
 
 
 class Preprocessing(_FreePart):
@@ -211,7 +224,8 @@ class Manifest(_Part):
         classes = {name for output in self.outputs for name in output.classes}
         if self.task == "classification" and not classes:
             raise ValueError("outputs: a classification needs classes")
-        strangers = [label.name for label in self.labels if self.task == "segmentation" and label.name not in classes]
+        made_from = [name for label in self.labels for name in label.classes]
+        strangers = [name for name in made_from if self.task == "segmentation" and name not in classes]
         if strangers:
             raise ValueError(f"labels: {strangers} are no classes of an output, which are {sorted(classes)}")
         return self

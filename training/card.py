@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -46,7 +46,13 @@ $held_out
 """)
 
 
-def write_card(path: Path, manifest: dict[str, Any], limits: Sequence[str], difference: float) -> None:
+def write_card(
+    path: Path,
+    manifest: dict[str, Any],
+    limits: Sequence[str],
+    difference: float,
+    sections: Mapping[str, str] | None = None,
+) -> None:
     """Writes the card of a package.
 
     Args:
@@ -54,6 +60,7 @@ def write_card(path: Path, manifest: dict[str, Any], limits: Sequence[str], diff
         manifest: Content of model.yaml.
         limits: What a user must know.
         difference: Largest difference of a logit between torch and ONNX Runtime.
+        sections: Further sections at its end, title to text.
     """
     training = manifest["training"]
     data = training["data"][0]
@@ -75,12 +82,24 @@ def write_card(path: Path, manifest: dict[str, Any], limits: Sequence[str], diff
         limits="\n".join(f"- {limit}" for limit in limits),
         held_out=", ".join(f"`{name}`" for name in training["split"]["held_out"]),
     )
+    for title, text in (sections or {}).items():
+        card = with_section(card, title, text)
     path.write_text(card)
 
 
 def _row(entry: dict[str, Any]) -> str:
     interval = "" if entry["ci95"] is None else f"{entry['ci95'][0]:.3f} to {entry['ci95'][1]:.3f}"
     return f"| {entry['metric']} | {entry['value']:.3f} | {interval} | {entry['n']} |"
+
+
+def with_section(card: str, title: str, text: str) -> str:
+    """The card with the section `title`: its text replaced if it is there, appended if not."""
+    heading, end = f"## {title}\n", "\n## "
+    before, found, rest = card.partition(heading)
+    if not found:
+        return f"{card.rstrip()}\n\n{heading}\n{text}\n"
+    _, more, after = rest.partition(end)
+    return f"{before}{heading}\n{text}\n" + (end + after if more else "")
 
 
 def figure_rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str]]:

@@ -1,0 +1,189 @@
+"""The FP16 variant of a package's network, and whether it may be in the package."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import structlog
+import yaml
+from onnx import ModelProto, NodeProto
+
+from engines.gate import Agreement, agreement, reference_feeds
+from engines.package import CARD, MANIFEST, ModelPackage, load_package
+from training.card import with_section
+
+log = structlog.get_logger(__name__)
+
+FILE = "model.fp16.onnx"
+SECTION = "FP16"
+
+# They sum squares over whole images, which leaves FP16's range; batch norm has its statistics already.
+OWN_STATISTICS = frozenset({"InstanceNormalization", "GroupNormalization", "LayerNormalization", "LpNormalization"})
+# Resize knows FP16 since opset 10; the converter's list keeps it in FP32 because its scales must be.
+HALF_AFTER_ALL = frozenset({"Resize", "Min", "Max"})
+
+
+class VariantRefused(ArithmeticError):
+    """{package}: no FP16 variant, {reason}."""
+
+    def __init__(self, package: str, reason: str) -> None:
+        super().__init__(f"{package}: no FP16 variant, {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Half:
+    """An FP16 network that answers as the FP32 one does.
+
+    Attributes:
+        model: The network; inputs and outputs are still FP32.
+        found: How its answers to the reference inputs compare, on ONNX Runtime.
+        in_full: What was kept in FP32 for that, in words; empty if nothing but normalisations that compute statistics.
+    """
+
+    model: ModelProto
+    found: Agreement
+    in_full: str = ""
+
+    def __str__(self) -> str:
+        dice = f"least Dice of a mask {min(self.found.dice.values()):.4f}, " if self.found.dice else ""
+        kept = f"; {self.in_full} kept in FP32" if self.in_full else ""
+        return (
+            f"On the reference inputs, held against FP32 by ONNX Runtime: {dice}largest difference of a probability "
+            f"{self.found.max_difference:.1e}{kept}"
+        )
+
+
+def to_half(model: ModelProto, in_full: frozenset[str] = frozenset()) -> ModelProto:
+    """The network in FP16 (onnxconverter-common's conversion), with inputs and outputs in FP32 still.
+
+    Args:
+        model: Any network in FP32; it is left as it is.
+        in_full: Names of nodes that stay in FP32.
+    """
+    from onnxconverter_common import float16
+
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    blocked = (set(float16.DEFAULT_OP_BLOCK_LIST) | OWN_STATISTICS) - HALF_AFTER_ALL
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of every tiny weight that becomes the least FP16 number
+        half: ModelProto = float16.convert_float_to_float16(
+            copy, keep_io_types=True, op_block_list=sorted(blocked), node_block_list=sorted(in_full)
+        )
+    _restore_scales(half, model)
+    onnx.checker.check_model(half, full_check=True)
+    return half
+
+
+def _restore_scales(half: ModelProto, model: ModelProto) -> None:
+    """Gives Resize its scales back in FP32, which is what its definition wants beside an FP16 image.
+
+    What the converter noted of types in between goes: it is of scales in FP16, and every reader infers it anew.
+    """
+    del half.graph.value_info[:]
+    scales = {node.input[2] for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 2}
+    others = {name for node in model.graph.node if node.op_type != "Resize" for name in node.input}
+    whole = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in scales - others}
+    for tensor in half.graph.initializer:
+        if tensor.name in whole:
+            tensor.CopyFrom(whole[tensor.name])
+
+
+def make_half(package: ModelPackage) -> Half:
+    """Converts a package's network, keeping in FP32 what the gate's criteria ask for, and no more.
+
+    Tried in this order: everything in FP16; the last layer in FP32; the batch norms as well.
+
+    Raises:
+        VariantRefused: Even that answers differently, or cannot be converted.
+    """
+    model = onnx.load_from_string(package.network())
+    reason = "nothing was tried"
+    for in_full, words in _attempts(model):
+        try:
+            half = to_half(model, in_full)
+            found = compare(package, half)
+        except Exception as error:  # the converter, the checker and ONNX Runtime raise what they like
+            raise VariantRefused(package.name, f"{type(error).__name__}: {error}") from error
+        problems = found.problems(package.manifest.tolerance)
+        if not problems:
+            return Half(half, found, words)
+        reason = "; ".join(problems)
+        log.info("fp16_differs", package=package.name, in_full=words or "nothing", reason=reason)
+    raise VariantRefused(package.name, reason)
+
+
+def _attempts(model: ModelProto) -> list[tuple[frozenset[str], str]]:
+    last = frozenset({_last_layer(model).name})
+    norms = frozenset(node.name for node in model.graph.node if node.op_type == "BatchNormalization")
+    attempts = [(frozenset[str](), ""), (last, "the last layer")]
+    return [*attempts, (last | norms, "the last layer and the batch norms")] if norms else attempts
+
+
+def _last_layer(model: ModelProto) -> NodeProto:
+    weighted = [node for node in model.graph.node if node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul"}]
+    return weighted[-1] if weighted else model.graph.node[-1]
+
+
+def compare(package: ModelPackage, half: ModelProto) -> Agreement:
+    """The gate's comparison of an FP16 network with the package's own, on its reference inputs, one by one."""
+    feeds = reference_feeds(package)
+    sessions = [_session(half.SerializeToString()), _session(package.network())]
+    names = [spec.name for spec in package.manifest.outputs]
+    count = len(next(iter(feeds.values())))
+    answers: list[dict[str, Any]] = []
+    for session in sessions:
+        parts = [session.run(names, {key: array[i : i + 1] for key, array in feeds.items()}) for i in range(count)]
+        answers.append({name: np.concatenate(column) for name, column in zip(names, zip(*parts), strict=True)})
+    return agreement(package.manifest, answers[0], answers[1])
+
+
+def _session(network: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+
+
+def write_half(package: ModelPackage) -> tuple[dict[str, Any], str]:
+    """Writes `model.fp16.onnx` into the package's folder, if the gate's criteria allow.
+
+    Returns:
+        (`variants` of model.yaml, with or without the FP16 one; what the card says of it).
+    """
+    variants = {name: variant.model_dump() for name, variant in package.manifest.variants.items() if name != "fp16"}
+    path = package.folder / FILE
+    try:
+        half = make_half(package)
+    except VariantRefused as refused:
+        log.warning("fp16_refused", package=package.name, reason=refused.reason)
+        path.unlink(missing_ok=True)
+        return variants, f"None: {refused.reason}."
+    network = half.model.SerializeToString()
+    path.write_bytes(network)
+    variants["fp16"] = {"file": FILE, "sha256": hashlib.sha256(network).hexdigest()}
+    sizes = f"{len(network) / 1e6:.1f} MB beside {len(package.network()) / 1e6:.1f} MB"
+    return variants, f"`{FILE}`, {sizes}. {half}."
+
+
+def add_half(folder: Path) -> ModelPackage:
+    """Adds the FP16 variant to a package that has none, or makes it anew: file, entry in model.yaml, word in the card.
+
+    Where it is refused, the card says why, and the package has none.
+    """
+    variants, words = write_half(load_package(folder))
+    content = yaml.safe_load((folder / MANIFEST).read_text())
+    content.pop("variants", None)
+    if variants:
+        content["variants"] = variants
+    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    (folder / CARD).write_text(with_section((folder / CARD).read_text(), SECTION, words))
+    return load_package(folder)
