@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Array = NDArray[np.float32]
 
@@ -19,6 +20,22 @@ SHAPE = (160, 192, 160)
 SPACING_MM = 1.0
 LIMIT = 6.0
 """Standard deviations beyond which brightness says no more: vessels with contrast, cerebrospinal fluid on T2."""
+
+
+def stripped_brain(images: NDArray[Any]) -> NDArray[np.bool_]:
+    """The brain of images whose skull was taken off: the largest piece where two or more of them are not zero, filled.
+
+    What is thinner than three voxels does not count: lossy compression leaves a fringe around a brain.
+
+    Args:
+        images: (4, slices, rows, columns), channels as in `CHANNELS`. One alone may have specks beyond the brain.
+    """
+    bright = (images > 0).sum(axis=0) >= 2
+    labels, count = ndimage.label(ndimage.binary_opening(bright, np.ones((3, 3, 3), bool)))
+    if count == 0:
+        return np.zeros(images.shape[1:], bool)
+    largest = int(np.bincount(labels.ravel())[1:].argmax()) + 1
+    return np.asarray(ndimage.binary_fill_holes(labels == largest), bool)
 
 
 def centre_of(brain: NDArray[np.bool_]) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from training.data.items import Item, SplitBy, split_items
 from training.data.yesno import Duplicated, load_yesno
 
-Layout = Literal["yesno", "lgg", "brats", "lits"]
+Layout = Literal["yesno", "lgg", "brats", "brains", "lits"]
 BRATS = ("edema", "non-enhancing", "enhancing")
 REGIONS = ("whole tumour", "tumour core", "enhancing")
 
@@ -33,6 +33,9 @@ class Variation:
         shift: Largest shift, as a share of the image.
         blur: Share of the images that are blurred.
         elastic: Share of the images that are deformed elastically.
+        gain: Standard deviation of the contrast's logarithm and of the brightness, in 3D.
+        noise: Largest standard deviation of added noise, in 3D.
+        thick: Share of the sequences that are made to look like a scan in thick slices, in 3D.
     """
 
     mirror: tuple[int, ...] = ()
@@ -41,6 +44,9 @@ class Variation:
     shift: float = 0.0
     blur: float = 0.0
     elastic: float = 0.0
+    gain: float = 0.0
+    noise: float = 0.0
+    thick: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class System:
         network: Key of `training.networks.registry.NETWORKS`.
         options: Further arguments of the network.
         size: (height, width), or (slices, height, width) of a patch.
+        served_size: (slices, height, width) of what serving looks at in one pass; None where that is `size` too.
         channels: Names of the input channels.
         classes: Names of the outputs; with softmax the first one is the background.
         inputs: Key of `training.data.inputs.INPUTS`.
@@ -69,6 +76,8 @@ class System:
         epochs: Most epochs; `patience` epochs without a better score end it sooner.
         least_tumour: Share of a patch's voxels that is tumour at least.
         duplicated: What becomes of duplicate pictures.
+        weight_decay: Of AdamW.
+        ema: Share of the averaged weights that a step leaves as they were; the average is what is kept. 0 for none.
         precision: `bf16` or `32`; widths that are no multiples of 16 crash oneDNN's bfloat16 on some processors.
     """
 
@@ -97,6 +106,9 @@ class System:
     learning_rate: float = 1e-3
     least_tumour: float = 0.05
     duplicated: Duplicated = "drop"
+    weight_decay: float = 1e-4
+    ema: float = 0.0
+    served_size: tuple[int, ...] | None = None
     precision: Literal["bf16", "32"] = "bf16"
     seed: int = 20261120
 
@@ -118,6 +130,10 @@ class System:
                 from training.data.brats import load_brats
 
                 return load_brats(root, self.classes)
+            case "brains":
+                from training.data.brains import load_brains
+
+                return load_brains(root, self.classes)
             case "lits":
                 from training.data.lits import load_lits
 
@@ -261,6 +277,21 @@ SYSTEMS = {
             options={"width": 16},
             variation=Variation(mirror=(0, 1, 2)),
             **{**_MR, "size": (64, 128, 128), "least_tumour": 0.01},
+        ),
+        System(
+            name="brats-resunet3d",
+            row="ours",
+            network="resunet-3d",
+            classes=REGIONS,
+            loss="dice-bce",
+            variation=Variation(mirror=(2,), rotation=20.0, scale=0.15, gain=0.15, noise=0.2, thick=0.15),
+            **{**_MR, "data": "brains", "inputs": "brain-volume-v1", "size": (96, 112, 96), "per_epoch": 240},
+            served_size=(160, 192, 160),
+            epochs=1000,
+            patience=1000,
+            learning_rate=2e-3,
+            weight_decay=1e-2,
+            ema=0.995,
         ),
     )
 }

@@ -38,9 +38,15 @@ def hounsfield(image: NDArray[Any]) -> NDArray[np.float32]:
     return np.clip(np.asarray(image, np.float32), -1024, 1024) / np.float32(1024)
 
 
+def as_prepared(image: NDArray[Any]) -> NDArray[np.float32]:
+    """What `pipelines.brain_volume` has prepared already, for training and serving alike."""
+    return np.asarray(image, np.float32)
+
+
 INPUTS: dict[str, Input] = {
     "unit-v1": unit,
     "standardised-v1": standardised,
     "standardised-by-slice-v1": standardised_by_slice,
     "hounsfield-1024-v1": hounsfield,
+    "brain-volume-v1": as_prepared,
 }

@@ -24,9 +24,9 @@ class VolumeCache:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or default_cache()
 
-    def get(self, sources: tuple[Path, ...], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The array that `make` makes of `sources`, read-only and mapped."""
-        path = self._folder / f"{_fingerprint(sources)}.npy"
+    def get(self, sources: tuple[Path, ...], make: Callable[[], NDArray[Any]], what: str = "") -> NDArray[Any]:
+        """The array that `make` makes of `sources`, read-only and mapped; `what` tells several of the same sources."""
+        path = self._folder / f"{_fingerprint(sources)}{what}.npy"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(f".{os.getpid()}.part")

@@ -12,6 +12,7 @@ from training.networks import ready_made
 from training.networks.classic_resunet import ClassicResUNet
 from training.networks.double_unet import DoubleUNet
 from training.networks.mu_net import MUNet
+from training.networks.resunet_3d import ResUNet3D
 from training.networks.small_cnn import SmallCNN, TwoConvolutions
 from training.networks.xception import Xception
 
@@ -28,6 +29,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "unet-3d": partial(ready_made.unet, dimensions=3),
     "mu-net": MUNet,
     "dynunet": ready_made.dynunet,
+    "resunet-3d": ResUNet3D,
     "segresnet": ready_made.segresnet,
 }
 

@@ -17,6 +17,7 @@ from training.classic import System
 from training.data.inputs import INPUTS
 from training.data.items import Item, Pair
 from training.data.patches import draw_patch
+from training.systems.brains import brain_batches
 
 
 class Examples(Dataset[tuple[Tensor, Tensor]]):
@@ -92,6 +93,8 @@ def variation(system: System) -> transforms.Compose:
 
 def batches(system: System, items: Sequence[Item], *, training: bool, workers: int = 0) -> DataLoader:
     """Batches of examples; in training drawn at random, those with tumour as often as `positive_share` asks."""
+    if system.data == "brains":
+        return brain_batches(system, items, training=training, workers=workers)
     examples = Examples(system, items, training=training)
     sampler = None
     if training:

@@ -23,6 +23,7 @@ from training.data.items import Item
 from training.systems.examples import batches
 from training.systems.keep import Keeper
 from training.systems.learn import Learner
+from training.systems.schedule import Schedule
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ def fit_system(
     _write_split(folder, system, validation, test)
     learner, record = Learner(system), describe(system, data, len(training))
     if initial is not None:
-        learner.network.load_state_dict(torch.load(initial, weights_only=True)["weights"])
+        learner.start_from(torch.load(initial, weights_only=True)["weights"])
     last = folder / "last.ckpt"
     log.info("training", name=system.name, items=len(training), validation=len(validation), test=len(test))
     keeper = Keeper(folder, record)
@@ -92,7 +93,7 @@ def _trainer(
         precision="bf16-mixed" if system.precision == "bf16" or torch.cuda.is_available() else "32-true",
         max_epochs=epochs or system.epochs,
         max_time=None if minutes is None else timedelta(minutes=minutes),
-        callbacks=[keeper, patience, last],
+        callbacks=[Schedule(minutes), keeper, patience, last],
         logger=TensorBoardLogger(folder, name=None, version=""),
         gradient_clip_val=5.0,
         num_sanity_val_steps=0,

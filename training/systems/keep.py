@@ -32,7 +32,7 @@ class Keeper(Callback):
         if score < self.best or not trainer.is_global_zero:
             return
         self.best = score
-        weights = {key: value.detach().cpu() for key, value in learner.network.state_dict().items()}
+        weights = {key: value.detach().cpu() for key, value in learner.kept.state_dict().items()}
         part = self._folder / "best.part"
         torch.save({"weights": weights, "score": score}, part)
         part.replace(self._folder / "best.pt")

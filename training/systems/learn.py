@@ -8,6 +8,7 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.classic import System
 from training.evaluate import area_under_curve
@@ -32,18 +33,42 @@ class Learner(lightning.LightningModule):
     """Trains one system.
 
     The score that chooses a checkpoint is the AUC, or the mean over classes of the Dice of all validation voxels
-    together, background not counted.
+    together, background not counted; of whole brains it is the mean Dice by brain.
     """
 
     def __init__(self, system: System) -> None:
         super().__init__()
-        self.system, self.network, self.loss = system, build(system), make_loss(system.loss)
+        self.system, self.loss = system, make_loss(system.loss)
+        # convolutions on a processor are faster with the channels last
+        self._layout = torch.channels_last if len(system.size) == 2 else torch.channels_last_3d
+        self.network = build(system).to(memory_format=self._layout)
+        self.average = (
+            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(system.ema), use_buffers=True)
+            if system.ema
+            else None
+        )
         self._seen: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network whose weights are kept and measured: the average of the steps, where one is taken."""
+        return self.network if self.average is None else self.average.module
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Takes another run's weights."""
+        self.network.load_state_dict(weights)
+        if self.average is not None:
+            self.average.module.load_state_dict(weights)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Takes the step into the average."""
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Loss of a batch; a network with two answers (DoubleU-Net) is trained on both."""
         image, truth = batch
-        answer = self.network(image)
+        answer = self.network(image.contiguous(memory_format=self._layout))
         answers = answer if isinstance(answer, tuple) else (answer,)
         loss = torch.stack([self.loss(logits.float(), truth) for logits in answers]).mean()
         self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image))
@@ -52,7 +77,7 @@ class Learner(lightning.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Keeps what the score needs: probabilities, or counts of voxels."""
         image, truth = batch
-        logits = self.network(image).float()
+        logits = self.kept(image.contiguous(memory_format=self._layout)).float()
         self.log("val_loss", self.loss(logits, truth), batch_size=len(image))
         if self.system.task == "classification":
             self._seen.append((torch.sigmoid(logits[:, 0]).cpu(), truth[:, 0].cpu()))
@@ -72,14 +97,14 @@ class Learner(lightning.LightningModule):
             scores, truth = torch.cat(one).double().numpy(), torch.cat(other).numpy() > 0.5
             score = area_under_curve(scores, truth)
             return float(((scores >= 0.5) == truth).mean()) if np.isnan(score) else score
-        hit, total = torch.stack(one).sum(0), torch.stack(other).sum(0)
-        dice = (2 * hit + 1e-6) / (total + 1e-6)
+        hit, total = torch.stack(one), torch.stack(other)
+        if self.system.served_size is None:
+            hit, total = hit.sum(0, keepdim=True), total.sum(0, keepdim=True)
+        dice = ((2 * hit + 1e-6) / (total + 1e-6)).mean(0)
         return float(dice[1 if self.system.activation == "softmax" else 0 :].mean())
 
-    def configure_optimizers(self) -> Any:
-        """AdamW, and half a cosine down to a hundredth over the epochs."""
-        optimizer = torch.optim.AdamW(self.network.parameters(), self.system.learning_rate, weight_decay=1e-4)
-        rate = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, self.system.epochs, self.system.learning_rate / 100
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; `training.systems.schedule` sets its learning rate."""
+        return torch.optim.AdamW(
+            self.network.parameters(), self.system.learning_rate, weight_decay=self.system.weight_decay
         )
-        return {"optimizer": optimizer, "lr_scheduler": rate}
