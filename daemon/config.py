@@ -103,12 +103,28 @@ class WorkersPart(Part):
         return self
 
 
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 class EnginePart(Part):
-    """Which engine runs the networks; `auto` takes the fastest that is there and passes its gate."""
+    """Which engine runs the networks; `auto` takes the fastest that is there and passes its gate.
+
+    `gpu` is a number as CUDA counts them, or a list of them: then each worker has one of its own. Samples go to an
+    engine in pieces of at most `max_batch`, which bounds the GPU's memory.
+    """
 
     backend: Literal["auto", "tensorrt", "openvino", "onnxruntime"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
+    gpu: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_list), Field(min_length=1)] = (0,)
+    max_batch: Annotated[int, Field(ge=1, le=256)] = 8
+
+    @model_validator(mode="after")
+    def _each_gpu_once(self) -> EnginePart:
+        if len(set(self.gpu)) != len(self.gpu):
+            raise ValueError(f"gpu: {list(self.gpu)} names a GPU twice")
+        return self
 
 
 class Destination(Part):
@@ -155,6 +171,13 @@ class Config(BaseSettings):
     models: tuple[Path, ...] = ()
     console: ConsolePart | None = None
     logging: LoggingPart = LoggingPart()
+
+    @model_validator(mode="after")
+    def _every_gpu_has_a_worker(self) -> Config:
+        wanted, there = len(self.engine.gpu), self.workers.count
+        if wanted > there and self.workers.scheduler is None:
+            raise ValueError(f"engine.gpu names {wanted} GPUs, but workers.count is {there}: one worker per GPU")
+        return self
 
     @classmethod
     def settings_customise_sources(

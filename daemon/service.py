@@ -115,6 +115,7 @@ class Service:
             config.workers,
             config.data_dir / "dask",
             warm_up=warm_up_cast(config, settings),
+            gpus=config.engine.gpu,
             logging_part=config.logging,
             on_return=wake,
         )
@@ -165,10 +166,18 @@ def current_rules(rule_file: RuleFile) -> RuleSet:
 
 
 def engine_settings(config: Config) -> EngineSettings:
-    """How workers of this configuration run engines; threads are shared out among the workers of this machine."""
+    """How workers of this configuration run engines; threads are shared out among the workers of this machine.
+
+    Of several GPUs the first stands here, for whoever is no worker; a worker takes its own (`WorkerPool`).
+    """
     threads = config.engine.threads or max(1, usable_cores() // config.workers.count)
     return EngineSettings(
-        backend=config.engine.backend, precision=config.engine.precision, threads=threads, cache_dir=config.cache_dir
+        backend=config.engine.backend,
+        precision=config.engine.precision,
+        threads=threads,
+        cache_dir=config.cache_dir,
+        max_batch=config.engine.max_batch,
+        gpu=config.engine.gpu[0],
     )
 
 

@@ -23,7 +23,7 @@ from distributed.security import Security
 from daemon.config import LoggingPart
 from daemon.logs import set_up_logs
 from pipelines.rehearsal import Cast, rehearse
-from pipelines.work import JobDescription, Outcome, perform
+from pipelines.work import JobDescription, Outcome, perform, take_gpu
 
 if TYPE_CHECKING:
     from daemon.config import WorkersPart
@@ -67,13 +67,24 @@ class _WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
     name = "scanward-warm-up"
     idempotent = True
 
-    def __init__(self, cast: Cast, logging_part: LoggingPart) -> None:
+    def __init__(self, cast: Cast, logging_part: LoggingPart, gpus: tuple[int, ...]) -> None:
         self._cast = cast
         self._logging = logging_part
+        self._gpus = gpus
 
     def setup(self, worker: Any) -> None:
         set_up_logs(self._logging.level, json_lines=self._logging.json_lines)
+        take_gpu(gpu_of(worker.name, self._gpus))
         threading.Thread(target=rehearse, args=(self._cast,), name="warm-up", daemon=True).start()
+
+
+def gpu_of(name: object, gpus: tuple[int, ...]) -> int | None:
+    """The GPU of a worker by its name, None for "as the job says".
+
+    A local cluster numbers its workers, and one that is replaced keeps its number, so each has one GPU and always the
+    same one. Workers of a scheduler elsewhere have names of their own; there CUDA_VISIBLE_DEVICES says whose is which.
+    """
+    return gpus[name % len(gpus)] if gpus and isinstance(name, int) else None
 
 
 class WorkerPool:
@@ -83,6 +94,7 @@ class WorkerPool:
         settings: Count, limits, scheduler address.
         scratch: Folder for Dask's own files, on a local disk.
         warm_up: Pipelines that a worker rehearses when it starts, with their models.
+        gpus: The workers' GPUs, dealt out in turn; empty leaves them to the jobs.
         logging_part: How workers write their log.
         on_return: Called from a Dask thread whenever a job has come home; must only wake somebody.
     """
@@ -93,12 +105,14 @@ class WorkerPool:
         scratch: Path,
         *,
         warm_up: Cast = MappingProxyType({}),
+        gpus: tuple[int, ...] = (),
         logging_part: LoggingPart | None = None,
         on_return: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._scratch = scratch
         self._warm_up = warm_up
+        self._gpus = gpus
         self._logging = logging_part or LoggingPart()
         self._on_return = on_return
         self._cluster: LocalCluster | None = None
@@ -121,7 +135,7 @@ class WorkerPool:
         else:
             self._cluster = self._local_cluster()
             self._client = Client(self._cluster, set_as_default=False)
-        self._client.register_plugin(_WarmUp(self._warm_up, self._logging))
+        self._client.register_plugin(_WarmUp(self._warm_up, self._logging, self._gpus))
         return self
 
     def _local_cluster(self) -> LocalCluster:

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 _POOL = EnginePool()
 _PACKAGES: dict[str, ModelPackage] = {}
+_OWN_GPU: list[int] = []  # of this process; empty for "as the job says"
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,17 @@ def networks_of(job: JobDescription) -> dict[str, Network]:
     raise ModelsDiffer(pipeline=job.pipeline, folders=tuple(choice.folder for choice in job.models.values()))
 
 
+def take_gpu(number: int | None) -> None:
+    """Jobs of this process run on that GPU from now on, whatever their settings say; None: as they say."""
+    _OWN_GPU[:] = [] if number is None else [number]
+
+
 def _network(choice: EngineChoice) -> Network:
     package = _PACKAGES.get(choice.folder)
     if package is None:
         package = _PACKAGES[choice.folder] = load_package(Path(choice.folder))
-    return _POOL.network(package, choice.settings)
+    settings = choice.settings.model_copy(update={"gpu": _OWN_GPU[0]}) if _OWN_GPU else choice.settings
+    return _POOL.network(package, settings)
 
 
 def _outcome(
