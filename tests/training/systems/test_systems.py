@@ -34,6 +34,7 @@ OPTIONS = {
     "lits-munet": {"widths": (16, 16, 32)},
     "lgg-dynunet": {"widths": (16, 16, 32)},
     "brats-segresnet": {"width": 8, "down": (1, 1)},
+    "brats-resunet3d": {"widths": (8, 8, 8, 16)},
 }
 
 
@@ -57,7 +58,7 @@ def tiny(name):
 def trained(request, tmp_path_factory):
     system = tiny(request.param)
     use_threads(1)  # tiny tensors; more threads only wait for one another
-    names = {"yesno": "tiny_yesno", "lgg": "tiny_slices", "brats": "tiny_brats", "lits": "tiny_lits"}
+    names = {"yesno": "tiny_yesno", "lgg": "tiny_slices", "brats": "tiny_brats", "brains": "tiny_brats", "lits": "tiny_lits"}
     data = request.getfixturevalue(names[system.data])
     folder = tmp_path_factory.mktemp(request.param)
     return system, data, folder, fit_system(system, data, folder, epochs=2)
