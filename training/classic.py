@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import TypeAdapter
 
-from training.data.items import Item, SplitBy, split_items
+from training.data.items import Item, SplitBy, fold_items, split_items
 from training.data.yesno import Duplicated, load_yesno
 
 Layout = Literal["yesno", "lgg", "brats", "brains", "lits"]
@@ -70,6 +70,8 @@ class System:
         split: By patient unless told otherwise; `slice` is what the publications did.
         held_out: Share held out for validation, which chooses the checkpoint.
         test: Share held out beyond that, which chooses nothing.
+        folds: For a cross-validation, how many parts; `fold` (from 0) is held out then, instead of a share. 0 for none.
+        keep: Which weights: those with the best score on what is held out, or the last ones, which nothing chose.
         only_positive: Trained and measured on slices with tumour only.
         positive_share: Share of drawn images that show tumour; None draws all alike.
         per_epoch: Images per epoch; None for as many as there are.
@@ -97,6 +99,9 @@ class System:
     split: SplitBy = "patient"
     held_out: float = 0.2
     test: float = 0.0
+    folds: int = 0
+    fold: int = 0
+    keep: Literal["best", "last"] = "best"
     only_positive: bool = False
     positive_share: float | None = None
     per_epoch: int | None = None
@@ -147,6 +152,8 @@ class System:
         """
         if {item.stratum for item in items} == {"train", "val"}:
             return [i for i in items if i.stratum == "train"], [i for i in items if i.stratum == "val"], []
+        if self.folds:
+            return (*fold_items(items, self.fold, self.folds, self.seed, self.split), [])
         rest, held_out = split_items(items, self.held_out + self.test, self.seed, self.split)
         if not rest or not held_out:
             share, owners = self.held_out + self.test, len({item.group for item in items})
@@ -221,6 +228,28 @@ SYSTEMS = {
             positive_share=1085 / (1085 + 979),
             per_epoch=round(0.8 * (1085 + 979)),
             epochs=30,
+        ),
+        System(
+            name="yesno-efficient-lite",
+            row="ours",
+            task="classification",
+            data="yesno",
+            network="efficient-lite",
+            options={"pretrained": True},
+            size=(224, 224),
+            channels=_RGB,
+            classes=("tumour",),
+            inputs="imagenet-v1",
+            loss="bce",
+            variation=Variation(mirror=(0, 1), rotation=20.0, scale=0.15, shift=0.08, blur=0.15),
+            positive_share=0.5,
+            per_epoch=240,
+            epochs=15,
+            patience=1000,
+            learning_rate=5e-4,
+            weight_decay=1e-2,
+            ema=0.98,
+            keep="last",
         ),
         System(name="lgg-two-conv", row="B", network="two-convolutions", **_LGG_CLASS),
         System(name="lgg-xception", row="B", network="xception", precision="32", **_LGG_CLASS),

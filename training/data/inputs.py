@@ -10,10 +10,18 @@ from numpy.typing import NDArray
 
 Input = Callable[[NDArray[Any]], NDArray[np.float32]]
 
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue of 0..1
+
 
 def unit(image: NDArray[Any]) -> NDArray[np.float32]:
     """8-bit colours to 0..1 (systems A and B)."""
     return np.asarray(image, np.float32) / np.float32(255)
+
+
+def imagenet(image: NDArray[Any]) -> NDArray[np.float32]:
+    """8-bit colours as networks that were trained on ImageNet expect them."""
+    mean, deviation = (np.array(each, np.float32)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    return np.asarray((unit(image) - mean) / deviation, np.float32)
 
 
 def standardised(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -45,6 +53,7 @@ def as_prepared(image: NDArray[Any]) -> NDArray[np.float32]:
 
 INPUTS: dict[str, Input] = {
     "unit-v1": unit,
+    "imagenet-v1": imagenet,
     "standardised-v1": standardised,
     "standardised-by-slice-v1": standardised_by_slice,
     "hounsfield-1024-v1": hounsfield,

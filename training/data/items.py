@@ -59,6 +59,30 @@ def split_items(
     return [i for i in items if key(i) not in held_out], [i for i in items if key(i) in held_out]
 
 
+def fold_items(
+    items: Sequence[Item], fold: int, folds: int, seed: int, by: SplitBy = "patient"
+) -> tuple[list[Item], list[Item]]:
+    """(rest, held out) of one fold of a cross-validation; over all folds every item is held out exactly once.
+
+    Groups stay together, and every stratum is dealt evenly to the folds.
+
+    Args:
+        items: All of them.
+        fold: Which one, from 0.
+        folds: How many there are.
+        seed: Of the deal, which is the same for every fold.
+        by: What stays together.
+    """
+    key, rest, held_out = _group if by == "patient" else _name, set[str](), set[str]()
+    first = {key(item): item.stratum for item in reversed(items)}
+    generator = np.random.default_rng(seed)
+    for stratum in sorted(set(first.values())):
+        owners = generator.permutation(sorted(owner for owner, its in first.items() if its == stratum)).tolist()
+        held_out.update(owners[fold::folds])
+        rest.update(owner for index, owner in enumerate(owners) if index % folds != fold)
+    return [i for i in items if key(i) in rest], [i for i in items if key(i) in held_out]
+
+
 def _group(item: Item) -> str:
     return item.group
 

@@ -11,6 +11,7 @@ from torch import nn
 from training.networks import ready_made
 from training.networks.classic_resunet import ClassicResUNet
 from training.networks.double_unet import DoubleUNet
+from training.networks.efficient_lite import EfficientLiteClassifier
 from training.networks.mu_net import MUNet
 from training.networks.resunet_3d import ResUNet3D
 from training.networks.small_cnn import SmallCNN, TwoConvolutions
@@ -22,6 +23,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "xception": Xception,
     "unet": ready_made.unet,
     "residual-unet": ready_made.residual_unet,
+    "efficient-lite": EfficientLiteClassifier,
     "efficient-unet": ready_made.efficient_unet,
     "double-unet": DoubleUNet,
     "resnet50": ready_made.resnet50,

@@ -27,9 +27,12 @@ class Keeper(Callback):
         self.best = float("-inf")
 
     def on_validation_end(self, trainer: lightning.Trainer, learner: Learner) -> None:
-        """Keeps the weights if there were no better ones; best.pt is as in a recipe's run, and replaced whole."""
+        """Keeps the weights if there were no better ones, or whatever they are worth where nothing is to choose them.
+
+        best.pt is as in a recipe's run, and replaced whole.
+        """
         score = float(trainer.callback_metrics["score"])
-        if score < self.best or not trainer.is_global_zero:
+        if (score < self.best and learner.system.keep == "best") or not trainer.is_global_zero:
             return
         self.best = score
         weights = {key: value.detach().cpu() for key, value in learner.kept.state_dict().items()}
