@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,60 +17,22 @@ import structlog
 from rich.console import Console
 from rich.progress import Progress
 
-from engines.benchmark import Contender, Run, benchmark
+from engines.benchmark import Contender, benchmark
 from engines.benchmark_report import markdown, picture, table
-from engines.contract import Arrays, EngineSettings
+from engines.contract import EngineSettings
 from engines.machine import usable_cores
 from engines.package import ModelPackage, find_packages, shipped_folder
-
-
-@contextmanager
-def torch_network(package: str, precision: str, threads: int, *, compiled: bool) -> Iterator[Run]:
-    """The training network of a package with random weights (they do not change its speed), copies included."""
-    import torch
-
-    from training.export import Answer
-    from training.fit import build
-    from training.recipes import RECIPES
-
-    recipe = next(recipe for recipe in RECIPES.values() if recipe.package == package)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(threads)
-    network = Answer(build(recipe), 0 if recipe.task == "segmentation" else 1, recipe.mirror).eval().to(device)
-    called: Callable[[torch.Tensor], torch.Tensor] = torch.compile(network) if compiled else network
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-
-    def run(feeds: Arrays) -> Arrays:
-        image = torch.from_numpy(feeds["image"]).to(device).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype is not None):
-            return {"logits": called(image).float().cpu().numpy()}
-
-    with warnings.catch_warnings(action="ignore"):  # torch.compile is talkative
-        yield run
 
 
 def torch_contenders(package: ModelPackage, *, threads: int, compiled: bool) -> list[Contender]:
     """What PyTorch offers for a package that the training extra knows; nothing without torch."""
     try:
-        import torch
+        import torch  # noqa: F401
 
-        from training.recipes import RECIPES
+        from training.contenders import contenders
     except ImportError:
         return []
-    if package.name not in {recipe.package for recipe in RECIPES.values()}:
-        return []
-    half = "fp16" if torch.cuda.is_available() else "bf16"
-    ways = [("torch eager", False), *([("torch.compile", True)] if compiled else [])]
-    return [
-        Contender(
-            name,
-            precision,
-            partial(torch_network, package.name, precision, threads, compiled=compiles),
-            comparable=False,
-        )
-        for name, compiles in ways
-        for precision in ("fp32", half)
-    ]
+    return contenders(package, threads=threads, compiled=compiled)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = benchmark(
             [packages[name] for name in options.package or packages],
             EngineSettings(threads=options.threads),
-            batches=options.batch or (1, 16),
+            batches=options.batch,
             rounds=options.rounds,
             seconds=options.seconds,
             memory=not options.no_memory,

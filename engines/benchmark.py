@@ -52,7 +52,7 @@ class Measurement:
         batch: Samples (slices, patches) per call.
         median_ms: Per call.
         p95_ms: Per call.
-        per_second: Samples per second at the median.
+        per_second: Samples (`unit`) per second at the median.
         memory_mib: Largest resident memory beyond what the process had before opening.
         dice: Least Dice of a mask against ONNX Runtime FP32, reference inputs; None for classifiers.
         max_difference: Largest difference of a probability, same.
@@ -69,13 +69,14 @@ class Measurement:
     dice: float | None = None
     max_difference: float | None = None
     problem: str = ""
+    unit: str = "images"
 
 
 def benchmark(
     packages: Sequence[ModelPackage],
     settings: EngineSettings | None = None,
     *,
-    batches: Sequence[int] = (1, 16),
+    batches: Sequence[int] | None = None,
     rounds: int = 15,
     seconds: float = 60.0,
     memory: bool = True,
@@ -89,7 +90,7 @@ def benchmark(
     Args:
         packages: What to run.
         settings: Which backends and precisions, and how many threads.
-        batches: Samples per call.
+        batches: Samples per call; by default 1 and 16 slices, or 1 volume.
         rounds: Timed calls of each contender, after two that are not.
         seconds: A batch is given up after this long, with the rounds that it has, at least three.
         memory: Also measure memory, each contender in a process of its own.
@@ -98,13 +99,18 @@ def benchmark(
     """
     settings = settings or EngineSettings()
     found: list[Measurement] = []
-    steps = [(package, batch) for package in packages for batch in batches]
+    steps = [(package, batch) for package in packages for batch in batches or usual_batches(package)]
     for number, (package, batch) in enumerate(steps):
         progress(f"{package.name}, batch {batch}", number / len(steps))
         contenders = [*engine_contenders(package, settings), *others(package)]
         found += _measure(package, contenders, batch, rounds=rounds, seconds=seconds, memory=memory)
     progress("done", 1.0)
     return found
+
+
+def usual_batches(package: ModelPackage) -> tuple[int, ...]:
+    """How a pipeline feeds the network: volumes one by one, slices in batches."""
+    return (1,) if package.manifest.inputs[0].volumetric else (1, 16)
 
 
 def engine_contenders(package: ModelPackage, settings: EngineSettings) -> list[Contender]:
@@ -151,7 +157,8 @@ def _measure(
     truth = _reference_answer(contenders, answers)
     found = []
     for number, contender in enumerate(contenders):
-        line = Measurement(package.name, contender.engine, contender.precision, batch)
+        unit = "volumes" if package.manifest.inputs[0].volumetric else "images"
+        line = Measurement(package.name, contender.engine, contender.precision, batch, unit=unit)
         if number in problems:
             found.append(_with(line, problem=problems[number]))
             continue

@@ -46,14 +46,14 @@ def open_engine(
     Args:
         package: What to serve.
         settings: Default settings if None.
-        progress: Told how far a plan is that has to be built.
+        progress: Told which engine is tried, and how far a plan is that has to be built.
 
     Raises:
         NoEngine: Every engine was refused; carries each reason.
         PackageError: The network is not what model.yaml says.
     """
     settings = settings or EngineSettings()
-    engine = ChosenEngine(package, settings, candidates(package, settings, progress))
+    engine = ChosenEngine(package, settings, candidates(package, settings, progress), progress)
     engine.open()
     return engine
 
@@ -74,8 +74,14 @@ class ChosenEngine(Engine):
 
     backend: ClassVar[str] = "chosen"
 
-    def __init__(self, package: ModelPackage, settings: EngineSettings, engines: Sequence[Engine]) -> None:
-        super().__init__(package, settings)
+    def __init__(
+        self,
+        package: ModelPackage,
+        settings: EngineSettings,
+        engines: Sequence[Engine],
+        progress: BuildProgress | None = None,
+    ) -> None:
+        super().__init__(package, settings, progress)
         self._engines = tuple(engines)
         self._replacing = threading.Lock()
         self._current: Engine | None = None
@@ -120,7 +126,9 @@ class ChosenEngine(Engine):
             if only_ready and not engine.ready:
                 continue
             try:
+                self._tell(engine, "loading", 0.0)
                 engine.open()
+                self._tell(engine, "admission gate", 1.0)
                 admit(engine)
             except EngineRefused as error:
                 engine.close()
@@ -145,6 +153,10 @@ class ChosenEngine(Engine):
             self._refusals.append(str(error).rstrip("."))
             self._current = following
         broken.close()
+
+    def _tell(self, engine: Engine, phase: str, share: float) -> None:
+        if self._progress is not None:
+            self._progress(f"{engine.backend} {engine.settings.precision}, {phase}", share)
 
     def _pass_over(self, engine: Engine, error: EngineRefused) -> None:
         self._refusals.append(str(error).rstrip("."))

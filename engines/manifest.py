@@ -50,6 +50,11 @@ class InputSpec(_Tensor):
 
     channels: tuple[Channel, ...] = ()
 
+    @property
+    def volumetric(self) -> bool:
+        """Whether a sample is a volume (channels, depth, height, width), not a slice or a row of figures."""
+        return len(self.shape) == 5
+
     @model_validator(mode="after")
     def _channels_fit(self) -> Self:
         names = [channel.name for channel in self.channels]

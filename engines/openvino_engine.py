@@ -26,7 +26,6 @@ PRECISIONS = {
     "fp16": ("fp32", "f16", "FP16"),
     "int8": ("int8", "f32", "INT8"),
 }
-VOLUMETRIC = 5  # dimensions of (batch, channels, depth, height, width)
 
 
 class OpenVinoEngine(Engine):
@@ -146,7 +145,7 @@ class OpenVinoEngine(Engine):
     @property
     def _streams(self) -> int:
         """Slices are small: one thread each. Volumes take memory in every stream: four threads share one."""
-        volumetric = any(len(spec.shape) >= VOLUMETRIC for spec in self.package.manifest.inputs)
+        volumetric = any(spec.volumetric for spec in self.package.manifest.inputs)
         return max(1, self._threads // 4) if volumetric else min(self._threads, 16)
 
     def _options(self) -> dict[str, Any]:

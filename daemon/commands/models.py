@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+import importlib.util
 import json
+from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from daemon.commands.options import JsonOption, console
 from daemon.config import load_config
 from daemon.errors import WrongUsage
+from daemon.logs import set_up_logs
 from daemon.render import plain_table
 from daemon.service import engine_settings
-from engines.benchmark import benchmark
+from engines import benchmark_report
+from engines.benchmark import Contender, benchmark
 from engines.choose import Verification, open_engine, verify
 from engines.contract import EngineSettings
+from engines.machine import usable_cores
 from pipelines.networks import packages_in
 from pipelines.registry import PIPELINES
 
@@ -81,51 +88,74 @@ def _agreement(answer: Verification) -> tuple[str, str, Text]:
 
 
 @app.command("build")
-def build_models(config: OptionalConfig = None, package: PackageOption = None) -> None:
+def build_models(
+    config: OptionalConfig = None,
+    package: PackageOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the builder's own log too.")] = False,
+) -> None:
     """Compile the networks ahead of time into the configuration's data folder, so that no start has to."""
     settings = _settings(config)
     if settings.cache_dir is None:
         raise WrongUsage("without a configuration there is no data folder to keep plans in; give one with -c")
-    for one in _wanted(config, package):
-        with console.status(f"Building {one.name} ..."), open_engine(one, settings) as engine:
-            console.print(f"{one.name}: {engine.description}")
+    set_up_logs("info" if verbose else "warning")
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        for one in _wanted(config, package):
+            task = bar.add_task(one.name, total=1.0)
+            with open_engine(one, settings, partial(_show, bar, task, one.name)) as engine:
+                bar.remove_task(task)
+                console.print(f"{one.name}: {engine.description}")
+                for reason in engine.description.passed_over:
+                    console.print(f"  passed over: {reason}", style="dim")
+
+
+def _show(bar: Progress, task: TaskID, name: str, phase: str, share: float) -> None:
+    bar.update(task, description=f"{name}: {phase}", completed=share)
 
 
 @app.command("benchmark")
 def benchmark_models(
     config: OptionalConfig = None,
     package: PackageOption = None,
-    batch: Annotated[list[int] | None, typer.Option(help="Samples per call; repeat.")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Samples per call; repeat. By default 1 and 16 slices, or 1 volume.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=3, help="Timed calls of each engine.")] = 15,
+    seconds: Annotated[float, typer.Option(min=1, help="Limit per package and batch.")] = 60.0,
+    memory: Annotated[bool, typer.Option(help="Also measure memory, each engine in a process of its own.")] = True,
+    torch: Annotated[bool, typer.Option(help="Beside PyTorch eager and torch.compile, if it is installed.")] = True,
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile takes a minute.")] = True,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for engines.md and engines.png.")] = None,
 ) -> None:
-    """Measure every engine that opens, in turns, on the package's reference inputs."""
-    columns = (
-        "Package",
-        "Engine",
-        "Precision",
-        ">Batch",
-        ">Median ms",
-        ">p95 ms",
-        ">Per second",
-        ">MiB",
-        ">Dice",
-        "Problem",
-    )
-    table = plain_table(*columns)
-    with console.status("Measuring ...") as status:
+    """Measure every engine that opens, in turns, on the package's reference inputs: one table and a picture."""
+    settings = _settings(config)
+    threads = settings.threads or usable_cores()
+    with Progress(TextColumn("{task.description}"), BarColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("Measuring", total=1.0)
         found = benchmark(
             _wanted(config, package),
-            _settings(config),
-            batches=tuple(batch or (1, 16)),
+            settings.model_copy(update={"threads": threads}),
+            batches=batch,
             rounds=rounds,
-            progress=lambda what, share: status.update(f"Measuring {what} ({share:.0%}) ..."),
+            seconds=seconds,
+            memory=memory,
+            others=partial(_contenders, threads=threads, compiled=compiled) if torch else lambda package: (),
+            progress=partial(_show, bar, task, "Measuring"),
         )
-    for line in found:
-        figures = (line.median_ms, line.p95_ms, line.per_second, line.memory_mib)
-        shown = ["" if value is None else f"{value:.1f}" for value in figures]
-        dice = "" if line.dice is None else f"{line.dice:.4f}"
-        table.add_row(line.package, line.engine, line.precision, str(line.batch), *shown, dice, line.problem)
-    console.print(table)
+    console.print(benchmark_report.table(found))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "engines.md").write_text(benchmark_report.markdown(found))
+        benchmark_report.picture(found, out / "engines.png")
+        console.print(f"written: {out / 'engines.md'}, {out / 'engines.png'}")
+
+
+def _contenders(package: ModelPackage, *, threads: int, compiled: bool) -> list[Contender]:
+    """What the training extra has to run a package with; nothing where torch is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    loads = [plugin.load() for plugin in entry_points(group="scanward.contenders")]
+    return [contender for load in loads for contender in load(package, threads=threads, compiled=compiled)]
 
 
 def _wanted(config: Path | None, names: list[str] | None) -> list[ModelPackage]:
