@@ -20,6 +20,10 @@ SAGITTAL_DIAMETER = Code("DIAMETER-SAGITTAL", PRIVATE_SCHEME, "Largest diameter 
 LESION_COUNT = Code("246206008", "SCT", "Number of lesions")
 TUMOUR_BURDEN = Code("TUMOUR-BURDEN", PRIVATE_SCHEME, "Tumour volume as a share of the organ")
 TUMOUR_VOLUME = Code("TUMOUR-VOLUME", PRIVATE_SCHEME, "Volume of all tumours")
+TUMOUR_CORE_VOLUME = Code("TUMOUR-CORE-VOL", PRIVATE_SCHEME, "Volume of tumour without edema")
+EDEMA_VOLUME = Code("EDEMA-VOLUME", PRIVATE_SCHEME, "Volume of edema around tumours")
+NON_ENHANCING_VOLUME = Code("NON-ENHANC-VOL", PRIVATE_SCHEME, "Volume of tumour core that does not enhance")
+ENHANCING_VOLUME = Code("ENHANCING-VOLUME", PRIVATE_SCHEME, "Volume of enhancing tumour")
 PROBABILITY = Code("122157", "DCM", "Probability")
 
 # Questions and answers

@@ -1,4 +1,4 @@
-"""Rigid alignment of two volumes of one patient whose frames of reference differ."""
+"""Rigid alignment of two volumes of one patient whose frames of reference differ, or who moved between them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ LEAST_STEP_MM = 0.005
 SEED = 20_000
 MOST_ROTATION_DEG = 45.0  # nobody lies in the scanner like that: the search has lost its way
 LEAST_OVERLAP = 0.25  # of the fixed volume's grid
+COARSELY_MOVED_MM = 3.0  # what the coarse round alone may be off, on thick slices
+MOVED_MM = 2.0  # less is within what registration of thick slices can tell
 
 
-def register_rigid(moving: Volume, fixed: Volume) -> np.ndarray:
+def register_rigid(moving: Volume, fixed: Volume, *, levels_mm: tuple[float, ...] = LEVELS_MM) -> np.ndarray:
     """Find how `moving` has to be turned and shifted to lie on `fixed`.
 
     Mattes mutual information (Mattes et al. 2003), two rounds from coarse to fine, from the best of three starts: as
@@ -34,6 +36,7 @@ def register_rigid(moving: Volume, fixed: Volume) -> np.ndarray:
     Args:
         moving: The volume to align, of another sequence or time.
         fixed: The volume that stays where it is.
+        levels_mm: Voxel sizes of the rounds.
 
     Returns:
         (4, 4) float64, patient coordinates (LPS mm) of `fixed` -> those of `moving`, as `resample_onto` takes it.
@@ -44,10 +47,38 @@ def register_rigid(moving: Volume, fixed: Volume) -> np.ndarray:
     images = [sitk.Cast(to_sitk(volume), sitk.sitkFloat32) for volume in (fixed, moving)]
     try:
         with _one_thread():
-            transform = _search(images[0], images[1])
+            transform = _search(images[0], images[1], levels_mm)
     except RuntimeError as error:
         raise _failed(moving, fixed, str(error).strip().splitlines()[-1].strip()) from error
     return _plausible(_matrix(transform), moving, fixed)
+
+
+def moved_between(moving: Volume, fixed: Volume) -> np.ndarray | None:
+    """Whether a patient moved between two series that share a frame of reference, by more than `MOVED_MM`.
+
+    A coarse look decides whether a closer one is worth its time; only what both say counts. Where they differ, or
+    nothing can be said, the scanner's coordinates stand.
+
+    Returns:
+        None if the coordinates can be trusted, else the transform as `register_rigid` gives it.
+    """
+    try:
+        coarse = register_rigid(moving, fixed, levels_mm=LEVELS_MM[:1])
+        if displacement(coarse, np.eye(4), fixed) <= COARSELY_MOVED_MM:
+            return None
+        fine = register_rigid(moving, fixed)
+    except RegistrationFailed:
+        return None
+    agree = displacement(fine, coarse, fixed) <= COARSELY_MOVED_MM
+    return fine if agree and displacement(fine, np.eye(4), fixed) > MOVED_MM else None
+
+
+def displacement(one: np.ndarray, other: np.ndarray, fixed: Volume) -> float:
+    """Mean distance in mm of where two transforms (4, 4) put points in the inner half of a volume."""
+    ends = [np.linspace(0.25, 0.75, 5) * (size - 1) for size in fixed.array.shape]
+    points = fixed.to_patient(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3))
+    apart = points @ (one - other)[:3, :3].T + (one - other)[:3, 3]
+    return float(np.linalg.norm(apart, axis=1).mean())
 
 
 @contextmanager
@@ -61,9 +92,9 @@ def _one_thread() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
-def _search(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
+def _search(fixed: sitk.Image, moving: sitk.Image, levels_mm: tuple[float, ...]) -> sitk.Euler3DTransform:
     transform: sitk.Euler3DTransform | None = None
-    for voxel_mm in LEVELS_MM:
+    for voxel_mm in levels_mm:
         coarse = _coarse(fixed, voxel_mm), _coarse(moving, voxel_mm)
         transform = _refined(*coarse, transform or _best_start(*coarse), voxel_mm)
     return transform

@@ -101,7 +101,9 @@ def _findings(
     )
     livers: tuple[Region, ...] = ()
     if organ.any():
-        livers = (measure_region(MaskBox.of(organ), ct, labels["liver"], "Liver", with_diameters=False),)
+        holds = (labels["tumour"].number,)
+        box = MaskBox.of(organ)
+        livers = (measure_region(box, ct, labels["liver"], "Liver", with_diameters=False, holds=holds),)
     segmentation = np.zeros(organ.shape, np.uint8)
     segmentation[organ] = labels["liver"].number
     segmentation[components.array > 0] = labels["tumour"].number
@@ -115,6 +117,7 @@ def _findings(
         totals=_totals(livers, lesions),
         models={network.package.name: network.package.digest},
         engines={network.package.name: str(network.engine.description)},
+        used={"segmenter": network.package.name},
         notes=notes,
     )
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicomio.concepts import ABNORMAL_STRUCTURE, BRAIN, NEOPLASM
+from pipelines.findings import Label
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,6 +56,16 @@ LABELS: tuple[dict[str, Any], ...] = (
     },
 )
 """`labels` of a package whose classes are `CLASSES`."""
+
+TUMOUR = Label(
+    number=0,
+    name="tumour",
+    category=ABNORMAL_STRUCTURE,
+    type=NEOPLASM,
+    colour=(230, 60, 50),
+    anatomic_region=BRAIN,
+)
+"""A lesion as a whole: no segment of its own, its parts are."""
 
 
 def segments(

@@ -62,7 +62,7 @@ def crop(image: NDArray[Any], centre: tuple[int, int, int]) -> NDArray[Any]:
         low, high = max(0, start), min(length, start + size)
         source.append(slice(low, high))
         target.append(slice(low - start, high - start))
-    out[(..., *target)] = image[(..., *source)]
+    out[..., target[0], target[1], target[2]] = image[..., source[0], source[1], source[2]]
     return out
 
 

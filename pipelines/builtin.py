@@ -19,6 +19,7 @@ rules:
       flair: {Modality: MR, sequence: flair, images: {min: 8}}
       t1:    {Modality: MR, sequence: t1, contrast: false, images: {min: 8}, optional: true}
       t1ce:  {Modality: MR, sequence: t1, contrast: true, images: {min: 8}, optional: true}
+      t2:    {Modality: MR, sequence: t2, images: {min: 8}, optional: true}
     send_to: []
   - name: liver
     pipeline: abdomen-ct
@@ -40,6 +41,7 @@ rules:
       flair: {Modality: MR, sequence: flair}
       t1:    {Modality: MR, sequence: t1, contrast: false, optional: true}
       t1ce:  {Modality: MR, sequence: t1, contrast: true, optional: true}
+      t2:    {Modality: MR, sequence: t2, optional: true}
     send_to: []
 """,
     "abdomen-ct": """\

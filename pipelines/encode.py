@@ -29,10 +29,12 @@ from dicomio.uids import derived_uid
 from pipelines.overlay import KeySlice, key_slices, save_pictures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydicom.dataset import Dataset
 
     from dicomio.volume import Volume
-    from pipelines.findings import Findings
+    from pipelines.findings import Findings, Region
     from pipelines.networks import Progress
     from pipelines.registry import Pipeline
     from pipelines.work import JobDescription
@@ -48,6 +50,10 @@ TOTALS: dict[str, Code] = {
     "Tumour count": concepts.LESION_COUNT,
     "Tumour volume": concepts.TUMOUR_VOLUME,
     "Tumour burden": concepts.TUMOUR_BURDEN,
+    "Tumour core volume": concepts.TUMOUR_CORE_VOLUME,
+    "Edema volume": concepts.EDEMA_VOLUME,
+    "Non-enhancing core volume": concepts.NON_ENHANCING_VOLUME,
+    "Enhancing volume": concepts.ENHANCING_VOLUME,
 }
 UNITS: dict[str, Code] = {
     "mL": concepts.MILLILITRE,
@@ -180,19 +186,20 @@ def _encode_pair(writer: _Writer, encoding: Encoding) -> None:
 
 
 def region_masks(findings: Findings, encoding: Encoding) -> dict[int, MaskBox]:
-    """Segment number (place among the regions, from 1) -> its voxels; a region without any is left out.
+    """Segment number (place among the outlined regions, from 1) -> its voxels; a region without any is left out.
 
     An organ includes its lesions unless the encoding allows one number per voxel only.
     """
     lesions = dict(mask_boxes(findings.components))
     masks = {}
-    for number, region in enumerate(findings.regions, start=1):
+    for number, region in enumerate(findings.outlined, start=1):
         if region.component is not None:
             masks[number] = lesions[region.component]
-        elif encoding == "LABELMAP":
-            masks[number] = MaskBox.of(findings.segmentation == region.label.number)
-        else:
-            masks[number] = MaskBox.of(findings.segmentation > 0)
+            continue
+        mask = findings.segmentation == region.label.number
+        for held in region.holds if encoding == "BINARY" else ():
+            mask |= findings.segmentation == held
+        masks[number] = MaskBox.of(mask)
     return {number: box for number, box in masks.items() if not box.empty}
 
 
@@ -206,8 +213,8 @@ def _tracking_uid(writer: _Writer, tracking_id: str) -> str:
 
 
 def _segment(writer: _Writer, number: int, encoding: Encoding) -> SegmentSpec:
-    region = writer.findings.regions[number - 1]
-    organ_without_lesions = region.component is None and encoding == "LABELMAP" and writer.findings.lesions
+    region = writer.findings.outlined[number - 1]
+    organ_without_lesions = bool(region.holds) and encoding == "LABELMAP" and writer.findings.lesions
     return SegmentSpec(
         number=number,
         label=f"{region.tracking_id} without lesions" if organ_without_lesions else region.tracking_id,
@@ -221,8 +228,8 @@ def _segment(writer: _Writer, number: int, encoding: Encoding) -> SegmentSpec:
 
 
 def algorithm_of(findings: Findings, writer: _Writer, *, slot: str = "segmenter") -> Algorithm:
-    """The network that fills a slot of the pipeline, as SEG and report name it."""
-    name = writer.pipeline.models.get(slot) or next(iter(writer.pipeline.models.values()))
+    """The network that did this part of the work, as SEG and report name it."""
+    name = findings.used.get(slot) or next(iter(findings.models))
     digest = findings.models[name]
     return Algorithm(name=name, version=digest[:12], parameters=(findings.engines[name],))
 
@@ -255,20 +262,29 @@ def report_content(writer: _Writer, segmentation: Dataset | None) -> ReportConte
             for answer in findings.classifications
         ),
         absent=absent,
-        totals=(
-            StudyTotals(
-                tracking_id="Study totals",
-                tracking_uid=_tracking_uid(writer, "Study totals"),
-                measurements=tuple(
-                    Measured(TOTALS[name], value, UNITS[unit]) for name, (value, unit) in findings.totals.items()
-                ),
-                algorithm=segmenter,
-                finding=pipeline.finding,
-                site=pipeline.site,
-            ),
-        ),
+        totals=tuple(_totals(writer, segmenter)),
         notes=findings.notes,
     )
+
+
+def _totals(writer: _Writer, algorithm: Algorithm) -> Iterator[StudyTotals]:
+    """The study's figures, and those of each lesion that is no segment of its own."""
+    findings, pipeline = writer.findings, writer.pipeline
+    measured = {
+        "Study totals": tuple(
+            Measured(TOTALS[name], value, UNITS[unit]) for name, (value, unit) in findings.totals.items()
+        ),
+        **{lesion.tracking_id: _figures(lesion) for lesion in findings.lesions if not lesion.outlined},
+    }
+    for tracking_id, figures in measured.items():
+        yield StudyTotals(
+            tracking_id=tracking_id,
+            tracking_uid=_tracking_uid(writer, tracking_id),
+            measurements=figures,
+            algorithm=algorithm,
+            finding=pipeline.finding,
+            site=pipeline.site,
+        )
 
 
 def _encoded_numbers(segmentation: Dataset | None) -> list[int]:
@@ -278,14 +294,7 @@ def _encoded_numbers(segmentation: Dataset | None) -> list[int]:
 
 
 def _group(writer: _Writer, number: int, algorithm: Algorithm) -> MeasurementGroup:
-    region = writer.findings.regions[number - 1]
-    figures = [Measured(concepts.VOLUME, region.volume_ml, concepts.MILLILITRE)]
-    if region.diameters is not None:
-        figures += [
-            Measured(concepts.LONG_AXIS, region.diameters.axial_mm, concepts.MILLIMETRE),
-            Measured(concepts.CORONAL_DIAMETER, region.diameters.coronal_mm, concepts.MILLIMETRE),
-            Measured(concepts.SAGITTAL_DIAMETER, region.diameters.sagittal_mm, concepts.MILLIMETRE),
-        ]
+    region = writer.findings.outlined[number - 1]
     return MeasurementGroup(
         segment_number=number,
         tracking_id=region.tracking_id,
@@ -294,7 +303,19 @@ def _group(writer: _Writer, number: int, algorithm: Algorithm) -> MeasurementGro
         category=region.label.category,
         site=region.label.anatomic_region or writer.pipeline.site,
         algorithm=algorithm,
-        measurements=tuple(figures),
+        measurements=_figures(region),
+    )
+
+
+def _figures(region: Region) -> tuple[Measured, ...]:
+    volume = Measured(concepts.VOLUME, region.volume_ml, concepts.MILLILITRE)
+    if region.diameters is None:
+        return (volume,)
+    return (
+        volume,
+        Measured(concepts.LONG_AXIS, region.diameters.axial_mm, concepts.MILLIMETRE),
+        Measured(concepts.CORONAL_DIAMETER, region.diameters.coronal_mm, concepts.MILLIMETRE),
+        Measured(concepts.SAGITTAL_DIAMETER, region.diameters.sagittal_mm, concepts.MILLIMETRE),
     )
 
 
@@ -315,6 +336,9 @@ def summary_line(findings: Findings) -> str:
         parts.append("no lesion found")
     if "Liver volume" in findings.totals:
         parts.append(f"liver {findings.totals['Liver volume'][0]:.0f} mL")
+    if lesions and "Tumour core volume" in findings.totals:
+        core, enhancing = (findings.totals[f"{name} volume"][0] for name in ("Tumour core", "Enhancing"))
+        parts.append(f"core {core:.1f} mL, enhancing {enhancing:.1f} mL")
     if "Tumour burden" in findings.totals:
         parts.append(f"tumour burden {findings.totals['Tumour burden'][0]:.1f} %")
     return "; ".join(parts)

@@ -4,6 +4,7 @@
     ├── RulesInvalid            the rule file is wrong: hospital IT must change it
     ├── UnknownPipeline         somebody asked for a pipeline that there is not
     ├── ModelMissing            somebody must install a model package
+    ├── BrainNotFound           the images do not show a brain as a whole; what reads slice by slice may still
     └── ModelsDiffer            the packages were replaced, or another machine has other ones
 
 A study that no rule takes is not an error: `route` answers `Unmatched`. A series that is no regular volume is
@@ -100,6 +101,17 @@ class ModelMissing(PipelineError):
 
     def __str__(self) -> str:
         return f"There is no model package {self.name!r} in {', '.join(self.folders)}."
+
+
+@dataclass(eq=False, kw_only=True)
+class BrainNotFound(PipelineError):
+    """the brain was not found ({reason})
+
+    Attributes:
+        reason: What was looked at, and what came out.
+    """  # noqa: D415 - it goes on where a note's sentence has begun
+
+    reason: str
 
 
 @dataclass(eq=False, kw_only=True)

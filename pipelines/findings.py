@@ -42,6 +42,9 @@ class Region:
         volume_ml: Volume in millilitres.
         centroid_lps: Centre of mass in patient coordinates, mm, LPS.
         slices: Index of the first, the largest and the last slice of the source volume that it touches.
+        component: Number of a lesion in `Findings.components`; None for an organ, or a part of all lesions.
+        outlined: Whether it is a segment; a lesion whose parts are segments is measured, and not outlined again.
+        holds: Labels that lie within it besides its own: a liver holds its tumours.
     """
 
     label: Label
@@ -51,6 +54,8 @@ class Region:
     slices: tuple[int, int, int]
     diameters: Diameters | None = None
     component: int | None = None
+    outlined: bool = True
+    holds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Findings:
         components: Lesion number per voxel (slices, rows, columns), uint16; 0 none, else `Region.component`.
         totals: Figures of the study as a whole, name -> (value, UCUM unit), such as the tumour burden in %.
         models: Model package name -> sha256 digest of its network.
+        used: What a network was for (`segmenter`, `classifier`) -> name of the package that did it.
         engines: Model package name -> engine, precision and device that ran it.
         notes: What a reader must know (a sequence was missing and replaced, ...).
     """
@@ -87,7 +93,13 @@ class Findings:
     totals: dict[str, tuple[float, str]] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     engines: dict[str, str] = field(default_factory=dict)
+    used: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def outlined(self) -> tuple[Region, ...]:
+        """The regions that become segments, in the order in which those are numbered."""
+        return tuple(region for region in self.regions if region.outlined)
 
     @property
     def lesions(self) -> tuple[Region, ...]:

@@ -80,8 +80,10 @@ def measure_region(
     *,
     component: int | None = None,
     with_diameters: bool = True,
+    outlined: bool = True,
+    holds: tuple[int, ...] = (),
 ) -> Region:
-    """Measures one region of the grid of `volume`.
+    """Measures one region of the grid of `volume`; the keywords are those of `Region`.
 
     Raises:
         ValueError: The mask is empty: there is nothing to measure.
@@ -100,6 +102,8 @@ def measure_region(
         slices=(first, mask.start[0] + int(per_slice.argmax()), last),
         diameters=plane_diameters(mask.voxels, volume) if with_diameters else None,
         component=component,
+        outlined=outlined,
+        holds=holds,
     )
 
 

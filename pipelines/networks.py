@@ -46,6 +46,12 @@ class Network:
         """Yields (first slice, probabilities (n, classes[, height, width])) batch by batch, on the network's grid."""
         yield from self.predict_slices(prepared, np.arange(len(prepared)), report)
 
+    def predict_one(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (classes, ...) of one input (channels, ...): a volume that the network sees at once."""
+        feed, answer = self.package.manifest.inputs[0].name, self.package.manifest.outputs[0].name
+        outputs = self.engine.infer({feed: np.ascontiguousarray(sample[None])})
+        return np.asarray(probabilities(self.package.manifest, outputs)[answer][0], np.float32)
+
     def predict_slices(
         self, prepared: PreparedSlices, index: NDArray[np.intp], report: Callable[[float], None]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -89,6 +95,31 @@ class EnginePool:
         with self._lock:
             self._open.clear()
             self._stack.close()
+
+
+class Networks(Mapping[str, "Network"]):
+    """The networks of a job by slot; each is opened when it is first asked for, for most studies do not need them all.
+
+    Args:
+        packages: Slot -> package.
+        open_slot: Opens the network of a package for its slot.
+    """
+
+    def __init__(self, packages: Mapping[str, ModelPackage], open_slot: Callable[[ModelPackage, str], Network]) -> None:
+        self._packages = packages
+        self._open_slot = open_slot
+
+    def __getitem__(self, slot: str) -> Network:
+        return self._open_slot(self._packages[slot], slot)
+
+    def __contains__(self, slot: object) -> bool:
+        return slot in self._packages
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._packages)
+
+    def __len__(self) -> int:
+        return len(self._packages)
 
 
 def packages_in(folders: tuple[Path, ...]) -> Mapping[str, ModelPackage]:

@@ -42,7 +42,8 @@ def key_slices(findings: Findings, *, most: int = 6) -> tuple[KeySlice, ...]:
     """The slices worth showing: the largest section of each large lesion and each organ; else the middle one."""
     window = grey_window(findings.volume)
     wanted: dict[int, list[str]] = {}
-    organs = [region for region in findings.regions if region.component is None]
+    parts_of_lesions = any(not lesion.outlined for lesion in findings.lesions)
+    organs = [region for region in findings.regions if region.component is None and not parts_of_lesions]
     for region in (*findings.lesions[:most], *organs):
         wanted.setdefault(region.slices[1], []).append(_caption(region))
     if not wanted:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomio.coding import Code
 from pipelines import abdomen_ct, brain_mr
-from pipelines.errors import UnknownPipeline
+from pipelines.errors import ModelMissing, UnknownPipeline
 from pipelines.networks import Network, Progress, package_named
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Pipeline:
         roles: Series that it asks for; the first is the one that the masks lie on.
         optional_roles: Series that help when they are there.
         models: Slot (what a network is for) -> name of the model package that fills it by default.
+        optional_models: The same for networks that the pipeline can do without.
         body_part: Body Part Examined of the key images.
         series_number: Series Number of the first result series; results of a pipeline always carry the same ones.
     """
@@ -44,6 +46,7 @@ class Pipeline:
     body_part: str
     series_number: int
     run: Callable[[Mapping[str, Volume], Mapping[str, Network], Progress], Findings]
+    optional_models: Mapping[str, str] = field(default_factory=dict)
 
 
 PIPELINES: Mapping[str, Pipeline] = {
@@ -53,8 +56,9 @@ PIPELINES: Mapping[str, Pipeline] = {
             name="brain-mr",
             title="Brain tumour on MR",
             roles=("flair",),
-            optional_roles=("t1", "t1ce"),
+            optional_roles=("t1", "t1ce", "t2"),
             models={"classifier": "brain-lgg-classifier", "segmenter": "brain-lgg-resunet"},
+            optional_models={"volume_segmenter": "brain-brats-resunet3d"},
             site=Code("12738006", "SCT", "Brain"),
             finding=Code("108369006", "SCT", "Neoplasm"),
             body_part="BRAIN",
@@ -85,8 +89,17 @@ def pipeline_named(name: str) -> Pipeline:
 
 
 def packages_for(pipeline: Pipeline, folders: tuple[Path, ...]) -> dict[str, ModelPackage]:
-    """Slot -> model package; raises ModelMissing or what is wrong with the package."""
-    return {slot: package_named(name, folders) for slot, name in pipeline.models.items()}
+    """Slot -> model package; those that the pipeline can do without only where they are installed.
+
+    Raises:
+        ModelMissing: One is not there that the pipeline needs.
+        PackageError: What is wrong with a package, optional ones too: nobody installs a broken one on purpose.
+    """
+    packages = {slot: package_named(name, folders) for slot, name in pipeline.models.items()}
+    for slot, name in pipeline.optional_models.items():
+        with suppress(ModelMissing):
+            packages[slot] = package_named(name, folders)
+    return packages
 
 
 def model_digest(pipeline: Pipeline, packages: Mapping[str, ModelPackage]) -> str:

@@ -18,7 +18,7 @@ from engines.contract import EngineSettings
 from engines.package import load_package
 from pipelines.encode import ResultFile, encode_results, summary_line, tracking_uid
 from pipelines.errors import ModelsDiffer
-from pipelines.networks import EnginePool, Network, Progress, silent
+from pipelines.networks import EnginePool, Network, Networks, Progress, silent
 from pipelines.registry import model_digest, pipeline_named
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tupl
     return volumes, tuple(notes)
 
 
-def networks_of(job: JobDescription) -> dict[str, Network]:
+def networks_of(job: JobDescription) -> Networks:
     """The networks by slot: those that the job was made for, whatever this process or machine has at hand.
 
     Raises:
@@ -160,9 +160,9 @@ def networks_of(job: JobDescription) -> dict[str, Network]:
     """
     pipeline = pipeline_named(job.pipeline)
     for attempt in range(2):
-        networks = {slot: _network(choice) for slot, choice in job.models.items()}
-        if model_digest(pipeline, {slot: network.package for slot, network in networks.items()}) == job.model_digest:
-            return networks
+        packages = {slot: _package(choice) for slot, choice in job.models.items()}
+        if model_digest(pipeline, packages) == job.model_digest:
+            return Networks(packages, lambda package, slot: _network(package, job.models[slot]))
         if attempt == 0:  # replaced since this process read them
             for choice in job.models.values():
                 _PACKAGES.pop(choice.folder, None)
@@ -174,10 +174,14 @@ def take_gpu(number: int | None) -> None:
     _OWN_GPU[:] = [] if number is None else [number]
 
 
-def _network(choice: EngineChoice) -> Network:
+def _package(choice: EngineChoice) -> ModelPackage:
     package = _PACKAGES.get(choice.folder)
     if package is None:
         package = _PACKAGES[choice.folder] = load_package(Path(choice.folder))
+    return package
+
+
+def _network(package: ModelPackage, choice: EngineChoice) -> Network:
     settings = choice.settings.model_copy(update={"gpu": _OWN_GPU[0]}) if _OWN_GPU else choice.settings
     return _POOL.network(package, settings)
 

@@ -34,7 +34,7 @@ rules:
     send_to: [pacs]
 """  # noqa: E501 - as it stands in the design
 PIPELINES: Any = {
-    "brain-mr": SimpleNamespace(roles=("flair",), optional_roles=("t1", "t1ce")),
+    "brain-mr": SimpleNamespace(roles=("flair",), optional_roles=("t1", "t1ce", "t2")),
     "abdomen-ct": SimpleNamespace(roles=("ct",), optional_roles=()),
 }
 
