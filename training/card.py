@@ -19,17 +19,17 @@ $description.
 
 | | |
 |---|---|
-| Recipe | `scanward train $trained_as` ($minutes minutes of steps on two shared CPU cores), `scanward export $recipe` |
+| Recipe | $made |
 | Data | $data, $patients patients for training |
 | Citation | $citation |
 | Licence | $licence |
-| Split | by patient, $n_held_out held out; $note |
-| Preprocessing | `$preprocessing` (pipelines/preprocess.py) |
+| Split | by $by, $n_held_out held out; $note |
+| Preprocessing | `$preprocessing` ($prepared_by) |
 | Network | sha256 `$sha256`; largest difference of a logit from torch: $difference |
 
 ## Measured on held-out patients
 
-95 % intervals by bootstrap over patients. Masks are compared on the source grid, with the engine that serves, at the
+95 % intervals by bootstrap over patients. $compared, with the engine that serves, at the
 threshold $threshold. Reproduce: `scanward evaluate models/$name --data DIR`.
 
 | Figure | Value | 95 % interval | n |
@@ -40,7 +40,7 @@ $rows
 
 $limits
 
-## Held-out patients
+## Held-out ${by}s
 
 $held_out
 """)
@@ -67,9 +67,10 @@ def write_card(
     key = "mask" if manifest["task"] == "segmentation" else "probability"
     card = _CARD.substitute(
         manifest,
-        recipe=training["recipe"],
-        trained_as=training["trained_as"],
-        minutes=training["minutes"],
+        made=_made(training),
+        compared=_compared(manifest),
+        prepared_by=_prepared_by(manifest["preprocessing"]["name"]),
+        by=training["split"]["by"],
         data=data["name"],
         patients=data["patients"],
         citation=data["citation"],
@@ -85,6 +86,28 @@ def write_card(
     for title, text in (sections or {}).items():
         card = with_section(card, title, text)
     path.write_text(card)
+
+
+def _made(training: dict[str, Any]) -> str:
+    """The commands that made the weights and the package, and how long it took."""
+    if "system" in training:
+        return f"`scanward train {training['recipe']}` ({training['epochs']} epochs), `scanward export`"
+    steps = f"{training['minutes']} minutes of steps on two shared CPU cores"
+    return f"`scanward train {training['trained_as']}` ({steps}), `scanward export {training['recipe']}`"
+
+
+def _compared(manifest: dict[str, Any]) -> str:
+    if manifest["task"] == "classification":
+        return "Slices are compared" if "system" not in manifest["training"] else "Pictures are compared"
+    on_input = "system" in manifest["training"]
+    return "Masks are compared on the network's grid" if on_input else "Masks are compared on the source grid"
+
+
+def _prepared_by(name: str) -> str:
+    """The file that holds a preprocessing."""
+    if name == "brain-volume-v1":
+        return "pipelines/brain_volume.py"
+    return "pipelines/preprocess.py" if name in {"brain-slices-v1", "ct-slices-v1"} else "training/data/inputs.py"
 
 
 def _row(entry: dict[str, Any]) -> str:

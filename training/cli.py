@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from engines.package import load_package, shipped_folder
-from training.card import figure_rows
+from engines.package import ModelPackage, load_package, shipped_folder
 from training.classic import SYSTEMS
 from training.data.items import SplitBy
-from training.evaluate import Figure
 from training.recipes import RECIPES, Recipe
 
 app = typer.Typer(no_args_is_help=True, help="Train the networks, measure them, and make model packages of them.")
@@ -87,66 +82,73 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
 
 
 @app.command()
-def export(
-    name: Name,
-    data: Data,
-    run: Annotated[Path, typer.Option("--run", exists=True, file_okay=False, help="The run's folder.")],
+def export(  # noqa: PLR0917 - a command line's options are many by nature
+    name: Annotated[str | None, typer.Argument(help="As for train; none with --variants.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", exists=True, file_okay=False, help="The data set, as published.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", exists=True, file_okay=False, help="The run's folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of packages; the shipped one by default.")] = None,
     version: Annotated[str, typer.Option(help="Version of the package.")] = "0.1.0",
+    half: Annotated[bool, typer.Option("--fp16/--no-fp16", help="Add a network in FP16, if it answers alike.")] = True,
+    variants: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Only add the FP16 network to this package, as it stands."),
+    ] = None,
 ) -> None:
     """Make a model package of a run's best checkpoint, with figures measured on the held-out patients."""
+    if variants is not None:
+        from training.half import add_half
+
+        _print_package(add_half(variants))
+        return
+    if name is None or data is None or run is None:
+        raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE")
     if name in SYSTEMS:
         from training.systems.commands import export_run
 
-        made = export_run(run, data, out or Path("runs") / "packages", version)
-        console.print(f"{made.folder}\n{made.card}")
+        _print_package(export_run(run, data, out or Path("runs") / "packages", version, half=half))
         return
     from training.export import export as write_package
 
     recipe = recipe_named(name)
-    package = write_package(recipe, run, recipe.loader(data), out or shipped_folder(), version)
-    console.print(f"{package.folder}\n{package.card}")
+    _print_package(write_package(recipe, run, recipe.loader(data), out or shipped_folder(), version, half=half))
+
+
+def _print_package(package: ModelPackage) -> None:
+    console.print(f"{package.folder}\n{package.card}", markup=False)
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0917 - see train
     package: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A model package.")],
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a report here: Markdown, JSON, and pictures of the best, median and worst cases."),
+    ] = None,
     everyone: Annotated[
         bool, typer.Option("--everyone", help="All patients in DATA, not only those that the package held out.")
     ] = False,
+    then: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A segmenter that looks where PACKAGE, a classifier, says so."),
+    ] = None,
+    synthetic: Annotated[
+        int, typer.Option(min=0, help="CT volumes: draw lesions into each liver, so many times over.")
+    ] = 0,
 ) -> None:
     """Measure a package with the engine that serves, on patients that it was not trained on."""
-    from training.measure import measure
+    from training.report import Asked, evaluate_package
 
-    loaded = load_package(package)
-    record = loaded.manifest.training.model_extra or {}
-    if record.get("recipe") in SYSTEMS:
-        from training.systems.commands import evaluate_package
-
-        looked_at, figures = evaluate_package(loaded, data, everyone=everyone)
-        _report(loaded.name, looked_at, figures, out)
-        return
-    recipe = recipe_named(str(record.get("recipe")))
-    held_out = set((loaded.manifest.training.split or {}).get("held_out", ()))
-    cases = [case for case in recipe.loader(data) if everyone or case.name in held_out]
-    if not cases:
-        raise typer.BadParameter(f"none of the {len(held_out)} held-out patients is in {data}")
-    thresholds = loaded.manifest.thresholds
-    fixed = thresholds.mask if loaded.manifest.task == "segmentation" else thresholds.probability
-    _, figures = measure(recipe, loaded, cases, fixed)
-    _report(loaded.name, len(cases), figures, out)
-
-
-def _report(name: str, looked_at: int, figures: list[Figure], out: Path | None) -> None:
-    _print(name, looked_at, figures)
+    asked = Asked(data, everyone=everyone, then=then, synthetic=synthetic, pictures=report)
+    try:
+        measured = evaluate_package(load_package(package), asked)
+    except (FileNotFoundError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    measured.print(console)
     if out is not None:
-        out.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
-
-
-def _print(name: str, patients: int, figures: list[Figure]) -> None:
-    table = Table("Figure", "Value", "95 % interval", "n", title=f"{name}, {patients} patients")
-    for row in figure_rows(figures):
-        table.add_row(*row)
-    console.print(table)
+        measured.write_json(out)
+    if report is not None:
+        measured.write(report)

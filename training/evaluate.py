@@ -97,6 +97,15 @@ def mean_figure(metric: str, values: Sequence[float]) -> Figure:
     return Figure(metric, float(np.mean(values)) if values else float("nan"), len(values), interval)
 
 
+def median_figure(metric: str, values: Sequence[float], draws: int = 1000) -> Figure:
+    """Median of one value per patient, infinite ones allowed; no interval where that would be infinite."""
+    generator, given = np.random.default_rng(0), np.array(values, np.float64)
+    drawn = np.sort([np.median(generator.choice(given, len(given))) for _ in range(draws)])
+    low, high = float(drawn[int(0.025 * draws)]), float(drawn[int(0.975 * draws)])
+    interval = (low, high) if len(given) > 1 and np.isfinite(high) else None
+    return Figure(metric, float(np.median(given)), len(given), interval)
+
+
 def area_under_curve(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     """Area under the ROC curve by ranks (Mann-Whitney), ties counted half; nan where one class is missing."""
     positive, negative = int(truth.sum()), int((~truth).sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from training.card import write_card
 from training.data.case import Case
 from training.data.phantoms import phantom_cases
 from training.fit import build, split
+from training.half import SECTION, write_half
 from training.measure import measure
 from training.package import LIMITS, accuracy, manifest
 from training.recipes import Recipe
@@ -59,12 +60,13 @@ def load_answer(recipe: Recipe, checkpoint: Path) -> Answer:
 
 
 def write_onnx(answer: Answer, example: NDArray[np.float32], path: Path) -> None:
-    """Writes the network with a free batch dimension."""
+    """Writes the network with a free batch dimension; `example` is (n, channels, ...)."""
+    two = np.resize(example, (2, *example.shape[1:]))  # of a batch of one, the exporter would make a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to fix
         torch.onnx.export(
             answer.to(memory_format=torch.contiguous_format),
-            (torch.from_numpy(example),),
+            (torch.from_numpy(two),),
             str(path),
             input_names=["image"],
             output_names=["logits"],
@@ -113,7 +115,16 @@ def reference_inputs(recipe: Recipe, count: int = 2) -> NDArray[np.float32]:
     return np.concatenate(found).astype(np.float16).astype(np.float32)
 
 
-def export(recipe: Recipe, run: Path, cases: Sequence[Case], out: Path, version: str) -> ModelPackage:
+def export(
+    recipe: Recipe,
+    run: Path,
+    cases: Sequence[Case],
+    out: Path,
+    version: str,
+    *,
+    half: bool = True,
+    pictures: bool = True,
+) -> ModelPackage:
     """Writes the package `out/<package name>` from `run/best.pt`, with figures measured on the held-out patients.
 
     Args:
@@ -122,6 +133,8 @@ def export(recipe: Recipe, run: Path, cases: Sequence[Case], out: Path, version:
         cases: All patients of the data set; only the held-out ones are looked at.
         out: Folder of packages.
         version: Version of the package, such as 0.1.0.
+        half: Make an FP16 variant too, if it answers alike.
+        pictures: Draw a gallery into the run's folder.
     """
     trained_on, held_out = split(recipe, cases)
     folder = out / recipe.package
@@ -134,18 +147,23 @@ def export(recipe: Recipe, run: Path, cases: Sequence[Case], out: Path, version:
     record = json.loads((run / "record.json").read_text())
     network = (folder / "model.onnx").read_bytes()
     content = manifest(recipe, record, network, version, (len(trained_on), held_out))
-    _write(folder, content, recipe, difference)
-    package = load_package(folder)
-    threshold, figures = measure(recipe, package, held_out)
+    sections: dict[str, str] = {}
+    _write(folder, content, recipe, difference, sections)
+    if half:
+        content["variants"], sections[SECTION] = write_half(load_package(folder))
+        _write(folder, content, recipe, difference, sections)
+    threshold, figures = measure(recipe, load_package(folder), held_out, pictures=run if pictures else None)
     content["thresholds"].update({"mask" if recipe.task == "segmentation" else "probability": threshold})
     content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
-    _write(folder, content, recipe, difference)
+    _write(folder, content, recipe, difference, sections)
     for figure in figures:
         log.info("figure", package=recipe.package, figure=str(figure))
     return load_package(folder)
 
 
-def _write(folder: Path, content: dict[str, Any], recipe: Recipe, difference: float) -> None:
+def _write(
+    folder: Path, content: dict[str, Any], recipe: Recipe, difference: float, sections: Mapping[str, str]
+) -> None:
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     (folder / "model.yaml").write_text(text)
-    write_card(folder / "MODEL_CARD.md", content, LIMITS[recipe.data], difference)
+    write_card(folder / "MODEL_CARD.md", content, LIMITS[recipe.data], difference, sections)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluate import Figure, area_under_curve, bootstrap, dice, mean_figure
+from training.evaluate import Figure, area_under_curve, bootstrap, dice, mean_figure, median_figure
 
 Mask = NDArray[np.bool_]
 Scores = NDArray[np.float64]
@@ -85,13 +85,23 @@ def surface_distances(
         return None
     if not mask.any():
         return float("inf"), 0.0
-    one, other = (torch.from_numpy(np.ascontiguousarray(each[None, None])) for each in (mask, truth))
+    box = _around(mask | truth)  # a surface is where it is, however large the scan around it
+    one, other = (torch.from_numpy(np.ascontiguousarray(each[box][None, None])) for each in (mask, truth))
     step = [float(value) for value in spacing]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MONAI warns of tensors it makes itself
         distance = compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=step)
         surface = compute_surface_dice(one, other, [tolerance], include_background=True, spacing=step)
     return float(distance[0, 0]), float(surface[0, 0])
+
+
+def _around(mask: Mask) -> tuple[slice, ...]:
+    """The box of a mask with one voxel of margin where the array has one."""
+    box = []
+    for axis, length in enumerate(mask.shape):
+        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(max(0, int(hit[0]) - 1), min(length, int(hit[-1]) + 2)))
+    return tuple(box)
 
 
 def overlap_figures(name: str, by_patient: Sequence[Overlap]) -> list[Figure]:
@@ -113,7 +123,7 @@ def surface_figures(name: str, by_patient: Sequence[tuple[float, float] | None],
     if not present:
         return []
     distances, surfaces = zip(*present, strict=True)
-    median = Figure(f"{name}: Hausdorff 95 in mm, median", float(np.median(distances)), len(present))
+    median = median_figure(f"{name}: Hausdorff 95 in mm, median", distances)
     return [median, mean_figure(f"{name}: surface Dice at {tolerance:g} mm, mean", list(surfaces))]
 
 

@@ -29,7 +29,7 @@ OWN_STATISTICS = frozenset({"InstanceNormalization", "GroupNormalization", "Laye
 HALF_AFTER_ALL = frozenset({"Resize", "Min", "Max"})
 
 
-class VariantRefused(ArithmeticError):
+class VariantRefusedError(ArithmeticError):
     """{package}: no FP16 variant, {reason}."""
 
     def __init__(self, package: str, reason: str) -> None:
@@ -102,7 +102,7 @@ def make_half(package: ModelPackage) -> Half:
     Tried in this order: everything in FP16; the last layer in FP32; the batch norms as well.
 
     Raises:
-        VariantRefused: Even that answers differently, or cannot be converted.
+        VariantRefusedError: Even that answers differently, or cannot be converted.
     """
     model = onnx.load_from_string(package.network())
     reason = "nothing was tried"
@@ -111,13 +111,13 @@ def make_half(package: ModelPackage) -> Half:
             half = to_half(model, in_full)
             found = compare(package, half)
         except Exception as error:  # the converter, the checker and ONNX Runtime raise what they like
-            raise VariantRefused(package.name, f"{type(error).__name__}: {error}") from error
+            raise VariantRefusedError(package.name, f"{type(error).__name__}: {error}") from error
         problems = found.problems(package.manifest.tolerance)
         if not problems:
             return Half(half, found, words)
         reason = "; ".join(problems)
         log.info("fp16_differs", package=package.name, in_full=words or "nothing", reason=reason)
-    raise VariantRefused(package.name, reason)
+    raise VariantRefusedError(package.name, reason)
 
 
 def _attempts(model: ModelProto) -> list[tuple[frozenset[str], str]]:
@@ -141,7 +141,9 @@ def compare(package: ModelPackage, half: ModelProto) -> Agreement:
     answers: list[dict[str, Any]] = []
     for session in sessions:
         parts = [session.run(names, {key: array[i : i + 1] for key, array in feeds.items()}) for i in range(count)]
-        answers.append({name: np.concatenate(column) for name, column in zip(names, zip(*parts), strict=True)})
+        answers.append(
+            {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
+        )
     return agreement(package.manifest, answers[0], answers[1])
 
 
@@ -159,11 +161,12 @@ def write_half(package: ModelPackage) -> tuple[dict[str, Any], str]:
     Returns:
         (`variants` of model.yaml, with or without the FP16 one; what the card says of it).
     """
-    variants = {name: variant.model_dump() for name, variant in package.manifest.variants.items() if name != "fp16"}
+    variants: dict[str, Any] = {name: one.model_dump() for name, one in package.manifest.variants.items()}
+    variants.pop("fp16", None)
     path = package.folder / FILE
     try:
         half = make_half(package)
-    except VariantRefused as refused:
+    except VariantRefusedError as refused:
         log.warning("fp16_refused", package=package.name, reason=refused.reason)
         path.unlink(missing_ok=True)
         return variants, f"None: {refused.reason}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -21,23 +22,44 @@ from training.evaluate import (
     in_batches,
     segmentation_figures,
 )
+from training.figures import reliability_diagram
+from training.gallery import answers_of, patients_of
+from training.pictures import draw_gallery
 from training.recipes import Recipe
 
 log = structlog.get_logger(__name__)
 
 
 def measure(
-    recipe: Recipe, package: ModelPackage, held_out: Sequence[Case], threshold: float | None = None
+    recipe: Recipe,
+    package: ModelPackage,
+    held_out: Sequence[Case],
+    threshold: float | None = None,
+    pictures: Path | None = None,
 ) -> tuple[float, list[Figure]]:
-    """Figures of the package on patients it never saw, and the threshold (chosen on the same patients, if None)."""
+    """Figures of the package on patients it never saw, and the threshold (chosen on the same patients, if None).
+
+    Args:
+        recipe: What the package was made of.
+        package: What is measured.
+        held_out: The patients.
+        threshold: From which probability on it counts.
+        pictures: A folder for gallery.png, and for a classifier reliability.png.
+    """
     with open_engine(package, EngineSettings()) as engine:
         log.info("engine", description=str(engine.description))
         if recipe.task == "classification":
             scored = [_slice_scores(engine, case) for case in held_out]
             threshold = threshold or _best_threshold_of_slices(scored)
+            if pictures is not None:
+                draw_gallery(pictures / "gallery.png", answers_of(held_out, [scores for scores, _ in scored]))
+                joined = [np.concatenate(column) for column in zip(*scored, strict=True)]
+                reliability_diagram(pictures / "reliability.png", joined[0], joined[1], package.name)
             return threshold, classification_figures(scored, recipe.classes[0], threshold)
         segmented = [Segmented.of(lambda inputs: infer(engine, inputs), case) for case in held_out]
     threshold = threshold or _best_threshold(segmented, len(recipe.classes))
+    if pictures is not None:
+        draw_gallery(pictures / "gallery.png", patients_of(segmented, len(recipe.classes) - 1, threshold))
     return threshold, segmentation_figures(segmented, recipe.classes, threshold)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 Colours = NDArray[np.uint8]
 
@@ -37,6 +38,51 @@ def strip(plane: NDArray[Any], truth: NDArray[np.bool_], found: NDArray[np.bool_
     picture, black = grey(plane), np.zeros((*plane.shape, 3), np.uint8)
     both = painted(painted(picture, truth, TRUTH), found, FOUND)
     return np.concatenate([picture, painted(black, truth, TRUTH, 1), painted(black, found, FOUND, 1), both], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a network made of an item, ready for a gallery.
+
+    Attributes:
+        score: The larger the better: Dice, or the probability that it gave to what is true.
+        caption: What it is and how good.
+        picture: Draws a strip, or the picture alone; called for the few that are shown.
+    """
+
+    score: float
+    caption: str
+    picture: Callable[[], Colours]
+
+
+def draw_gallery(path: Path, shown: Sequence[Shown], each: int = 3) -> None:
+    """The `each` best, median and worst, one below the other, each under its caption; nothing is drawn of nothing."""
+    order = sorted(shown, key=lambda one: (-one.score, one.caption))
+    if not order:
+        return
+    middle = max(0, (len(order) - each) // 2)
+    rows = {"best": order[:each], "median": order[middle : middle + each], "worst": order[-each:]}
+    draw_grid(path, [captioned(one.picture(), f"{name}: {one.caption}") for name, ones in rows.items() for one in ones])
+
+
+def captioned(picture: Colours, text: str, height: int = 14) -> Colours:
+    """The picture under a line of text; what is too long for it is cut off."""
+    line = Image.new("RGB", (picture.shape[1], height))
+    ImageDraw.Draw(line).text((2, 1), text, fill=(235, 235, 235))
+    return np.concatenate([np.asarray(line), picture])
+
+
+def with_room(picture: Colours, columns: int = 480) -> Colours:
+    """The picture with black to its right, where its caption would not fit over it."""
+    return np.pad(picture, ((0, 0), (0, max(0, columns - picture.shape[1])), (0, 0)))
+
+
+def at_most(picture: Colours, rows: int = 256) -> Colours:
+    """The picture, made smaller where it has more rows than so many."""
+    if picture.shape[0] <= rows:
+        return picture
+    size = round(picture.shape[1] * rows / picture.shape[0]), rows
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
 def draw_grid(path: Path, strips: Sequence[Colours]) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from engines.package import ModelPackage
 from training.classic import SYSTEMS, System
-from training.data.items import SplitBy
+from training.data.items import Item, SplitBy
 from training.evaluate import Figure
 
 
@@ -34,22 +34,87 @@ def train_system(system: System, data: Path, folder: Path, threads: int | None, 
     fit_system(system, data, folder, progress=sys.stderr.isatty(), **options)
 
 
-def export_run(run: Path, data: Path, out: Path, version: str) -> ModelPackage:
+def export_run(run: Path, data: Path, out: Path, version: str, *, half: bool = True) -> ModelPackage:
     """Makes a package of a run, of the system as the run recorded it."""
     from training.systems.export import export_system
 
-    system = System.of(json.loads((run / "record.json").read_text())["system"])
-    return export_system(system, run, data, out, version)
+    return export_system(system_of(run), run, data, out, version, half=half)
 
 
-def evaluate_package(package: ModelPackage, data: Path, *, everyone: bool) -> tuple[int, list[Figure]]:
-    """How many items were looked at, and the figures: of those that the package held out, or of all in `data`."""
+def system_of(run: Path) -> System:
+    """The system that a run trained, as its record says."""
+    return System.of(json.loads((run / "record.json").read_text())["system"])
+
+
+def system_in(package: ModelPackage) -> System:
+    """The system that a package was made of.
+
+    Raises:
+        ValueError: It was made of something else.
+    """
+    record = package.manifest.training.model_extra or {}
+    if "system" not in record:
+        raise ValueError(f"{package.name} was not made of a published system")
+    return System.of(record["system"])
+
+
+def unseen(package: ModelPackage, system: System, items: Sequence[Item]) -> list[Item]:
+    """The items that the package held out. A slice without tumour was never trained on by who wants tumour only."""
+    held_out = set((package.manifest.training.split or {}).get("held_out", ()))
+    skipped = system.only_positive and system.split == "slice"
+    return [item for item in items if {item.name, item.group} & held_out or (skipped and not item.positive)]
+
+
+def evaluate_system(
+    package: ModelPackage, data: Path, *, everyone: bool = False, pictures: Path | None = None
+) -> tuple[int, list[Figure]]:
+    """How many items were looked at, and the figures: of those that the package held out, or of all in `data`.
+
+    Raises:
+        FileNotFoundError: None of them is in `data`.
+    """
     from training.systems.export import measure_package
 
-    record = package.manifest.training
-    system = System.of((record.model_extra or {})["system"])
-    held_out, items = set(record.split["held_out"]), system.items(data)
-    wanted = [item for item in items if everyone or {item.name, item.group} & held_out]
+    system = system_in(package)
+    items = system.items(data)
+    wanted = items if everyone else [item for item in unseen(package, system, items) if _wanted(system, item)]
     if not wanted:
-        raise FileNotFoundError(f"none of the {len(held_out)} held-out patients or slices is in {data}")
-    return len(wanted), measure_package(system, package, wanted)
+        raise FileNotFoundError(f"nothing that {package.name} held out is in {data}")
+    return len(wanted), measure_package(system, package, wanted, pictures)
+
+
+def _wanted(system: System, item: Item) -> bool:
+    return item.positive or not system.only_positive
+
+
+def evaluate_two_stages(
+    packages: tuple[ModelPackage, ModelPackage], data: Path, *, everyone: bool = False, pictures: Path | None = None
+) -> tuple[int, list[Figure]]:
+    """As `evaluate_system`, for a classifier and a segmenter that looks where it says tumour (system C).
+
+    Only what both held out is looked at, slices without tumour included.
+
+    Raises:
+        FileNotFoundError: There is no such slice in `data`.
+        ValueError: The packages are no classifier and segmenter of the same images.
+    """
+    from training.systems.stages import measure_stages
+
+    classifier, segmenter = systems = system_in(packages[0]), system_in(packages[1])
+    tasks, alike = (classifier.task, segmenter.task), [(s.data, s.size, s.channels) for s in systems]
+    if tasks != ("classification", "segmentation") or alike[0] != alike[1]:
+        names = " and ".join(package.name for package in packages)
+        raise ValueError(
+            f"expected a classifier and a segmenter of the same images, received {names}: {tasks}, {alike}"
+        )
+    items = replace(segmenter, only_positive=False).items(data)
+    if not everyone:
+        seen_by_neither = [set(map(_name, unseen(p, s, items))) for p, s in zip(packages, systems, strict=True)]
+        items = [item for item in items if item.name in seen_by_neither[0] & seen_by_neither[1]]
+    if not items:
+        raise FileNotFoundError(f"nothing that both {packages[0].name} and {packages[1].name} held out is in {data}")
+    return len(items), measure_stages(systems, packages, items, pictures)
+
+
+def _name(item: Item) -> str:
+    return item.name

@@ -1,8 +1,9 @@
-"""The best, median and worst of what a network found, as a picture. It shows patients: it stays with the run."""
+"""Items as a gallery shows them, and the median scan animated. They show patients: they stay with the run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +13,62 @@ from numpy.typing import NDArray
 from training.classic import System
 from training.data.items import Item
 from training.evaluate import dice
-from training.pictures import Colours, animate, draw_grid, strip
+from training.pictures import Colours, Shown, animate, at_most, grey, strip, with_room
 from training.systems.predict import Predict, masks, predict_item
 
 
-def draw_gallery(path: Path, system: System, predict: Predict, items: Sequence[Item], each: int = 3) -> None:
-    """Strips of the `each` best, median and worst items with tumour, by Dice of all classes together.
+def show_masks(system: System, item: Item, found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> Shown:
+    """A strip of an item with tumour, scored by Dice of all its classes together; of a scan the slice with most of it.
 
-    Of a scan it is the slice with most tumour that is shown, and the median scan is animated beside it (.gif).
+    Args:
+        system: Whose channels and classes they are.
+        item: Its name goes into the caption.
+        found: (classes but the background, ...); with liver and tumour it is the tumour that is shown.
+        wanted: Same shape.
     """
-    looked = [_look(system, predict, item) for item in items if item.positive]
-    if not looked:
-        return
-    order = sorted(looked, key=lambda found: -found[0])
-    middle = max(0, len(order) // 2 - each // 2)
-    chosen = [*order[:each], *order[middle : middle + each], *order[-each:]]
-    draw_grid(path, [_strip(*found[1:]) for found in chosen])
-    if len(system.size) == 3:
-        animate(path.with_suffix(".gif"), *order[len(order) // 2][1:])
+    mask, truth = _together(system, found), _together(system, wanted)
+    score, index = dice(mask, truth), None
+    caption = f"{item.name}, Dice {score:.3f}"
+    if mask.ndim == 3:
+        index = int(truth.sum(axis=(1, 2)).argmax())
+        truth, mask = truth[index].copy(), mask[index].copy()
+        caption += f", slice {index}"
+    return Shown(score, caption, partial(_strip, system, item, index, (truth, mask)))
 
 
-def _look(
-    system: System, predict: Predict, item: Item
-) -> tuple[float, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+def _strip(system: System, item: Item, index: int | None, masks_of: tuple[NDArray[Any], NDArray[Any]]) -> Colours:
+    plane = _channel(system, item.read()[0])
+    return at_most(strip(plane if index is None else plane[index], *masks_of))
+
+
+def show_answer(item: Item, said: float, real: bool) -> Shown:
+    """A picture that was classified, scored by the probability that was given to what is true."""
+    caption = f"{item.name}: {'tumour' if real else 'none'}, said {said:.2f}"
+    return Shown(said if real else 1 - said, caption, partial(_picture, item))
+
+
+def _picture(item: Item) -> Colours:
+    return with_room(at_most(grey(np.asarray(item.read()[0], np.float32).mean(axis=0))))
+
+
+def median_item(items: Sequence[Item], shown: Sequence[Shown]) -> Item:
+    """The item of median score; `shown` is what `show_masks` made of those of `items` that have tumour."""
+    positive = [item for item in items if item.positive]
+    order = sorted(zip(shown, positive, strict=True), key=lambda pair: -pair[0].score)
+    return order[len(order) // 2][1]
+
+
+def animate_scan(path: Path, system: System, predict: Predict, item: Item, threshold: float) -> None:
+    """A scan with its truth and what is found in it, slice after slice (.gif)."""
     image, truth = item.read()
     first = 1 if system.activation == "softmax" else 0
-    # with background, liver and tumour it is the tumour that is shown
-    chosen = slice(len(truth) - 1, None) if first else slice(None)
-    found = np.asarray(masks(system, predict_item(system, predict, image))[chosen].any(axis=0))
-    wanted = np.asarray(truth[chosen].any(axis=0))
-    channel = system.channels.index("flair") if "flair" in system.channels else 0
-    return dice(found, wanted), np.asarray(image[channel]), wanted, found
+    found = masks(system, predict_item(system, predict, image), threshold)[first:]
+    animate(path, _channel(system, image), _together(system, truth[first:] > 0), _together(system, found))
 
 
-def _strip(image: NDArray[Any], truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> Colours:
-    if image.ndim == 3:
-        index = int(truth.sum(axis=(1, 2)).argmax())
-        image, truth, found = image[index], truth[index], found[index]
-    return strip(image, truth, found)
+def _together(system: System, masks_of: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray((masks_of[-1:] if system.activation == "softmax" else masks_of).any(axis=0), bool)
+
+
+def _channel(system: System, image: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(image[system.channels.index("flair") if "flair" in system.channels else 0])

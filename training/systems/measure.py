@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.classic import System
 from training.data.items import Item
@@ -19,10 +21,10 @@ from training.figures import (
     surface_distances,
     surface_figures,
 )
+from training.pictures import Shown
 from training.systems.examples import target
+from training.systems.gallery import show_answer, show_masks
 from training.systems.predict import Predict, masks, predict_item
-
-TOLERANCE_MM = 2.0
 
 
 @dataclass
@@ -32,39 +34,69 @@ class Patient:
     Attributes:
         overlaps: Of each class but the background, over all items.
         surfaces: Of each class but the background; scans only, slices have no surface.
+        false: Of each class but the background, (items without it that got some, items without it); slices only.
         scores: Of each item, for a classification.
         truth: Likewise.
     """
 
     overlaps: list[Overlap] = field(default_factory=list)
     surfaces: list[tuple[float, float] | None] = field(default_factory=list)
+    false: list[tuple[int, int]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     truth: list[bool] = field(default_factory=list)
 
 
-def look(system: System, predict: Predict, items: Sequence[Item], threshold: float = 0.5) -> list[Patient]:
-    """Runs the network over all items, patient by patient."""
+def look(
+    system: System,
+    predict: Predict,
+    items: Sequence[Item],
+    threshold: float = 0.5,
+    shown: list[Shown] | None = None,
+) -> list[Patient]:
+    """Runs the network over all items, patient by patient; puts what it made of each into `shown`, if there is one."""
     patients: dict[str, Patient] = {}
     for item in items:
-        # the 2013 cases share a group so that no split parts them; a figure by patient counts each scan
-        key = item.name if len(system.size) == 3 else item.group
-        _look_at(system, predict, item, patients.setdefault(key, Patient()), threshold)
+        image, truth = item.read()
+        answer = predict_item(system, predict, image)
+        patient = patients.setdefault(owner(system, item), Patient())
+        if system.task == "classification":
+            said, real = float(answer[0]), bool(target(system, truth)[0])
+            patient.scores.append(said)
+            patient.truth.append(real)
+            if shown is not None:
+                shown.append(show_answer(item, said, real))
+            continue
+        first = 1 if system.activation == "softmax" else 0
+        found, wanted = masks(system, answer, threshold)[first:], truth[first:] > 0
+        count(system, patient, item, found, wanted)
+        if shown is not None and item.positive:
+            shown.append(show_masks(system, item, found, wanted))
     return list(patients.values())
 
 
-def _look_at(system: System, predict: Predict, item: Item, patient: Patient, threshold: float) -> None:
-    image, truth = item.read()
-    probability = predict_item(system, predict, image)
-    if system.task == "classification":
-        patient.scores.append(float(probability[0]))
-        patient.truth.append(bool(target(system, truth)[0]))
-        return
-    first = 1 if system.activation == "softmax" else 0
-    pairs = list(zip(masks(system, probability, threshold)[first:], truth[first:] > 0, strict=True))
-    found = [Overlap.of(mask, wanted) for mask, wanted in pairs]
-    patient.overlaps = [a + b for a, b in zip(patient.overlaps, found, strict=True)] if patient.overlaps else found
+def owner(system: System, item: Item) -> str:
+    """Whose figure an item counts for: the 2013 scans share a group so that no split parts them, yet each counts."""
+    return item.name if len(system.size) == 3 else item.group
+
+
+def count(system: System, patient: Patient, item: Item, found: NDArray[Any], wanted: NDArray[Any]) -> None:
+    """Adds an item's masks (classes but the background, ...) to its patient."""
+    pairs = list(zip(found, wanted, strict=True))
+    overlaps = [Overlap.of(*pair) for pair in pairs]
+    before = patient.overlaps
+    patient.overlaps = [a + b for a, b in zip(before, overlaps, strict=True)] if before else overlaps
     if len(system.size) == 3:
-        patient.surfaces = [surface_distances(mask, wanted, item.spacing, TOLERANCE_MM) for mask, wanted in pairs]
+        tolerance = tolerance_mm(system)
+        patient.surfaces = [surface_distances(*pair, item.spacing, tolerance) for pair in pairs]
+        return
+    false = [(int(mask.any()), 1) if not real.any() else (0, 0) for mask, real in pairs]
+    added = [(a + c, b + d) for (a, b), (c, d) in zip(patient.false, false, strict=False)]
+    patient.false = added or false
+
+
+def tolerance_mm(system: System) -> float:
+    """How far apart surfaces may be: a voxel of a prepared brain, 2 mm elsewhere."""
+    return 2.0 if system.served_size is None else 1.0
 
 
 def figures_of(system: System, patients: Sequence[Patient], threshold: float = 0.5) -> list[Figure]:
@@ -81,7 +113,11 @@ def figures_of(system: System, patients: Sequence[Patient], threshold: float = 0
         together = sum(overlaps[1:], overlaps[0])
         figures.append(Figure(f"{name}: Tversky (0.7, 0.3), all pixels together", together.tversky(), len(overlaps)))
         if all(patient.surfaces for patient in patients):
-            figures += surface_figures(name, [patient.surfaces[channel] for patient in patients], TOLERANCE_MM)
+            surfaces = [patient.surfaces[channel] for patient in patients]
+            figures += surface_figures(name, surfaces, tolerance_mm(system))
+        false, empty = (sum(p.false[channel][i] for p in patients if p.false) for i in (0, 1))
+        if empty:
+            figures.append(Figure(f"{name}: slices without it that stay empty", 1 - false / empty, empty))
     return figures
 
 

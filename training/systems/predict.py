@@ -1,4 +1,7 @@
-"""A network's answer to an item: a picture or slice at once, a scan by sliding windows, mapped as in training."""
+"""A network's answer to an item: a picture or slice at once, a scan by sliding windows, mapped as in training.
+
+What serving looks at in one pass, a prepared brain, is one pass here too.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def by_torch(system: System, network: nn.Module) -> Predict:
 def predict_item(system: System, predict: Predict, image: NDArray[Any]) -> NDArray[np.float32]:
     """Raw image (channels, ...) to probabilities (classes, ...) of its own size, or (classes,)."""
     mapping = INPUTS[system.inputs]
-    if len(system.size) == 2:
+    if len(system.size) == 2 or image.shape[1:] == system.served_size:
         return np.asarray(predict(mapping(image)[None])[0])
 
     def window(raw: Tensor) -> Tensor:

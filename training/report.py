@@ -1,0 +1,138 @@
+"""`scanward evaluate`: what was measured, on whom, as a table, JSON, and a report with pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engines.package import ModelPackage, load_package
+from training.card import figure_rows
+from training.evaluate import Figure
+from training.recipes import RECIPES
+
+PICTURES = {
+    "gallery.png": "Best, median and worst. With masks: image, truth (green), prediction (red), both over the image.",
+    "gallery.gif": "The median scan, slice after slice.",
+    "missed.png": "Where the classifier was wrong.",
+    "reliability.png": "How often what was said to be so probable was so.",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured.
+
+    Attributes:
+        data: The data set, in its published layout.
+        everyone: All patients in it, not only those that the package held out.
+        then: A segmenter's package, which looks where the first package, a classifier, says tumour.
+        synthetic: How many times lesions are drawn into the liver of each CT volume.
+        pictures: A folder for pictures.
+    """
+
+    data: Path
+    everyone: bool = False
+    then: Path | None = None
+    synthetic: int = 0
+    pictures: Path | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of a package.
+
+    Attributes:
+        name: Of the package, or packages.
+        on: On how many of what.
+        figures: What was measured.
+        notes: What a reader must know to read them.
+    """
+
+    name: str
+    on: str
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...] = ()
+
+    def print(self, console: Console) -> None:
+        """As a table."""
+        table = Table("Figure", "Value", "95 % interval", "n", title=f"{self.name}, {self.on}")
+        for row in figure_rows(self.figures):
+            table.add_row(*row)
+        console.print(table)
+        for note in self.notes:
+            console.print(note, markup=False)
+
+    def write_json(self, path: Path) -> None:
+        """The figures alone, as a list."""
+        path.write_text(json.dumps([asdict(figure) for figure in self.figures], indent=1))
+
+    def write(self, folder: Path) -> None:
+        """report.md and figures.json, beside the pictures that are in the folder already."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write_json(folder / "figures.json")
+        rows = [f"| {' | '.join(row)} |" for row in figure_rows(self.figures)]
+        pictures = [f"![{what}]({name})\n\n{what}\n" for name, what in PICTURES.items() if (folder / name).exists()]
+        parts = [
+            f"# {self.name}\n\nMeasured on {self.on}, with the engine that serves. 95 % intervals by bootstrap over "
+            "patients.\n",
+            "| Figure | Value | 95 % interval | n |\n|---|---|---|---|",
+            *rows,
+            "",
+            *(f"{note}\n" for note in self.notes),
+            *pictures,
+        ]
+        (folder / "report.md").write_text("\n".join(parts))
+
+
+def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
+    """Measures a package with the engine that serves, on patients that it was not trained on.
+
+    Raises:
+        FileNotFoundError: None of them is in the data.
+        ValueError: What is asked does not fit the package.
+    """
+    if asked.pictures is not None:
+        asked.pictures.mkdir(parents=True, exist_ok=True)
+    record = package.manifest.training.model_extra or {}
+    if asked.then is not None:
+        return _two_stages(package, load_package(asked.then), asked)
+    if "system" in record:
+        return _system(package, asked)
+    return _recipe(package, record, asked)
+
+
+def _two_stages(classifier: ModelPackage, segmenter: ModelPackage, asked: Asked) -> Measured:
+    from training.systems.commands import evaluate_two_stages
+
+    count, figures = evaluate_two_stages(
+        (classifier, segmenter), asked.data, everyone=asked.everyone, pictures=asked.pictures
+    )
+    return Measured(f"{classifier.name}, then {segmenter.name}", f"{count} slices", tuple(figures))
+
+
+def _system(package: ModelPackage, asked: Asked) -> Measured:
+    from training.systems.commands import evaluate_system
+
+    count, figures = evaluate_system(package, asked.data, everyone=asked.everyone, pictures=asked.pictures)
+    return Measured(package.name, f"{count} items", tuple(figures))
+
+
+def _recipe(package: ModelPackage, record: dict[str, Any], asked: Asked) -> Measured:
+    from training.measure import measure
+
+    if record.get("recipe") not in RECIPES:
+        raise ValueError(f"{package.name} was made by {record.get('recipe')!r}; expected one of {', '.join(RECIPES)}")
+    recipe = RECIPES[str(record["recipe"])]
+    held_out = set((package.manifest.training.split or {}).get("held_out", ()))
+    cases = [case for case in recipe.loader(asked.data) if asked.everyone or case.name in held_out]
+    if not cases:
+        raise FileNotFoundError(f"none of the {len(held_out)} held-out patients is in {asked.data}")
+    thresholds = package.manifest.thresholds
+    fixed = thresholds.mask if package.manifest.task == "segmentation" else thresholds.probability
+    _, figures = measure(recipe, package, cases, fixed, asked.pictures)
+    return Measured(package.name, f"{len(cases)} patients", tuple(figures))
