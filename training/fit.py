@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.data.case import Case, Samples, gather, split_by_patient
+from training.data.case import Case, Samples, gather, split_by_patient, split_by_slice
 from training.data.draw import Batch, Draw
 from training.evaluate import Segmented, area_under_curve, in_batches
 from training.losses import cross_entropy, segmentation_loss
+from training.networks.efficient_unet import EfficientLiteUNet
 from training.networks.resunet import ResUNet, SliceClassifier
 from training.recipes import Recipe
 
@@ -38,14 +39,21 @@ def use_threads(threads: int | None) -> None:
     torch.set_flush_denormal(True)
 
 
-def build(recipe: Recipe) -> nn.Module:
-    """The recipe's network, untrained."""
-    kind = ResUNet if recipe.task == "segmentation" else SliceClassifier
-    return kind(recipe.channels, len(recipe.classes), recipe.widths).to(memory_format=torch.channels_last)
+def build(recipe: Recipe, *, pretrained: bool = False) -> nn.Module:
+    """The recipe's network, untrained; `pretrained` fills an encoder that has seen ImageNet with what it saw."""
+    network: nn.Module
+    if recipe.network == "lite-unet":
+        network = EfficientLiteUNet(recipe.channels, len(recipe.classes), recipe.widths, pretrained=pretrained)
+    else:
+        kind = ResUNet if recipe.task == "segmentation" else SliceClassifier
+        network = kind(recipe.channels, len(recipe.classes), recipe.widths)
+    return network.to(memory_format=torch.channels_last)
 
 
 def split(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
-    """(training, held out): the published split where there is one, else by patient and stratum."""
+    """(training, held out): the published split where there is one, else by patient and stratum, or by slice."""
+    if recipe.split == "slice":
+        return split_by_slice(cases, recipe.held_out, recipe.seed)
     if {case.stratum for case in cases} == {"train", "val"}:
         return [c for c in cases if c.stratum == "train"], [c for c in cases if c.stratum == "val"]
     return split_by_patient(cases, recipe.held_out, recipe.seed)
@@ -87,6 +95,7 @@ class Run:
         folder: Where checkpoints and the record go.
         minutes: The budget of this run.
         phantoms: How many phantom slices are mixed in.
+        more: How many slices of another data set are mixed in.
         before: Minutes of training behind the weights that the run started from.
         used: Seconds of training so far.
         best: Best score so far.
@@ -100,6 +109,7 @@ class Run:
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     phantoms: int = 0
+    more: int = 0
     before: float = 0.0
     used: float = 0.0
     best: float = -1.0
@@ -110,7 +120,7 @@ class Run:
         """A fresh run, one that starts from another run's weights (`initial`), or an interrupted one taken up again."""
         torch.manual_seed(recipe.seed)
         folder.mkdir(parents=True, exist_ok=True)
-        network, before = build(recipe), 0.0
+        network, before = build(recipe, pretrained=initial is None and not resume), 0.0
         if initial is not None:
             state = torch.load(initial, weights_only=True)
             weights, before = state["weights"], state["minutes"]
@@ -158,16 +168,17 @@ class Run:
         return float(loss.detach())
 
     def keep(self, value: float | None) -> None:
-        """Writes the record and `last.pt`, and `best.pt` where the score is the best so far."""
+        """Writes the record and `last.pt`, and `best.pt` where the score is the best so far or the last one counts."""
         weights = self.average.module.state_dict()
         state = {"used": self.used, "best": max(self.best, value or -1.0), "history": self.history}
-        if value is not None and value >= self.best:
-            self.best = value
+        better = value is not None and value >= self.best
+        self.best = max(self.best, -1.0 if value is None else value)
+        if better or self.recipe.keep == "last":
             minutes = self.before + self.used / 60
             _write(self.folder / "best.pt", {"weights": weights, "score": value, "minutes": minutes})
         everything = {"network": self.network.state_dict(), "average": self.average.state_dict()}
         _write(self.folder / "last.pt", {**everything, "optimizer": self.optimizer.state_dict(), **state})
-        settings = {"minutes": self.minutes, "phantoms": self.phantoms, "before": self.before}
+        settings = {"minutes": self.minutes, "phantoms": self.phantoms, "more": self.more, "before": self.before}
         record = {"recipe": asdict(self.recipe), **settings, **state}
         (self.folder / "record.json").write_text(json.dumps(record, indent=1))
 
@@ -197,6 +208,7 @@ def fit(
     folder: Path,
     *,
     phantoms: Samples | None = None,
+    more: Samples | None = None,
     minutes: float | None = None,
     initial: Path | None = None,
     resume: bool = False,
@@ -210,6 +222,7 @@ def fit(
         cases: All patients; they are split here, and the held-out ones only ever choose the checkpoint.
         folder: Where the run goes.
         phantoms: Slices to mix in.
+        more: Slices of another data set to mix in.
         minutes: Budget of optimisation, instead of the recipe's.
         initial: A `best.pt` to start from.
         resume: Take up `folder/last.pt` where it was left.
@@ -218,9 +231,9 @@ def fit(
     """
     trained_on, held_out = split(recipe, cases)
     run = Run.start(recipe, folder, minutes, initial, resume)
-    run.phantoms = 0 if phantoms is None else len(phantoms)
+    run.phantoms, run.more = (0 if samples is None else len(samples) for samples in (phantoms, more))
     (folder / "held_out.json").write_text(json.dumps(sorted(case.name for case in held_out), indent=1))
-    draw = Draw(recipe, gather(trained_on), phantoms)
+    draw = Draw(recipe, gather(trained_on), phantoms, more)
     log.info("training", name=recipe.name, patients=len(trained_on), held_out=len(held_out))
     scored_at = run.used
     while not run.done and (epochs is None or len(run.history) < epochs):

@@ -53,14 +53,18 @@ class Recipe:
         preprocessing: Name in `pipelines.preprocess.PREPROCESSINGS`.
         channels: Input channels.
         classes: Names of the outputs, in order; the first one decides which checkpoint is best.
-        widths: Channels of the network's levels.
+        network: `resunet`, or `lite-unet`: EfficientNet-lite0 as encoder, which starts from ImageNet.
+        widths: Channels of the network's levels (of the decoder's, finest first, for `lite-unet`).
         minutes: Wall-clock budget; the learning rate follows the share of it that is used up.
         samples_per_epoch: Slices drawn per epoch.
         positive_share: Share of drawn slices that show the class `oversampled`.
         phantom_share: Share of drawn slices that are phantoms (never in the evaluation).
         made_up_lesions: Share of healthy livers that get a lesion drawn into them.
         mirror: Export the mean over the image and its mirror image.
+        more: Which further data set may be mixed in (`--more DIR`), and `more_share` its share of the drawn slices.
         held_out: Share of patients held out, where the data has no published split.
+        split: By patient; `slice` is what publications did, for comparison, and never exported.
+        keep: Which weights: those that score best on the held-out patients, or the last ones, which nothing chose.
     """
 
     name: str
@@ -71,13 +75,18 @@ class Recipe:
     channels: int
     classes: tuple[str, ...]
     oversampled: int = 0
+    network: Literal["resunet", "lite-unet"] = "resunet"
     widths: tuple[int, ...] = (32, 64, 128, 256)
     minutes: float = 45.0
     batch: int = 16
     samples_per_epoch: int = 1600
     positive_share: float = 0.5
     phantom_share: float = 0.2
+    more: Literal["brats"] | None = None
+    more_share: float = 0.0
     held_out: float = 0.2
+    split: Literal["patient", "slice"] = "patient"
+    keep: Literal["best", "last"] = "best"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     ema: float = 0.995
@@ -107,6 +116,25 @@ RECIPES = {
             channels=5,
             classes=("tumour",),
             mirror=True,
+            augmentation=_BRAIN,
+        ),
+        Recipe(
+            name="lgg-lite-unet",
+            package="brain-lgg-lite-unet",
+            task="segmentation",
+            data="lgg",
+            preprocessing="brain-slices-v1",
+            channels=5,
+            classes=("tumour",),
+            network="lite-unet",
+            widths=(32, 64, 96, 128),
+            mirror=True,
+            minutes=36.0,
+            learning_rate=1e-3,
+            phantom_share=0.1,
+            more="brats",
+            more_share=0.2,
+            keep="last",
             augmentation=_BRAIN,
         ),
         Recipe(

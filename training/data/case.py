@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,14 +51,34 @@ class Samples:
         return len(self.inputs)
 
 
-def gather(cases: Iterable[Case]) -> Samples:
-    """Prepares all slices of `cases` once; augmentation happens later, on batches."""
+def gather(cases: Iterable[Case], every: int = 1) -> Samples:
+    """Prepares the slices of `cases` once; augmentation happens later, on batches.
+
+    Slices without any trusted label are left out, and of the others all but each `every`-th.
+    """
     parts: list[tuple[NDArray[Any], ...]] = []
     for case in cases:
-        shares = np.clip(case.prepared.place(case.masks) * 255 + 0.5, 0, 255).astype(np.uint8)
+        wanted = np.flatnonzero(case.trusted.any(axis=1))[::every]
+        shares = np.clip(case.prepared.place(case.masks[wanted]) * 255 + 0.5, 0, 255).astype(np.uint8)
         positive = case.masks.any(axis=(2, 3)) & case.trusted
-        parts.append((case.prepared.inputs().astype(np.float16), shares, case.trusted, positive))
+        inputs = case.prepared.inputs().astype(np.float16)[wanted]
+        parts.append((inputs, shares, case.trusted[wanted], positive[wanted]))
+    if not parts:
+        raise FileNotFoundError("there are no cases to train on")
     return Samples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def split_by_slice(cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case], list[Case]]:
+    """(rest, held out), as publications did: every case is in both, each time with only its own slices trusted.
+
+    Neighbours of held-out slices are trained on, so what is measured is memory as well as skill.
+    """
+    generator, rest, held_out = np.random.default_rng(seed), list[Case](), list[Case]()
+    for case in sorted(cases, key=lambda case: case.name):
+        chosen = (generator.random(len(case.trusted)) < share)[:, None]
+        rest.append(replace(case, trusted=case.trusted & ~chosen))
+        held_out.append(replace(case, trusted=case.trusted & chosen))
+    return rest, held_out
 
 
 def split_by_patient(cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case], list[Case]]:

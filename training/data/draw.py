@@ -1,4 +1,4 @@
-"""Which slices a batch is made of: positives oversampled, phantoms mixed in."""
+"""Which slices a batch is made of: positives oversampled, phantoms and another data set mixed in."""
 
 from __future__ import annotations
 
@@ -17,14 +17,39 @@ from training.recipes import Recipe
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-class Draw:
-    """Batches of one epoch after another: inputs, targets (0..1), trusted, positive, all float32 tensors."""
+class Pool:
+    """Slices to draw from; those that show the class `oversampled` make up `positive_share` of what is drawn."""
 
-    def __init__(self, recipe: Recipe, real: Samples, phantoms: Samples | None) -> None:
-        self._recipe, self._real, self._phantoms = recipe, real, phantoms
-        self._generator = np.random.default_rng(recipe.seed)
-        positive = real.positive[:, recipe.oversampled]
+    def __init__(self, recipe: Recipe, samples: Samples) -> None:
+        self.samples, self._share = samples, recipe.positive_share
+        positive = samples.positive[:, recipe.oversampled]
         self._positive, self._other = np.flatnonzero(positive), np.flatnonzero(~positive)
+
+    def draw(self, n: int, generator: np.random.Generator) -> Batch:
+        """`n` slices; either kind is walked evenly at random, and replaced by the other where there is none."""
+        if not len(self._positive) or not len(self._other):
+            return _take(self.samples, generator.integers(len(self.samples), size=n))
+        wanted = generator.random(n) < self._share
+        positive, other = generator.choice(self._positive, size=n), generator.choice(self._other, size=n)
+        return _take(self.samples, np.where(wanted, positive, other))
+
+
+class Draw:
+    """Batches of one epoch after another: inputs, targets (0..1), trusted, positive, all float32 tensors.
+
+    Args:
+        recipe: Says how batches are made up.
+        real: The data set.
+        phantoms: Mixed in by `recipe.phantom_share`.
+        more: Mixed in by `recipe.more_share`.
+    """
+
+    def __init__(
+        self, recipe: Recipe, real: Samples, phantoms: Samples | None = None, more: Samples | None = None
+    ) -> None:
+        self._recipe, self._real, self._phantoms = recipe, Pool(recipe, real), phantoms
+        self._more = None if more is None else Pool(recipe, more)
+        self._generator = np.random.default_rng(recipe.seed)
 
     def epoch(self) -> Iterator[Batch]:
         """Batches of `recipe.samples_per_epoch` slices; each is drawn anew."""
@@ -32,26 +57,26 @@ class Draw:
             yield self._batch()
 
     def _batch(self) -> Batch:
-        phantoms = 0
-        if self._phantoms is not None:
-            phantoms = int(self._generator.binomial(self._recipe.batch, self._recipe.phantom_share))
-        parts = [_take(self._real, self._pick(self._recipe.batch - phantoms))]
+        phantoms, more = self._counts()
+        parts = [self._real.draw(self._recipe.batch - phantoms - more, self._generator)]
         if self._phantoms is not None and phantoms:
             parts.append(_take(self._phantoms, self._generator.integers(len(self._phantoms), size=phantoms)))
+        if self._more is not None and more:
+            parts.append(self._more.draw(more, self._generator))
         inputs, targets, trusted, positive = (torch.cat(column) for column in zip(*parts, strict=True))
         if self._recipe.made_up_lesions:
             insert_lesions(inputs, targets, trusted, positive, self._recipe.made_up_lesions)
         inputs, targets = augment(self._recipe.augmentation, inputs, targets)
         return inputs.contiguous(memory_format=torch.channels_last), targets, trusted, positive
 
-    def _pick(self, n: int) -> NDArray[np.intp]:
-        """Every pool is walked evenly at random; an empty pool is replaced by the other."""
-        if not len(self._positive) or not len(self._other):
-            return self._generator.integers(len(self._real), size=n)
-        wanted = self._generator.random(n) < self._recipe.positive_share
-        return np.where(
-            wanted, self._generator.choice(self._positive, size=n), self._generator.choice(self._other, size=n)
-        )
+    def _counts(self) -> tuple[int, int]:
+        """How many phantoms and how many slices of the other data set come into a batch; at least one is real."""
+        shares = [
+            0.0 if self._phantoms is None else self._recipe.phantom_share,
+            0.0 if self._more is None else self._recipe.more_share,
+        ]
+        phantoms, more, _ = self._generator.multinomial(self._recipe.batch - 1, [*shares, 1 - sum(shares)]).tolist()
+        return phantoms, more
 
 
 def _take(samples: Samples, index: NDArray[np.intp]) -> Batch:

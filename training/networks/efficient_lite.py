@@ -30,10 +30,10 @@ WIDTHS = (16, 24, 40, 112, 320)
 
 
 def convolution(width_in: int, width: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Convolution and batch norm, with TensorFlow's epsilon and its momentum, which the weights were trained with."""
+    """Convolution and batch norm with TensorFlow's epsilon; torch's momentum, so that MR statistics settle soon."""
     return [
         nn.Conv2d(width_in, width, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(width, eps=1e-3, momentum=0.01),
+        nn.BatchNorm2d(width, eps=1e-3),
     ]
 
 
