@@ -111,8 +111,17 @@ def _prepared_by(name: str) -> str:
 
 
 def _row(entry: dict[str, Any]) -> str:
-    interval = "" if entry["ci95"] is None else f"{entry['ci95'][0]:.3f} to {entry['ci95'][1]:.3f}"
-    return f"| {entry['metric']} | {entry['value']:.3f} | {interval} | {entry['n']} |"
+    interval = "" if entry["ci95"] is None else _interval(entry["ci95"])
+    return f"| {entry['metric']} | {_digits(entry['value'])} | {interval} | {entry['n']} |"
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{_digits(bounds[0])} to {_digits(bounds[1])}"
+
+
+def _digits(value: float) -> str:
+    """Three digits of the four that model.yaml keeps: rounding twice must not print another figure than the card's."""
+    return f"{round(value, 4):.3f}"
 
 
 def with_section(card: str, title: str, text: str) -> str:
@@ -127,5 +136,4 @@ def with_section(card: str, title: str, text: str) -> str:
 
 def figure_rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str]]:
     """Figures as rows of text: what, value, 95 % interval, n."""
-    intervals = [f"{f.interval[0]:.3f} to {f.interval[1]:.3f}" if f.interval else "" for f in figures]
-    return [(f.metric, f"{f.value:.3f}", i, str(f.n)) for f, i in zip(figures, intervals, strict=True)]
+    return [(f.metric, _digits(f.value), _interval(f.interval) if f.interval else "", str(f.n)) for f in figures]
