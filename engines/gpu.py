@@ -12,9 +12,11 @@ import numpy as np
 
 from engines.contract import Arrays
 from engines.errors import DeviceMissing
+from engines.graphs import Recorder, load_driver
 from engines.libraries import import_pycuda
 
 TENSORRT = "tensorrt"
+SLOTS = 2  # pieces under way at a time
 
 
 class Hung(Exception):  # noqa: N818 - inside this package only; the engine says whose fault it is
@@ -59,6 +61,14 @@ class Gpu:
         self._context.push()
         self._context.detach()  # while current, so that it works from whichever thread; it also pops
 
+    def recorder(self) -> Recorder:
+        """Makes CUDA graphs on it.
+
+        Raises:
+            OSError: The driver has none.
+        """
+        return Recorder(load_driver())
+
     def free_bytes(self) -> int:
         """Free device memory; the context must be entered."""
         return int(self.cuda.mem_get_info()[0])
@@ -94,14 +104,18 @@ class _Slot:
         self.device, self.host = {}, {}
 
 
-Launch = Callable[[Mapping[str, int], int, int], None]
-"""Starts the computation: device addresses by tensor name, batch, stream handle."""
+Launch = Callable[[int, int, int], None]
+"""Starts the computation on what lies in a slot: number of the slot, batch, stream handle."""
 
 
 class Pipeline:
-    """Two slots and three streams: while one piece is computed, the next comes in and the last goes out.
+    """Slots and three streams: while one piece is computed, the next comes in and the last goes out.
 
     All memory is taken once. The context must be entered to construct, run and free.
+
+    Attributes:
+        addresses: Device addresses by tensor name, of each slot.
+        computing: Handle of the stream that computes.
 
     Args:
         gpu: Whose memory.
@@ -116,9 +130,11 @@ class Pipeline:
         self._inputs, self._outputs = tuple(inputs), tuple(outputs)
         self._time_limit = time_limit
         self._incoming, self._computing, self._outgoing = (cuda.Stream() for _ in range(3))
-        self._slots: list[_Slot] = []
-        for _ in range(2):
-            self._slots.append(_Slot(cuda, inputs, outputs))
+        self._slots = [_Slot(cuda, inputs, outputs) for _ in range(SLOTS)]
+        self.addresses: tuple[Mapping[str, int], ...] = tuple(
+            {name: int(memory) for name, memory in slot.device.items()} for slot in self._slots
+        )
+        self.computing = int(self._computing.handle)
 
     def run(self, pieces: Sequence[tuple[Arrays, Arrays]], launch: Launch) -> None:
         """Sends each piece's feeds through `launch` and writes the answers into its results.
@@ -128,11 +144,25 @@ class Pipeline:
             pycuda.driver.Error: From CUDA.
         """
         for number, (feeds, results) in enumerate(pieces):
-            slot = self._slots[number % 2]
-            self._collect(slot)
-            self._send(slot, feeds, results, launch)
-        for number in range(len(pieces), len(pieces) + 2):
-            self._collect(self._slots[number % 2])
+            turn = number % SLOTS
+            self._collect(self._slots[turn])
+            self._send(turn, feeds, results, launch)
+        for number in range(len(pieces), len(pieces) + SLOTS):
+            self._collect(self._slots[number % SLOTS])
+
+    def seconds(self, start: Callable[[int], None], times: int) -> float:
+        """Seconds per call of `start(slot)`, which sends work on what lies in a slot to the computing stream.
+
+        Raises:
+            Hung: The GPU does not answer.
+        """
+        done = self._cuda.Event(self._cuda.event_flags.DISABLE_TIMING)
+        started = time.perf_counter()
+        for number in range(times):
+            start(number % SLOTS)
+        done.record(self._computing)
+        self._await(done)
+        return (time.perf_counter() - started) / times
 
     def free(self) -> None:
         """Gives all memory back."""
@@ -145,7 +175,8 @@ class Pipeline:
         for slot in self._slots:
             slot.results = None
 
-    def _send(self, slot: _Slot, feeds: Arrays, results: Arrays, launch: Launch) -> None:
+    def _send(self, turn: int, feeds: Arrays, results: Arrays, launch: Launch) -> None:
+        slot = self._slots[turn]
         batch = len(next(iter(feeds.values())))
         for tensor in self._inputs:
             host = slot.host[tensor.name][:batch]
@@ -153,7 +184,7 @@ class Pipeline:
             self._cuda.memcpy_htod_async(slot.device[tensor.name], host, self._incoming)
         slot.arrived.record(self._incoming)
         self._computing.wait_for_event(slot.arrived)
-        launch({name: int(memory) for name, memory in slot.device.items()}, batch, self._computing.handle)
+        launch(turn, batch, self.computing)
         slot.computed.record(self._computing)
         self._outgoing.wait_for_event(slot.computed)
         for tensor in self._outputs:

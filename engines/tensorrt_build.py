@@ -103,6 +103,8 @@ def build(
         if monitor is not None:
             config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
+        if monitor is not None and monitor.interrupted is not None:
+            raise monitor.interrupted
         if plan is None:
             raise BuildFailed(BACKEND, package.name, "; ".join(said) or "TensorRT gave no reason")
         if progress is not None:
@@ -147,6 +149,11 @@ class Voice:
             self._heard.clear()
             yield self._heard
 
+    @property
+    def last(self) -> str:
+        """The latest errors, of whichever of TensorRT's objects."""
+        return "; ".join(self._heard) or "TensorRT gave no reason"
+
 
 @cache
 def logger() -> Voice:
@@ -175,7 +182,11 @@ def logger() -> Voice:
 
 
 def _monitor(progress: BuildProgress) -> Any:
-    """TensorRT's progress monitor: phases lie within phases, each with a number of steps."""
+    """TensorRT's progress monitor: phases lie within phases, each with a number of steps.
+
+    `interrupted` holds what `progress` raised, Ctrl-C for instance: it must not pass through TensorRT's own code, which
+    is told to stop instead.
+    """
     trt: Any = import_tensorrt()
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
@@ -183,6 +194,7 @@ def _monitor(progress: BuildProgress) -> Any:
             trt.IProgressMonitor.__init__(self)
             self._phases: dict[str, list[int]] = {}  # name -> steps done, steps in all; outermost first
             self._told = 0.0
+            self.interrupted: BaseException | None = None
             self._guard = threading.Lock()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
@@ -195,7 +207,7 @@ def _monitor(progress: BuildProgress) -> Any:
                 if phase_name in self._phases:
                     self._phases[phase_name][0] = step + 1
             self._tell(phase_name)
-            return True
+            return self.interrupted is None
 
         def phase_finish(self, phase_name: str) -> None:
             with self._guard:
@@ -208,6 +220,9 @@ def _monitor(progress: BuildProgress) -> Any:
                     share += width * min(done / steps, 1)
                     width /= steps
                 self._told = max(self._told, min(share, 1.0))  # phases of one level overlap; a bar must not go back
-            progress(phase_name, self._told)
+            try:
+                progress(phase_name, self._told)
+            except BaseException as error:
+                self.interrupted = error
 
     return Monitor()

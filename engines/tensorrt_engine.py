@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any, ClassVar
 
-import numpy as np
 import structlog
 
 from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings
 from engines.errors import (
-    BuildFailed,
     DeviceFull,
     DeviceLost,
+    DeviceMissing,
     EngineRefused,
     InferenceFailed,
     OutOfDeviceMemory,
     PlanUnusable,
 )
-from engines.gpu import Gpu, Hung, Pipeline, Tensor
+from engines.gpu import Gpu, Hung
+from engines.graphs import GraphFailed
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
 from engines.plans import Built, PlanKey, PlanStore
 from engines.tensorrt_build import build, logger, network_for, profiles
+from engines.tensorrt_run import Running
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass
-class _Loaded:
-    """What lives on the GPU; `memory` is the scratch space of the context."""
-
-    plan: Any
-    context: Any
-    memory: Any
-    pipeline: Pipeline
-    batch: int = 0  # the batch that the context is set to
+# What lies on a GPU that does not answer. Giving memory back waits for the kernels that use it, for ever perhaps, and
+# so would Python's garbage collection: it is kept until the process is replaced.
+_ABANDONED: list[object] = []
 
 
 class TensorRtEngine(Engine):
@@ -55,8 +49,9 @@ class TensorRtEngine(Engine):
         self._turn = threading.Lock()
         self._gpu: Gpu | None = None
         self._runtime: Any = None
-        self._loaded: _Loaded | None = None
+        self._running_plan: Running | None = None
         self._piece = 0
+        self._lost = False
 
     @property
     def precision(self) -> str:
@@ -90,34 +85,44 @@ class TensorRtEngine(Engine):
     def _load(self) -> None:
         import_tensorrt()
         network_for(self.package, self.precision)
+        self._lost = False
         self._gpu = Gpu(self.settings.gpu)
         try:
             with self._gpu.entered():
-                self._loaded = self._fit(self._deserialize(self._gpu), self._gpu)
+                self._running_plan = self._fit(self._deserialize(self._gpu), self._gpu)
+                self._warm_up(self._running_plan, self._gpu)
         except BaseException:
-            self._release()
+            self._unload()
             raise
 
     def _unload(self) -> None:
-        gpu = self._gpu
-        if gpu is not None:
-            try:
+        gpu, running = self._gpu, self._running_plan
+        self._gpu, self._running_plan, self._runtime, self._piece = None, None, None, 0
+        if gpu is None:
+            return
+        if self._lost:
+            _ABANDONED.append((gpu, running))
+            log.warning("gpu_not_released", package=self.package.name, gpu=gpu.name)
+            return
+        try:
+            if running is not None:
                 with gpu.entered():
-                    self._free()
-                self._release()
-            except gpu.cuda.Error as error:  # a lost device frees nothing; the process is about to be replaced
-                log.warning("gpu_not_released", package=self.package.name, reason=str(error))
-                self._gpu = None
+                    running.free()
+            gpu.release()
+        except (gpu.cuda.Error, GraphFailed) as error:  # it was lost meanwhile, unnoticed
+            log.warning("gpu_not_released", package=self.package.name, gpu=gpu.name, reason=str(error))
 
     def _run(self, pieces: Sequence[tuple[Arrays, Arrays]]) -> None:
-        gpu, loaded = self._gpu, self._loaded
-        if gpu is None or loaded is None:
+        gpu, running = self._gpu, self._running_plan
+        if gpu is None or running is None:
             raise InferenceFailed(self.package.name, self.backend, "it is not loaded")
+        if self._lost:
+            raise DeviceLost(self.package.name, self.backend, "it was lost in an earlier call")
         with self._turn, gpu.entered():
             try:
-                loaded.pipeline.run(pieces, self._launch)
+                running.run(pieces)
             except BaseException as error:
-                loaded.pipeline.forget()
+                running.forget()
                 raise self._explained(error, gpu.cuda) from error
 
     def _describe(self) -> EngineDescription:
@@ -161,12 +166,12 @@ class TensorRtEngine(Engine):
                 raise PlanUnusable(folder, "refused by TensorRT: " + ("; ".join(said) or "no reason given"))
             return engine
 
-    def _fit(self, plan: Any, gpu: Gpu) -> _Loaded:
+    def _fit(self, plan: Any, gpu: Gpu) -> Running:
         """Takes the buffers for the largest batch that fits."""
         batch = super().piece
         while True:
             try:
-                loaded = self._allocate_for(plan, gpu, batch)
+                running = Running(plan, gpu, self.package, batch, time_limit=self.time_limit)
             except gpu.cuda.MemoryError as error:
                 if batch == 1:
                     reason = f"{gpu.free_bytes() >> 20} MiB are free"
@@ -175,71 +180,26 @@ class TensorRtEngine(Engine):
                 batch //= 2
             else:
                 self._piece = batch
-                return loaded
+                return running
 
-    def _allocate_for(self, plan: Any, gpu: Gpu, batch: int) -> _Loaded:
-        """Scratch space and copy buffers of a batch; nothing is kept when either does not fit."""
-        trt = import_tensorrt()
-        context = plan.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-        if context is None:
-            raise BuildFailed(self.backend, self.package.name, "TensorRT makes no execution context of the plan")
-        for spec in self.package.manifest.inputs:
-            context.set_input_shape(spec.name, (batch, *spec.shape[1:]))
-        scratch = max(int(context.update_device_memory_size_for_shapes()), 1)
-        memory = gpu.cuda.mem_alloc(scratch)
+    def _warm_up(self, running: Running, gpu: Gpu) -> None:
+        """A device that breaks already here is refused like one that is not there."""
         try:
-            if hasattr(context, "set_device_memory"):
-                context.set_device_memory(int(memory), scratch)
-            else:  # TensorRT 10.0
-                context.device_memory = int(memory)
-            inputs = [self._tensor(plan, context, spec.name) for spec in self.package.manifest.inputs]
-            outputs = [self._tensor(plan, context, spec.name) for spec in self.package.manifest.outputs]
-            pipeline = Pipeline(gpu, inputs, outputs, time_limit=self.time_limit)
-        except BaseException:
-            memory.free()
-            raise
-        return _Loaded(plan, context, memory, pipeline, batch)
-
-    def _tensor(self, plan: Any, context: Any, name: str) -> Tensor:
-        trt = import_tensorrt()
-        dtype = np.dtype(trt.nptype(plan.get_tensor_dtype(name)))
-        return Tensor(name, tuple(context.get_tensor_shape(name)), dtype)
-
-    def _launch(self, addresses: Mapping[str, int], batch: int, stream: int) -> None:
-        loaded = self._loaded
-        if loaded is None:
-            raise InferenceFailed(self.package.name, self.backend, "it is not loaded")
-        context = loaded.context
-        if batch != loaded.batch:
-            for spec in self.package.manifest.inputs:
-                context.set_input_shape(spec.name, (batch, *spec.shape[1:]))
-            loaded.batch = batch
-        for name, address in addresses.items():
-            context.set_tensor_address(name, address)
-        if not context.execute_async_v3(stream):
-            raise InferenceFailed(self.package.name, self.backend, "TensorRT refused to start the computation")
+            running.warm_up()
+        except (gpu.cuda.Error, GraphFailed, Hung) as error:
+            running.forget()
+            explained = self._explained(error, gpu.cuda)
+            if isinstance(explained, OutOfDeviceMemory):
+                raise DeviceFull(self.backend, self.package.name, gpu.name, explained.reason) from error
+            raise DeviceMissing(self.backend, f"{gpu.name} broke at its first piece ({explained})") from error
 
     def _explained(self, error: BaseException, cuda: Any) -> BaseException:
         """CUDA's errors by consequence: after anything but a lack of memory, the context is of no more use."""
         name = self.package.name
-        if isinstance(error, Hung):
-            return DeviceLost(name, self.backend, f"a piece took more than {self.time_limit:.0f} s")
         if isinstance(error, cuda.MemoryError):
             return OutOfDeviceMemory(name, self.backend, str(error))
-        if isinstance(error, cuda.Error):
-            return DeviceLost(name, self.backend, str(error))
+        if isinstance(error, Hung | GraphFailed | cuda.Error):
+            self._lost = True
+            slow = f"a piece took more than {self.time_limit:g} s"
+            return DeviceLost(name, self.backend, slow if isinstance(error, Hung) else str(error))
         return error
-
-    def _free(self) -> None:
-        """In this order: TensorRT wants its objects gone before the memory that they were given."""
-        loaded, self._loaded = self._loaded, None
-        if loaded is not None:
-            loaded.context = None
-            loaded.plan = None
-            loaded.pipeline.free()
-            loaded.memory.free()
-
-    def _release(self) -> None:
-        gpu, self._gpu, self._runtime, self._piece = self._gpu, None, None, 0
-        if gpu is not None:
-            gpu.release()

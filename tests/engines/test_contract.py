@@ -13,11 +13,14 @@ from engines.choose import BACKENDS, candidates, open_engine
 from engines.contract import Engine, EngineSettings
 from engines.errors import EngineNotOpen, EngineRefused, WrongDtype, WrongNames, WrongShape, WrongValues
 
+from .fake_gpu import install
+
 ENGINES = [
     pytest.param(("onnxruntime", "fp32"), id="onnxruntime-fp32"),
     pytest.param(("openvino", "fp32"), id="openvino-fp32"),
     pytest.param(("openvino", "bf16"), id="openvino-bf16"),
     pytest.param(("tensorrt", "fp32"), id="tensorrt-fp32", marks=pytest.mark.gpu),
+    pytest.param(("fake gpu", "fp32"), id="tensorrt-fp32-on-a-fake-gpu"),
     pytest.param(("chosen", "auto"), id="chosen"),
 ]
 TOLERANCE = {"fp32": 1e-5, "bf16": 0.05, "auto": 0.05}
@@ -33,8 +36,11 @@ def build(sample, backend: str, precision: str, **settings) -> Engine:
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request, sample):
+def engine(request, sample, monkeypatch):
     backend, precision = request.param
+    if backend == "fake gpu":
+        install(monkeypatch)
+        backend = "tensorrt"
     built = build(sample, backend, precision)
     try:
         built.open()

@@ -7,6 +7,7 @@ import pytest
 
 from engines.errors import DeviceMissing, EngineRefused
 from engines.gpu import Gpu, Hung, Pipeline, Tensor
+from engines.graphs import GraphFailed
 
 pytestmark = pytest.mark.gpu
 
@@ -26,13 +27,14 @@ def tensors(batch: int, width: int = 1000) -> tuple[list[Tensor], list[Tensor]]:
     return [Tensor("image", shape, np.dtype("float32"))], [Tensor("logits", shape, np.dtype("float32"))]
 
 
-def copier(gpu: Gpu, width: int = 1000):
-    """Computes logits = image, asynchronously on the stream that it is given."""
+def copier(gpu: Gpu, pipeline: Pipeline, width: int = 1000):
+    """Computes logits = image, asynchronously on the computing stream."""
 
-    def launch(addresses, batch, stream):
-        gpu.cuda.memcpy_dtod_async(addresses["logits"], addresses["image"], batch * 3 * width * 4, compute[stream])
+    def launch(slot, batch, stream):
+        assert stream == pipeline.computing
+        there, here = pipeline.addresses[slot]["logits"], pipeline.addresses[slot]["image"]
+        gpu.cuda.memcpy_dtod_async(there, here, batch * 3 * width * 4, pipeline._computing)
 
-    compute = launch.streams = {}  # PyCUDA wants its own stream object where TensorRT wants the handle
     return launch
 
 
@@ -51,10 +53,8 @@ def through(gpu, pipeline, images: np.ndarray, piece: int = 4) -> np.ndarray:
         ({"image": images[at : at + piece]}, {"logits": answers[at : at + piece]})
         for at in range(0, len(images), piece)
     ]
-    launch = copier(gpu)
-    launch.streams[pipeline._computing.handle] = pipeline._computing
     with gpu.entered():
-        pipeline.run(pieces, launch)
+        pipeline.run(pieces, copier(gpu, pipeline))
     return answers
 
 
@@ -71,7 +71,7 @@ def test_feeds_may_be_views(gpu, pipeline):
 
 
 def test_a_failure_leaves_the_pipeline_usable(gpu, pipeline):
-    def refuse(addresses, batch, stream):
+    def refuse(slot, batch, stream):
         raise ValueError("the network refuses")
 
     images = np.ones((8, 3, 1000), np.float32)
@@ -104,11 +104,9 @@ def test_a_piece_that_takes_too_long(gpu):
     """A limit that no piece can keep stands for a kernel that hangs."""
     with gpu.entered():
         pipeline = Pipeline(gpu, *tensors(64, 100_000), time_limit=-1)
-        launch = copier(gpu, 100_000)
-        launch.streams[pipeline._computing.handle] = pipeline._computing
         images = np.zeros((64, 3, 100_000), np.float32)
         with pytest.raises(Hung):
-            pipeline.run([({"image": images}, {"logits": images.copy()})], launch)
+            pipeline.run([({"image": images}, {"logits": images.copy()})], copier(gpu, pipeline, 100_000))
         gpu.cuda.Context.synchronize()
         pipeline.free()
 
@@ -130,3 +128,28 @@ def test_used_from_another_thread(gpu, pipeline):
 def test_says_what_it_is(gpu):
     assert gpu.name
     assert gpu.capability.count(".") == gpu.driver.count(".") == 1
+
+
+def test_recorded_work_is_carried_out_when_it_is_launched_and_only_then(gpu, pipeline):
+    launch = copier(gpu, pipeline)
+    images = np.random.default_rng(0).standard_normal((8, 3, 1000), dtype=np.float32)
+    answers = np.zeros_like(images)
+    with gpu.entered():
+        graphs = [
+            gpu.recorder().record(pipeline.computing, lambda slot=slot: launch(slot, 4, pipeline.computing))
+            for slot in range(2)
+        ]
+        pieces = [({"image": images[at : at + 4]}, {"logits": answers[at : at + 4]}) for at in (0, 4)]
+        pipeline.run(pieces, lambda slot, batch, stream: None)
+        assert not np.array_equal(answers, images)
+        pipeline.run(pieces, lambda slot, batch, stream: graphs[slot].launch(stream))
+        for graph in graphs:
+            graph.free()
+    np.testing.assert_array_equal(answers, images)
+
+
+def test_what_waits_for_the_gpu_cannot_be_recorded(gpu, pipeline):
+    with gpu.entered():
+        with pytest.raises((GraphFailed, gpu.cuda.Error)):
+            gpu.recorder().record(pipeline.computing, pipeline._computing.synchronize)
+        np.testing.assert_array_equal(through(gpu, pipeline, np.ones((4, 3, 1000), np.float32)), 1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engines import tensorrt_run
 from engines.choose import candidates, open_engine, verify
 from engines.contract import EngineSettings
 from engines.errors import BackendMissing, BuildFailed, EngineRefused, NoEngine, PrecisionMissing
@@ -111,6 +112,16 @@ def test_progress_is_told_and_grows(plain):
     shares = [share for _, share in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1
+
+
+@needs_tensorrt
+def test_ctrl_c_ends_a_build_and_leaves_the_builder_usable(plain):
+    def interrupt(phase: str, share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(plain.package, "fp32", profiles(plain.package, 4), progress=interrupt)
+    assert build(plain.package, "fp32", profiles(plain.package, 4)).plan
 
 
 @needs_tensorrt
@@ -260,3 +271,12 @@ class TestOnTheGpu:
             with gpu.entered():
                 hold.free()
             gpu.release()
+
+    @pytest.mark.parametrize("gain", [0, 1e9], ids=["launched", "replayed"])
+    def test_replayed_or_not_the_answers_are_right(self, plain, monkeypatch, gain):
+        monkeypatch.setattr(tensorrt_run, "GAIN", gain)
+        with TensorRtEngine(plain.package, SETTINGS) as engine:
+            assert engine._running_plan.replays == (gain > 0)
+            for batch in (19, 8, 3, 16):
+                feeds = plain.feeds(batch)
+                np.testing.assert_allclose(engine.infer(feeds)["logits"], plain.answer(**feeds)["logits"], atol=0.02)
