@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dask
 import structlog
-from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 from distributed.security import Security
 
 from daemon.config import LoggingPart
 from daemon.logs import set_up_logs
+from engines.errors import DeviceLost
 from pipelines.rehearsal import Cast, rehearse
 from pipelines.work import JobDescription, Outcome, perform, take_gpu
 
@@ -59,6 +60,22 @@ class Lost:
 
 
 Return = Finished | Failed | Lost
+
+
+@dataclass(frozen=True)
+class _Stranded:
+    """A job whose device is gone, and the address of the worker that is of no more use."""
+
+    worker: str
+    reason: str
+
+
+def _perform(job: JobDescription) -> Outcome | _Stranded:
+    """Runs in the worker: what happened to a device is no fault of the job, and worth one more try elsewhere."""
+    try:
+        return perform(job)
+    except DeviceLost as error:
+        return _Stranded(get_worker().address, str(error))
 
 
 class _WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
@@ -196,7 +213,7 @@ class WorkerPool:
 
     def submit(self, job: JobDescription) -> None:
         """Starts a job on a free worker."""
-        future = self.client.submit(perform, job, key=f"{job.job_id}-{time.monotonic_ns()}", pure=False, retries=0)
+        future = self.client.submit(_perform, job, key=f"{job.job_id}-{time.monotonic_ns()}", pure=False, retries=0)
         with self._lock:
             self._running[job.job_id] = (future, time.monotonic())
         future.add_done_callback(lambda _: self._on_return())
@@ -208,7 +225,7 @@ class WorkerPool:
             running = dict(self._running)
         for job_id, (future, started) in running.items():
             if future.done():
-                answer = _answer(job_id, future)
+                answer = self._answer(job_id, future)
             elif time.monotonic() - started > limit:
                 self._kill_worker_of(future)
                 answer = Lost(job_id, f"took longer than the time limit of {limit:.0f} s; its worker was replaced")
@@ -227,26 +244,42 @@ class WorkerPool:
             self._kill_worker_of(entry[0])
             entry[0].release()
 
+    def _answer(self, job_id: str, future: Any) -> Return:
+        match _result(job_id, future):
+            case _Stranded(worker, reason):
+                self._replace([worker])
+                return Lost(job_id, f"{reason.rstrip('.')}; its worker was replaced")
+            case answer:
+                return answer
+
     def _kill_worker_of(self, future: Any) -> None:
         try:
             processing = self.client.processing()
             addresses = [address for address, keys in processing.items() if future.key in keys]
             future.cancel(force=True)
+        except Exception as error:  # the scheduler is slow or away: the job is given up all the same
+            log.warning("worker_not_replaced", reason=f"{type(error).__name__}: {error}")
+        else:
+            self._replace(addresses)
+
+    def _replace(self, addresses: list[str]) -> None:
+        try:
             if addresses:
                 log.warning("worker_replaced", workers=addresses)
                 self.client.restart_workers(addresses, timeout=_RESTART_TIMEOUT, raise_for_error=False)
-        except Exception as error:  # the scheduler is slow or away: the job is given up all the same
+        except Exception as error:
             log.warning("worker_not_replaced", reason=f"{type(error).__name__}: {error}")
 
 
-def _answer(job_id: str, future: Any) -> Return:
+def _result(job_id: str, future: Any) -> Return | _Stranded:
     if future.status in {"cancelled", "lost"}:  # such a future has no exception, and raises when asked for its result
         return Lost(job_id, "its worker was lost")
     try:
         error = future.exception(timeout=_FETCH_TIMEOUT)
         match error:
             case None:
-                return Finished(job_id, future.result(timeout=_FETCH_TIMEOUT))
+                result = future.result(timeout=_FETCH_TIMEOUT)
+                return result if isinstance(result, _Stranded) else Finished(job_id, result)
             case KilledWorker():
                 return Lost(job_id, "its worker process died (crash or memory limit)")
             case _:
