@@ -89,10 +89,21 @@ class EfficientLite(nn.Module):
 
 
 class EfficientLiteClassifier(nn.Module):
-    """Image (n, channels, h, w), h and w divisible by 32, to class logits (n, classes)."""
+    """Image (n, channels, h, w), h and w divisible by 32, to class logits (n, classes).
 
-    def __init__(self, channels: int, classes: int, *, dropout: float = 0.3, pretrained: bool = False) -> None:
+    Args:
+        channels: Channels of the image.
+        classes: Number of outputs.
+        dropout: Before the last layer.
+        pretrained: Start from ImageNet's weights.
+        mirror: When it is not trained, answer with the mean over the image and its mirror image.
+    """
+
+    def __init__(
+        self, channels: int, classes: int, *, dropout: float = 0.3, pretrained: bool = False, mirror: bool = False
+    ) -> None:
         super().__init__()
+        self.mirror = mirror
         self.encoder = EfficientLite(channels)
         self.head = nn.Sequential(*convolution(WIDTHS[-1], HEAD), nn.ReLU6(inplace=True))
         self.linear = nn.Sequential(nn.Dropout(dropout), nn.Linear(HEAD, classes))
@@ -101,6 +112,11 @@ class EfficientLiteClassifier(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
+        if self.training or not self.mirror:
+            return self._logits(image)
+        return (self._logits(image) + self._logits(image.flip(3))) / 2
+
+    def _logits(self, image: Tensor) -> Tensor:
         logits: Tensor = self.linear(self.head(self.encoder(image)[-1]).mean(dim=(2, 3)))
         return logits
 
