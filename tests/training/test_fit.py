@@ -22,7 +22,7 @@ def tiny(name):
     still = Augmentation(rotation=0, scale=0, shift=0, bend=0, mirror=False, gain=0, noise=0, blur=0)
     return replace(
         RECIPES[name],
-        widths=(16, 32, 32),
+        widths=(16, 16, 16, 16) if RECIPES[name].network == "lite-unet" else (16, 32, 32),
         batch=8,
         samples_per_epoch=48,
         held_out=0.5,
