@@ -64,10 +64,21 @@ def detection(
         least: See above.
         min_volume_ml: Smaller components of the mask are dropped, as serving does.
     """
+    lesions = found_lesions(mask, truth, voxel_ml, over_mm=over_mm, least=least, min_volume_ml=min_volume_ml)
+    components = split_components(mask, voxel_ml=voxel_ml, min_volume_ml=min_volume_ml).array
+    touching = np.unique(components[truth & (components > 0)])
+    false = int(components.max(initial=0)) - len(touching)
+    return Detection(len(lesions), sum(found for _, found in lesions), false)
+
+
+def found_lesions(
+    mask: Mask, truth: Mask, voxel_ml: float, *, over_mm: float = 10.0, least: float = 0.1, min_volume_ml: float = 0.0
+) -> list[tuple[float, bool]]:
+    """(diameter in mm, whether it was found) of each lesion; arguments as for `detection`."""
     smallest_ml = np.pi / 6 * (over_mm / 10) ** 3
     lesions = split_components(truth, voxel_ml=voxel_ml, min_volume_ml=smallest_ml).array
     components = split_components(mask, voxel_ml=voxel_ml, min_volume_ml=min_volume_ml).array
     size = np.bincount(lesions.ravel())[1:]
     hit = np.bincount(lesions[components > 0], minlength=len(size) + 1)[1:]
-    touching = np.unique(components[truth & (components > 0)])
-    return Detection(len(size), int((hit >= least * size).sum()), int(components.max(initial=0)) - len(touching))
+    diameters = 10 * np.cbrt(size * voxel_ml * 6 / np.pi)
+    return [(float(mm), bool(found)) for mm, found in zip(diameters, hit >= least * size, strict=True)]

@@ -41,8 +41,9 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     config: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="YAML that changes a published system.")
     ] = None,
-    split: Annotated[
-        SplitBy | None, typer.Option(help="Published systems: by slice, as published, if told so.")
+    split: Annotated[SplitBy | None, typer.Option(help="By slice, as published, if told so.")] = None,
+    more: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Recipes: a further data set to mix in.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Published systems: processes that read images.")] = 0,
 ) -> None:
@@ -59,26 +60,36 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
         train_system(system, data, run_folder, threads, limits)
         console.print(f"export with: scanward export {name} --run {run_folder} --data {data}")
         return
-    from training.data.case import gather
-    from training.data.phantoms import phantom_cases
-    from training.fit import fit, use_threads
+    from training.commands import train_recipe
+    from training.fit import use_threads
 
     recipe = recipe_named(name)
     use_threads(threads)
-    cases = recipe.loader(data)
-    mixed = gather(phantom_cases(recipe.preprocessing, phantoms, recipe.seed)) if phantoms else None
     folder = out or Path("runs") / name
-    run = fit(
-        recipe,
-        cases,
-        folder,
-        phantoms=mixed,
-        minutes=minutes,
-        initial=initial,
-        resume=resume,
-        epochs=epochs,
-    )
-    console.print(f"best score {run.best:.3f}; export with: scanward export {name} --run {folder} --data {data}")
+    options = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume}
+    best = train_recipe(recipe, data, folder, phantoms=phantoms, more=more, split=split, **options)
+    console.print(f"best score {best:.3f}; export with: scanward export {name} --run {folder} --data {data}")
+
+
+@app.command("cross-validate")
+def cross_validate(  # noqa: PLR0917 - see train
+    name: Name,
+    data: Data,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the runs; runs/NAME-folds by default.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="How many parts.")] = 5,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Time budget of each fold.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
+) -> None:
+    """Train a published system once per fold, and measure every item by the network that was not trained on it."""
+    from training.fit import use_threads
+    from training.systems.folds import cross_validate as measure_folds
+
+    if name not in SYSTEMS:
+        raise typer.BadParameter(f"expected one of {', '.join(SYSTEMS)}, received {name!r}")
+    use_threads(threads)
+    figures = measure_folds(SYSTEMS[name], data, out or Path("runs") / f"{name}-folds", folds, {"minutes": minutes})
+    for figure in figures:
+        console.print(str(figure), markup=False)
 
 
 @app.command()
@@ -138,13 +149,17 @@ def evaluate(  # noqa: PLR0917 - see train
     synthetic: Annotated[
         int, typer.Option(min=0, help="CT volumes: draw lesions into each liver, so many times over.")
     ] = 0,
+    section: Annotated[
+        str | None, typer.Option(help="Write the figures into the package's card too, under this heading.")
+    ] = None,
 ) -> None:
     """Measure a package with the engine that serves, on patients that it was not trained on."""
     from training.report import Asked, evaluate_package
 
+    loaded = load_package(package)
     asked = Asked(data, everyone=everyone, then=then, synthetic=synthetic, pictures=report)
     try:
-        measured = evaluate_package(load_package(package), asked)
+        measured = evaluate_package(loaded, asked)
     except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     measured.print(console)
@@ -152,3 +167,5 @@ def evaluate(  # noqa: PLR0917 - see train
         measured.write_json(out)
     if report is not None:
         measured.write(report)
+    if section is not None:
+        measured.write_section(loaded, section)

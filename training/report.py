@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engines.package import ModelPackage, load_package
-from training.card import figure_rows
+from engines.choose import open_engine
+from engines.contract import EngineSettings
+from engines.package import CARD, ModelPackage, load_package
+from training.card import figure_rows, with_section
+from training.data.studies import Study, find_studies
 from training.evaluate import Figure
 from training.recipes import RECIPES
+from training.studywise import as_served, read_studies, study_figures
 
 PICTURES = {
     "gallery.png": "Best, median and worst. With masks: image, truth (green), prediction (red), both over the image.",
@@ -71,18 +76,28 @@ class Measured:
         """The figures alone, as a list."""
         path.write_text(json.dumps([asdict(figure) for figure in self.figures], indent=1))
 
+    def write_section(self, package: ModelPackage, title: str) -> None:
+        """Into the package's own card, under a heading."""
+        path = package.folder / CARD
+        notes = "".join(f"\n\n{note}" for note in self.notes)
+        text = f"{self.on[0].upper()}{self.on[1:]}, with the engine that serves.\n\n{self.table}{notes}"
+        path.write_text(with_section(path.read_text(), title, text))
+
+    @property
+    def table(self) -> str:
+        """In Markdown."""
+        rows = [f"| {' | '.join(row)} |" for row in figure_rows(self.figures)]
+        return "\n".join(["| Figure | Value | 95 % interval | n |", "|---|---|---|---|", *rows])
+
     def write(self, folder: Path) -> None:
         """report.md and figures.json, beside the pictures that are in the folder already."""
         folder.mkdir(parents=True, exist_ok=True)
         self.write_json(folder / "figures.json")
-        rows = [f"| {' | '.join(row)} |" for row in figure_rows(self.figures)]
         pictures = [f"![{what}]({name})\n\n{what}\n" for name, what in PICTURES.items() if (folder / name).exists()]
         parts = [
             f"# {self.name}\n\nMeasured on {self.on}, with the engine that serves. 95 % intervals by bootstrap over "
             "patients.\n",
-            "| Figure | Value | 95 % interval | n |\n|---|---|---|---|",
-            *rows,
-            "",
+            f"{self.table}\n",
             *(f"{note}\n" for note in self.notes),
             *pictures,
         ]
@@ -101,9 +116,40 @@ def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
     record = package.manifest.training.model_extra or {}
     if asked.then is not None:
         return _two_stages(package, load_package(asked.then), asked)
+    if {"liver", "tumour"} <= set(package.manifest.outputs[0].classes) and (studies := find_studies(asked.data)):
+        return _studies(package, studies, asked)
+    if asked.synthetic:
+        raise ValueError(f"lesions are drawn into whole CTs with a liver mask, and {asked.data} holds none")
     if "system" in record:
         return _system(package, asked)
     return _recipe(package, record, asked)
+
+
+def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> Measured:
+    from training.systems.commands import system_in, unseen_names
+    from training.systems.export import threshold_of
+    from training.systems.predict import by_engine
+    from training.systems.studies import by_slices
+
+    wanted = [study for study in studies if asked.everyone or not study.public or study.name in unseen_names(package)]
+    if not wanted:
+        raise FileNotFoundError(
+            f"the {len(studies)} CTs in {asked.data} may be ones that {package.name} was trained on; "
+            "say --everyone if they are not"
+        )
+    with open_engine(package, EngineSettings()) as engine:
+        segment = as_served(engine)
+        if "system" in (package.manifest.training.model_extra or {}):
+            segment = by_slices(system_in(package), by_engine(engine), threshold_of(package))
+        minimum = package.manifest.thresholds.min_volume_ml
+        reads = read_studies(segment, wanted, synthetic=asked.synthetic, min_volume_ml=minimum)
+    kind = "synthetic " if asked.synthetic else ""
+    notes = [str(read) for read in reads]
+    if asked.synthetic:
+        notes.append("The lesions were drawn into the livers: they say how large a dark spot must be, no more.")
+    return Measured(
+        package.name, f"{len(reads)} whole CT{'s' * (len(reads) != 1)}", tuple(study_figures(reads, kind)), tuple(notes)
+    )
 
 
 def _two_stages(classifier: ModelPackage, segmenter: ModelPackage, asked: Asked) -> Measured:
@@ -119,7 +165,7 @@ def _system(package: ModelPackage, asked: Asked) -> Measured:
     from training.systems.commands import evaluate_system
 
     count, figures = evaluate_system(package, asked.data, everyone=asked.everyone, pictures=asked.pictures)
-    return Measured(package.name, f"{count} items", tuple(figures))
+    return Measured(package.name, f"{count} items", tuple(figures), _scattered(package))
 
 
 def _recipe(package: ModelPackage, record: dict[str, Any], asked: Asked) -> Measured:
@@ -135,4 +181,14 @@ def _recipe(package: ModelPackage, record: dict[str, Any], asked: Asked) -> Meas
     thresholds = package.manifest.thresholds
     fixed = thresholds.mask if package.manifest.task == "segmentation" else thresholds.probability
     _, figures = measure(recipe, package, cases, fixed, asked.pictures)
-    return Measured(package.name, f"{len(cases)} patients", tuple(figures))
+    return Measured(package.name, f"{len(cases)} patients", tuple(figures), _scattered(package))
+
+
+def _scattered(package: ModelPackage) -> tuple[str, ...]:
+    """What slices cannot say of a liver."""
+    if not {"liver", "tumour"} <= set(package.manifest.outputs[0].classes):
+        return ()
+    return (
+        "Slices, not volumes: no figure lesion by lesion can be had here, nor volumes or a tumour burden. "
+        "Whole CTs (LiTS, CHAOS) give them: scanward evaluate PACKAGE --data DIR.",
+    )

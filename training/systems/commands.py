@@ -58,9 +58,14 @@ def system_in(package: ModelPackage) -> System:
     return System.of(record["system"])
 
 
+def unseen_names(package: ModelPackage) -> set[str]:
+    """Names of the patients, scans or slices that a package held out."""
+    return set((package.manifest.training.split or {}).get("held_out", ()))
+
+
 def unseen(package: ModelPackage, system: System, items: Sequence[Item]) -> list[Item]:
     """The items that the package held out. A slice without tumour was never trained on by who wants tumour only."""
-    held_out = set((package.manifest.training.split or {}).get("held_out", ()))
+    held_out = unseen_names(package)
     skipped = system.only_positive and system.split == "slice"
     return [item for item in items if {item.name, item.group} & held_out or (skipped and not item.positive)]
 
