@@ -1,0 +1,58 @@
+"""Figures of a run that was split by slice, as publications split: for comparison, never for a package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+
+from training.data.case import Case
+from training.evaluate import Figure, Segmented, segmentation_figures
+from training.export import load_answer
+from training.figures import Overlap
+from training.fit import split
+from training.recipes import Recipe
+
+log = structlog.get_logger(__name__)
+
+THRESHOLD = 0.5
+
+
+def measure_by_slice(recipe: Recipe, run: Path, cases: Sequence[Case]) -> list[Figure]:
+    """Figures of `run/best.pt` on the held-out slices, with torch; among them Tversky over all their pixels together.
+
+    Args:
+        recipe: What was trained, split by slice.
+        run: The run's folder.
+        cases: All patients of the data set; both parts of the split have slices of each.
+    """
+    answer = load_answer(recipe, run / "best.pt")
+
+    def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            logits = answer(torch.from_numpy(inputs).contiguous(memory_format=torch.channels_last))
+        probabilities: NDArray[np.float32] = torch.sigmoid(logits.float()).numpy()
+        return probabilities
+
+    segmented = [Segmented.of(predict, case) for case in split(recipe, cases)[1]]
+    figures = segmentation_figures(segmented, recipe.classes, THRESHOLD)
+    for channel, name in enumerate(recipe.classes):
+        overlaps = [_overlap(each, channel) for each in segmented]
+        together = sum(overlaps[1:], overlaps[0])
+        slices = sum(int(each.case.trusted[:, channel].sum()) for each in segmented)
+        figures.append(Figure(f"{name}: Tversky (0.7, 0.3), all pixels together", together.tversky(), slices))
+        figures.append(Figure(f"{name}: Dice, all pixels together", together.dice, slices))
+    for figure in figures:
+        log.info("figure_by_slice", recipe=recipe.name, figure=str(figure))
+    return figures
+
+
+def _overlap(segmented: Segmented, channel: int) -> Overlap:
+    """Over the held-out slices of one patient."""
+    trusted = segmented.case.trusted[:, channel]
+    found = segmented.probabilities[trusted, channel] >= THRESHOLD * 255
+    return Overlap.of(found, segmented.case.masks[trusted, channel])

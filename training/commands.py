@@ -1,0 +1,54 @@
+"""What `scanward train` does when the name is a recipe's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from training.data.items import SplitBy
+from training.recipes import Recipe
+
+
+def train_recipe(
+    recipe: Recipe,
+    data: Path,
+    folder: Path,
+    *,
+    phantoms: int,
+    more: Path | None,
+    split: SplitBy | None,
+    **options: Any,
+) -> float:
+    """Trains `recipe` and returns its best score; a run by slice is measured at once, since it is never exported.
+
+    Args:
+        recipe: What to train.
+        data: The data set.
+        folder: Where the run goes.
+        phantoms: How many phantoms are mixed in.
+        more: A further data set to mix in, of the kind that the recipe names.
+        split: By what, instead of the recipe's way.
+        options: Further ones of `training.fit.fit`.
+
+    Raises:
+        ValueError: `more` for a recipe that mixes nothing in.
+    """
+    from training.by_slice import measure_by_slice
+    from training.data.brats_slices import brats_slices
+    from training.data.case import gather
+    from training.data.phantoms import phantom_cases
+    from training.fit import fit
+
+    if more is not None and recipe.more is None:
+        raise ValueError(f"{recipe.name}: expected no further data set, received {more}")
+    recipe = recipe if split is None else replace(recipe, split=split)
+    cases = recipe.loader(data)
+    mixed = gather(phantom_cases(recipe.preprocessing, phantoms, recipe.seed)) if phantoms else None
+    further = None if more is None else brats_slices(more)
+    run = fit(recipe, cases, folder, phantoms=mixed, more=further, **options)
+    if recipe.split == "slice":
+        figures = measure_by_slice(recipe, folder, cases)
+        (folder / "figures.json").write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
+    return run.best
