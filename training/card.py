@@ -20,7 +20,7 @@ $description.
 | | |
 |---|---|
 | Recipe | $made |
-| Data | $data, $patients patients for training |
+| Data | $data, $patients patients for training$further |
 | Citation | $citation |
 | Licence | $licence |
 | Split | by $by, $n_held_out held out; $note |
@@ -73,6 +73,7 @@ def write_card(
         by=training["split"]["by"],
         data=data["name"],
         patients=data["patients"],
+        further="".join(f"; {more['name']}: {more['licence']}" for more in training["data"][1:]),
         citation=data["citation"],
         n_held_out=len(training["split"]["held_out"]),
         note=training["split"]["note"],

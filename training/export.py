@@ -29,6 +29,7 @@ from training.recipes import Recipe
 log = structlog.get_logger(__name__)
 
 OPSET = 18
+THRESHOLD = 0.5  # where the held-out patients are to choose nothing
 DIFFERENCE = 2e-3  # largest difference of a logit between torch and ONNX Runtime, both FP32
 
 
@@ -135,7 +136,13 @@ def export(
         version: Version of the package, such as 0.1.0.
         half: Make an FP16 variant too, if it answers alike.
         pictures: Draw a gallery into the run's folder.
+
+    Raises:
+        ValueError: The run was split by slice, so it has seen every patient.
     """
+    record = json.loads((run / "record.json").read_text())
+    if record["recipe"].get("split") == "slice":
+        raise ValueError(f"{run}: was split by slice, for comparison only; expected a run that was split by patient")
     trained_on, held_out = split(recipe, cases)
     folder = out / recipe.package
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +151,6 @@ def export(
     write_onnx(answer, reference, folder / "model.onnx")
     difference = check_against_torch(answer, folder / "model.onnx", reference)
     np.savez_compressed(folder / "reference.npz", image=reference)
-    record = json.loads((run / "record.json").read_text())
     network = (folder / "model.onnx").read_bytes()
     content = manifest(recipe, record, network, version, (len(trained_on), held_out))
     sections: dict[str, str] = {}
@@ -152,7 +158,8 @@ def export(
     if half:
         content["variants"], sections[SECTION] = write_half(load_package(folder))
         _write(folder, content, recipe, difference, sections)
-    threshold, figures = measure(recipe, load_package(folder), held_out, pictures=run if pictures else None)
+    fixed = THRESHOLD if recipe.keep == "last" else None
+    threshold, figures = measure(recipe, load_package(folder), held_out, fixed, run if pictures else None)
     content["thresholds"].update({"mask" if recipe.task == "segmentation" else "probability": threshold})
     content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
     _write(folder, content, recipe, difference, sections)

