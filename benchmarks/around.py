@@ -1,0 +1,234 @@
+"""Where a study's time in the worker goes, step by step: how much of it is the network, and how much lies around it.
+
+    python -m benchmarks.around [--case ct|flair|volume ...] [--repeat N] [--models FOLDER] [--cpu] [--profile]
+
+Phantoms through the very function that a worker runs, engines open and everything rehearsed as after a start. A step's
+time is what it takes itself: what a step within it takes is counted there. `--cpu` counts the processor's time, not
+the clock's, for a machine that is busy otherwise; the network's is then divided by its threads. `--profile` prints
+cProfile's list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import functools
+import importlib
+import logging
+import pstats
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from rich.console import Console
+
+from daemon.render import plain_table
+from engines.contract import EngineSettings
+from engines.machine import usable_cores
+from pipelines.phantom_dicom import write_phantom
+from pipelines.registry import model_digest, packages_for, pipeline_named
+from pipelines.work import EngineChoice, JobDescription, perform
+
+NETWORK = "network"
+AROUND = 0.40  # of a study's worker time: what may lie around the network
+
+STEPS: Mapping[str, Sequence[str]] = {
+    "read images": ["pipelines.work:load_volume"],
+    "open the study, register": ["pipelines.brain_mr:open_study"],
+    "find the brain": ["pipelines.brain_by_volume:find_brain"],
+    "sample, standardise": ["pipelines.brain_by_volume:sample", "pipelines.brain_by_volume:standardise"],
+    "prepare slices": [
+        "pipelines.preprocess:BrainSlices.__init__",
+        "pipelines.preprocess:BrainSlices.inputs",
+        "pipelines.preprocess:CTSlices.inputs",
+        "pipelines.brain_by_slice:resample_onto",
+    ],
+    NETWORK: ["engines.choose:ChosenEngine.infer"],
+    "activation": ["pipelines.networks:probabilities"],
+    "back on the source grid": ["pipelines.preprocess:PreparedSlices.restore", "pipelines.brain_by_volume:restore"],
+    "largest organ": ["pipelines.abdomen_ct:keep_organ"],
+    "lesions": [
+        "pipelines.abdomen_ct:split_components",
+        "pipelines.brain_by_slice:split_components",
+        "pipelines.brain_by_volume:split_components",
+    ],
+    "measure": [
+        "pipelines.abdomen_ct:measure_region",
+        "pipelines.brain_by_slice:measure_region",
+        "pipelines.brain_by_volume:measure_region",
+    ],
+    "encode SEG": ["pipelines.encode:region_masks", "pipelines.encode:encode_segmentation"],
+    "read SEG back": ["pipelines.encode:verify_segmentation"],
+    "write files": ["pipelines.encode:write_result"],
+    "encode report": ["pipelines.encode:encode_report", "pipelines.encode:report_content"],
+    "key images": ["pipelines.encode:key_slices", "pipelines.encode:encode_key_images"],
+    "pictures": ["pipelines.encode:save_pictures"],
+}
+"""Step -> the functions that make it up, where they are called from."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A phantom and what of it goes in."""
+
+    title: str
+    pipeline: str
+    roles: tuple[str, ...]
+    slices: int
+    matrix: int
+
+
+CASES = {
+    "ct": Case("Abdominal CT, 300 slices of 512 x 512", "abdomen-ct", ("ct",), 300, 512),
+    "flair": Case("Brain FLAIR, 40 slices of 256 x 256", "brain-mr", ("flair",), 40, 256),
+    "volume": Case("Four brain sequences, 40 slices each", "brain-mr", ("flair", "t1", "t1ce", "t2"), 40, 256),
+}
+
+
+class Stopwatch:
+    """Seconds per step; a step's clock stands still while another one within it runs."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._clock = clock
+        self._stack: list[str] = []
+        self._since = 0.0
+
+    def wrap(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with the clock running."""
+
+        @functools.wraps(function)
+        def timed(*arguments: Any, **options: Any) -> Any:
+            self._switch(step)
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._switch(None)
+
+        return timed
+
+    def _switch(self, step: str | None) -> None:
+        now = self._clock()
+        if self._stack:
+            self.seconds[self._stack[-1]] += now - self._since
+        self._since = now
+        if step is None:
+            self._stack.pop()
+        else:
+            self._stack.append(step)
+
+
+@contextmanager
+def watched(clock: Callable[[], float]) -> Iterator[Stopwatch]:
+    """Times every function of `STEPS` while it is entered."""
+    watch, originals = Stopwatch(clock), []
+    for step, places in STEPS.items():
+        for place in places:
+            module, _, path = place.partition(":")
+            owner: Any = importlib.import_module(module)
+            *outer, name = path.split(".")
+            for part in outer:
+                owner = getattr(owner, part)
+            originals.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, watch.wrap(step, originals[-1][2]))
+    try:
+        yield watch
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)
+
+
+def job_of(case: Case, folder: Path, settings: EngineSettings, models: tuple[Path, ...]) -> JobDescription:
+    """Writes the phantom, and makes the job that a worker would get."""
+    stage = folder / "dicom"
+    write_phantom(case.pipeline, stage, slices=case.slices, matrix=case.matrix)
+    pipeline = pipeline_named(case.pipeline)
+    packages = packages_for(pipeline, models)
+    return JobDescription(
+        job_id="benchmark",
+        pipeline=case.pipeline,
+        inputs={role: tuple(map(str, sorted((stage / role).glob("*.dcm")))) for role in case.roles},
+        inputs_digest="benchmark",
+        model_digest=model_digest(pipeline, packages),
+        models={slot: EngineChoice(str(package.folder), settings) for slot, package in packages.items()},
+        output=str(folder / "out"),
+        created=datetime.now(UTC),
+    )
+
+
+def measure(job: JobDescription, repeat: int, *, cpu: bool) -> tuple[dict[str, float], str]:
+    """Median seconds per step, `other` for what no step covers; and what was found."""
+    clock = time.process_time if cpu else time.perf_counter
+    threads = max(choice.settings.threads or 1 for choice in job.models.values()) if cpu else 1
+    runs = []
+    outcome = perform(job)  # opens engines, loads tables and decoders
+    if outcome.refused:
+        raise SystemExit(f"the phantom was refused: {outcome.refused}")
+    for _ in range(repeat):
+        with watched(clock) as watch:
+            started = clock()
+            outcome = perform(job)
+            total = clock() - started
+        other = total - watch.seconds.total()
+        runs.append({**watch.seconds, NETWORK: watch.seconds[NETWORK] / threads, "other": other})
+    steps = sorted({step for run in runs for step in run}, key=[*STEPS, "other"].index)
+    return {step: statistics.median(run.get(step, 0.0) for run in runs) for step in steps}, outcome.summary
+
+
+def show(console: Console, case: Case, steps: Mapping[str, float], found: str) -> None:
+    """Prints a case's table."""
+    total = sum(steps.values())
+    around = 1 - steps.get(NETWORK, 0.0) / total
+    table = plain_table("Step", ">Seconds", ">Share", title=case.title)
+    for step, seconds in steps.items():
+        table.add_row(step, f"{seconds:.3f}", f"{seconds / total:.1%}", style="bold" if step == NETWORK else "")
+    table.add_row("in all", f"{total:.3f}", "", style="bold")
+    table.add_row(f"around the network (<= {AROUND:.0%})", f"{total * around:.3f}", f"{around:.1%}", style="bold")
+    console.print(table)
+    console.print(found, style="dim")
+
+
+def profile(console: Console, job: JobDescription) -> None:
+    """Prints what cProfile says of one run, by own time."""
+    perform(job)
+    profiler = cProfile.Profile()
+    profiler.runcall(perform, job)
+    pstats.Stats(profiler, stream=console.file).sort_stats("tottime").print_stats(30)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a table per case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=CASES, help="only this one (may be repeated)")
+    parser.add_argument("--repeat", type=int, default=3, help="timed runs, after one that is not; medians are shown")
+    parser.add_argument("--slices", type=int, help="instead of the case's own number")
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--models", type=Path, action="append", default=[], help="folder of further packages")
+    parser.add_argument("--cpu", action="store_true", help="the processor's time, not the clock's")
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args(arguments)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    console = Console(width=None if Console().is_terminal else 100)
+    settings = EngineSettings(threads=options.threads)
+    for name in options.case or CASES:
+        case = CASES[name]
+        if options.slices:
+            case = replace(case, slices=options.slices, title=f"{case.title} (here {options.slices})")
+        with tempfile.TemporaryDirectory(prefix="scanward-around-") as folder:
+            job = job_of(case, Path(folder), settings, tuple(options.models))
+            if options.profile:
+                profile(console, job)
+            else:
+                show(console, case, *measure(job, options.repeat, cpu=options.cpu))
+
+
+if __name__ == "__main__":
+    main()
