@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from training.data.items import Item, SplitBy, fold_items, split_items
 from training.data.yesno import Duplicated, load_yesno
 
-Layout = Literal["yesno", "lgg", "brats", "brains", "lits"]
+Layout = Literal["yesno", "mr-slices", "lgg", "brats", "brains", "lits"]
 BRATS = ("edema", "non-enhancing", "enhancing")
 REGIONS = ("whole tumour", "tumour core", "enhancing")
 
@@ -127,6 +127,10 @@ class System:
         match self.data:
             case "yesno":
                 return load_yesno(root, plane, self.duplicated)
+            case "mr-slices":
+                from training.data.mr_slices import load_mr_slices
+
+                return load_mr_slices(root, plane)
             case "lgg":
                 from training.data.lgg_slices import load_lgg_slices
 
@@ -210,6 +214,24 @@ _MR: dict[str, Any] = {
 }
 _STAGE = {"inputs": "standardised-v1", "held_out": 0.075, "test": 0.075}
 
+_LITE: dict[str, Any] = {
+    "row": "ours",
+    "task": "classification",
+    "network": "efficient-lite",
+    "options": {"pretrained": True, "mirror": True},
+    "size": (160, 160),
+    "channels": _RGB,
+    "classes": ("tumour",),
+    "inputs": "imagenet-v1",
+    "loss": "bce",
+    "variation": Variation(mirror=(0, 1), rotation=20.0, scale=0.15, shift=0.08, blur=0.15),
+    "positive_share": 0.5,
+    "patience": 1000,
+    "weight_decay": 1e-2,
+    "ema": 0.98,
+    "keep": "last",
+}
+
 SYSTEMS = {
     system.name: system
     for system in (
@@ -230,27 +252,16 @@ SYSTEMS = {
             epochs=30,
         ),
         System(
-            name="yesno-efficient-lite",
-            row="ours",
-            task="classification",
-            data="yesno",
-            network="efficient-lite",
-            options={"pretrained": True, "mirror": True},
-            size=(160, 160),
-            channels=_RGB,
-            classes=("tumour",),
-            inputs="imagenet-v1",
-            loss="bce",
-            variation=Variation(mirror=(0, 1), rotation=20.0, scale=0.15, shift=0.08, blur=0.15),
-            positive_share=0.5,
-            per_epoch=192,
-            epochs=14,
-            patience=1000,
-            learning_rate=5e-4,
-            weight_decay=1e-2,
-            ema=0.98,
-            keep="last",
+            name="mr-efficient-lite",
+            data="mr-slices",
+            **_LITE,
+            held_out=0.05,
+            per_epoch=800,
+            epochs=7,
+            batch=32,
+            learning_rate=1e-3,
         ),
+        System(name="yesno-efficient-lite", data="yesno", **_LITE, per_epoch=192, epochs=8, learning_rate=4e-4),
         System(name="lgg-two-conv", row="B", network="two-convolutions", **_LGG_CLASS),
         System(name="lgg-xception", row="B", network="xception", precision="32", **_LGG_CLASS),
         System(name="lgg-unet", row="B", network="unet", only_positive=True, **_LGG_MASK),

@@ -78,6 +78,7 @@ def cross_validate(  # noqa: PLR0917 - see train
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the runs; runs/NAME-folds by default.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="How many parts.")] = 5,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Time budget of each fold.")] = None,
+    initial: Annotated[Path | None, typer.Option(exists=True, help="A best.pt that every fold starts from.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
 ) -> None:
     """Train a published system once per fold, and measure every item by the network that was not trained on it."""
@@ -87,7 +88,8 @@ def cross_validate(  # noqa: PLR0917 - see train
     if name not in SYSTEMS:
         raise typer.BadParameter(f"expected one of {', '.join(SYSTEMS)}, received {name!r}")
     use_threads(threads)
-    figures = measure_folds(SYSTEMS[name], data, out or Path("runs") / f"{name}-folds", folds, {"minutes": minutes})
+    folder, options = out or Path("runs") / f"{name}-folds", {"minutes": minutes, "initial": initial}
+    figures = measure_folds(SYSTEMS[name], data, folder, folds, options)
     for figure in figures:
         console.print(str(figure), markup=False)
 

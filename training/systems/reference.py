@@ -43,7 +43,9 @@ def _phantom(system: System, kind: str, seed: int) -> NDArray[np.float32]:
     names = [name if name in images else next(iter(images)) for name in system.channels]
     raw = np.stack([images[name] for name in names])[..., : system.size[-2], : system.size[-1]]
     raw = raw if len(system.size) == 3 else raw[:, 0]
-    return INPUTS[system.inputs](np.clip(raw / 2, 0, 255) if system.data in {"yesno", "lgg"} else raw)
+    return INPUTS[system.inputs](
+        np.clip(raw / 2, 0, 255) if system.inputs != "hounsfield-1024-v1" and len(system.size) == 2 else raw
+    )
 
 
 def made_up_brain(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:

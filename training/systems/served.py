@@ -24,6 +24,11 @@ DATA: dict[str, dict[str, str]] = {
         "licence": "unknown: pictures from the web",
         "citation": "kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
     },
+    "mr-slices": {
+        "name": "grey pictures of TCGA-LGG and BraTS, sequence by sequence",
+        "licence": "research only, CC BY-NC-SA 4.0 and as BraTS's terms say",
+        "citation": f"{RECIPE_DATA['lgg']['citation']}; {_BRATS['citation']}",
+    },
     "brats": _BRATS,
     "brains": _BRATS,
 }
@@ -31,6 +36,7 @@ LICENCES = {
     "lgg": LICENCE["lgg"],
     "lits": LICENCE["liver"],
     "yesno": "Weights: research only, the training data's licence is unknown",
+    "mr-slices": "Weights: research only, CC BY-NC-SA 4.0 as part of the training data",
     "brats": "Weights: research only, as the training data",
     "brains": "Weights: research only, as the training data",
 }

@@ -22,6 +22,8 @@ from training.systems.fit import fit_system  # noqa: E402
 
 OPTIONS = {
     "yesno-cnn": {"widths": (16, 16, 16), "dense": 16},
+    "yesno-efficient-lite": {"mirror": True},
+    "mr-efficient-lite": {},
     "lgg-two-conv": {"widths": (16, 16), "dense": 16},
     "lgg-xception": {"width": 48, "middle": 1},
     "lgg-unet": {"widths": (16, 16, 16, 16, 16)},
@@ -58,8 +60,8 @@ def tiny(name):
 def trained(request, tmp_path_factory):
     system = tiny(request.param)
     use_threads(1)  # tiny tensors; more threads only wait for one another
-    names = {"yesno": "tiny_yesno", "lgg": "tiny_slices", "brats": "tiny_brats", "brains": "tiny_brats", "lits": "tiny_lits"}
-    data = request.getfixturevalue(names[system.data])
+    names = {"yesno": "tiny_yesno", "brats": "tiny_brats", "brains": "tiny_brats", "lits": "tiny_lits"}
+    data = request.getfixturevalue(names.get(system.data, "tiny_slices"))
     folder = tmp_path_factory.mktemp(request.param)
     return system, data, folder, fit_system(system, data, folder, epochs=2)
 
