@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
@@ -13,6 +15,7 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from typer.testing import CliRunner  # noqa: E402
 
+from engines.package import load_package  # noqa: E402
 from training.classic import SYSTEMS  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.systems.predict import two_stage  # noqa: E402
@@ -70,3 +73,55 @@ def test_the_segmenter_looks_only_where_the_classifier_says_tumour():
         assert found.shape == (1, 8, 8)
         assert found.any() == filled
     assert asked == [(1, 3, 8, 8)]
+
+
+TINY = "size: [32, 32]\nheld_out: 0.25\ntest: 0.25\nbatch: 4\nprecision: '32'\noptions: {{{options}}}\n"
+STAGES = {"lgg-resnet50": "layers: [1, 1, 1, 1], planes: [8, 8, 16, 16]", "lgg-classic-resunet": "widths: [16, 16]"}
+
+
+@pytest.fixture(scope="module")
+def stages(tiny_slices, tmp_path_factory):
+    """Packages of system C's two networks, trained for an epoch."""
+    root = tmp_path_factory.mktemp("stages")
+    for name, options in STAGES.items():
+        config = root / f"{name}.yaml"
+        config.write_text(TINY.format(options=options))
+        run = root / "runs" / name
+        arguments = ("--data", tiny_slices, "--out", run, "--config", config, "--epochs", 1, "--threads", 1)
+        scanward("train", name, *arguments)
+        scanward("export", name, "--run", run, "--data", tiny_slices, "--out", root / "packages", "--no-fp16")
+    return root / "packages"
+
+
+def test_a_threshold_is_chosen_on_validation_and_the_figures_are_of_others(stages):
+    for name in STAGES:
+        content = yaml.safe_load((stages / name / "model.yaml").read_text())
+        assert content["training"]["split"]["note"] == "they chose nothing"
+        assert "variants" not in content
+    assert 0.05 <= load_package(stages / "lgg-resnet50").manifest.thresholds.probability <= 0.95
+    assert 0.3 <= load_package(stages / "lgg-classic-resunet").manifest.thresholds.mask <= 0.7
+
+
+def test_two_stages_are_measured_and_drawn(stages, tiny_slices, tmp_path):
+    command = ("evaluate", stages / "lgg-resnet50", "--then", stages / "lgg-classic-resunet", "--data", tiny_slices)
+    output = scanward(*command, "--report", tmp_path / "report", "--out", tmp_path / "figures.json")
+    assert "lgg-resnet50, then lgg-classic-resunet" in output
+    figures = {figure["metric"]: figure for figure in json.loads((tmp_path / "figures.json").read_text())}
+    together, alone = (figures[f"{way}, tumour: Dice by patient, mean"] for way in ("two stages", "segmenter alone"))
+    assert together["n"] == alone["n"] > 0
+    assert together["value"] <= alone["value"] + 1e-9 or figures[ASKED]["value"] < 1
+    assert 0 <= figures[ASKED]["value"] <= 1
+    with Image.open(tmp_path / "report" / "gallery.png") as gallery:
+        assert gallery.size[0] == 4 * 32
+    assert "![Best, median and worst" in (tmp_path / "report" / "report.md").read_text()
+
+
+ASKED = "share of a patient's slices that the segmenter looked at"
+
+
+def test_two_classifiers_are_no_two_stages(stages, tiny_slices):
+    classifier = str(stages / "lgg-resnet50")
+    command = ["evaluate", classifier, "--then", classifier, "--data", str(tiny_slices)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "expected a classifier and a segmenter" in " ".join(result.output.split())

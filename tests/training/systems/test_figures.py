@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from training.burden import Burden, Detection, burden, detection  # noqa: E402
-from training.evaluate import dice  # noqa: E402
+from training.evaluate import dice, median_figure  # noqa: E402
 from training.figures import (  # noqa: E402
     Overlap,
     calibration_figure,
@@ -21,7 +21,8 @@ from training.figures import (  # noqa: E402
     surface_figures,
 )
 from training.losses_volumetric import FocalTverskyLoss, make_loss  # noqa: E402
-from training.pictures import animate, draw_grid, strip  # noqa: E402
+from training.pictures import Shown, animate, at_most, draw_gallery, draw_grid, strip  # noqa: E402
+from training.systems.threshold import OF_MASKS, Sweep, best_dice, youden  # noqa: E402
 
 
 @pytest.fixture
@@ -139,3 +140,67 @@ def test_pictures_show_truth_and_prediction(masks, tmp_path):
     animate(tmp_path / "scan.gif", scan, masks[1], masks[0])
     with Image.open(tmp_path / "scan.gif") as scans:
         assert scans.n_frames == 8
+
+
+def test_the_threshold_is_the_one_with_the_best_dice_by_patient():
+    generator = np.random.default_rng(0)
+    truth = [generator.random((8, 16, 16)) < share for share in (0.3, 0.1)]
+    noise = [generator.random(mask.shape).astype(np.float32) * 0.2 for mask in truth]
+    probability = [0.42 * mask.astype(np.float32) + part for mask, part in zip(truth, noise, strict=True)]
+    patients = [[Sweep.of(*pair)] for pair in zip(probability, truth, strict=True)]
+    by_hand = [
+        np.mean([dice(p >= np.float32(t), m) for p, m in zip(probability, truth, strict=True)]) for t in OF_MASKS
+    ]
+    chosen = best_dice(patients)
+    assert by_hand[OF_MASKS.index(chosen)] == max(by_hand) == 1
+    both = patients[0][0] + patients[1][0]
+    together = dice(np.stack(probability) >= np.float32(0.5), np.stack(truth))
+    assert both.dice[OF_MASKS.index(0.5)] == pytest.approx(together)
+    assert best_dice([[Sweep.of(noise[0], np.zeros_like(truth[0]))]]) == 0.5
+
+
+def test_youdens_threshold_lies_in_the_middle_of_what_parts_the_classes():
+    scores, truth = np.array([0.1, 0.2, 0.62, 0.9, 0.95]), np.array([0, 0, 1, 1, 1], bool)
+    assert 0.2 < youden(scores, truth) <= 0.6
+    assert youden(scores, truth) == pytest.approx(0.4, abs=0.06)
+    assert youden(scores, np.ones(5, bool)) == 0.5
+
+
+def test_a_median_has_an_interval_unless_that_is_infinite():
+    figure = median_figure("Hausdorff", [2.0, 3.0, 4.0, 5.0, 30.0])
+    assert figure.value == 4
+    assert figure.interval is not None
+    assert figure.interval[0] <= 4 <= figure.interval[1]
+    assert median_figure("Hausdorff", [2.0, np.inf, np.inf]).interval is None
+
+
+def test_surfaces_far_off_the_middle_are_measured_alike():
+    mask, truth = np.zeros((2, 40, 60, 50), bool)
+    mask[3:9, 10:20, 30:44], truth[3:9, 12:20, 28:44] = True, True
+    small = surface_distances(mask[2:10, 9:21, 27:45], truth[2:10, 9:21, 27:45], (1.0, 1.0, 1.0), 1.0)
+    assert surface_distances(mask, truth, (1.0, 1.0, 1.0), 1.0) == pytest.approx(small)
+
+
+def test_a_gallery_shows_best_median_and_worst_and_draws_no_others(tmp_path):
+    drawn = []
+
+    def shown(score):
+        def draw():
+            drawn.append(score)
+            return np.full((20, 120, 3), int(255 * score), np.uint8)
+
+        return Shown(score, f"item {score}", draw)
+
+    draw_gallery(tmp_path / "gallery.png", [shown(score / 10) for score in (5, 1, 9, 3, 7)], each=1)
+    assert drawn == [0.9, 0.5, 0.1]
+    with Image.open(tmp_path / "gallery.png") as gallery:
+        assert gallery.size == (120, 3 * 34 + 4)
+        rows = np.asarray(gallery)
+    assert [int(rows[row, -1, 0]) for row in (30, 66, 102)] == [229, 127, 25]
+    draw_gallery(tmp_path / "nothing.png", [])
+    assert not (tmp_path / "nothing.png").exists()
+
+
+def test_pictures_are_made_smaller_not_larger():
+    assert at_most(np.zeros((512, 2048, 3), np.uint8)).shape == (256, 1024, 3)
+    assert at_most(np.zeros((100, 400, 3), np.uint8)).shape == (100, 400, 3)

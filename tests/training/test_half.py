@@ -1,0 +1,107 @@
+"""The FP16 variant answers as FP32 does, or there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+onnx = pytest.importorskip("onnx", reason="training needs the `train` extra")
+pytest.importorskip("onnxconverter_common", reason="training needs the `train` extra")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from engines.package import load_package, shipped_folder  # noqa: E402
+from training.card import with_section  # noqa: E402
+from training.half import FILE, VariantRefusedError, add_half, make_half, to_half  # noqa: E402
+
+
+@pytest.fixture
+def segmenter(tmp_path):
+    folder = tmp_path / "abdomen-liver-unet"
+    shutil.copytree(shipped_folder() / folder.name, folder)
+    (folder / FILE).unlink(missing_ok=True)
+    return folder
+
+
+def test_a_shipped_network_gets_a_variant_that_answers_alike(segmenter):
+    package = add_half(segmenter)
+    variant = package.manifest.variants["fp16"]
+    assert hashlib.sha256(package.network("fp16")).hexdigest() == variant.sha256
+    assert len(package.network("fp16")) < 0.55 * len(package.network())
+    assert "## FP16" in package.card
+    assert FILE in package.card
+    half = make_half(package)
+    assert min(half.found.dice.values()) >= package.manifest.tolerance.dice
+    assert half.found.outliers <= package.manifest.tolerance.outliers
+    assert half.in_full == ""
+
+
+def test_the_weights_and_the_upsampling_are_in_fp16_and_only_the_doors_cast(segmenter):
+    model = onnx.load(add_half(segmenter).folder / FILE)
+    weights = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert {weights[node.input[1]] for node in model.graph.node if node.op_type == "Conv"} == {TensorProto.FLOAT16}
+    assert [node.op_type for node in model.graph.node].count("Cast") == 2
+    assert {weights[node.input[2]] for node in model.graph.node if node.op_type == "Resize"} == {TensorProto.FLOAT}
+    assert {tensor.type.tensor_type.elem_type for tensor in (*model.graph.input, *model.graph.output)} == {1}
+
+
+def test_once_more_changes_nothing(segmenter):
+    first = add_half(segmenter)
+    before = [(first.folder / name).read_bytes() for name in ("model.yaml", "MODEL_CARD.md", FILE)]
+    again = add_half(segmenter)
+    assert [(again.folder / name).read_bytes() for name in ("model.yaml", "MODEL_CARD.md", FILE)] == before
+
+
+def overflowing(folder, shape):
+    """A network whose inner values leave FP16's range: times 1e6, times 1e-6."""
+    scales = [numpy_helper.from_array(np.float32(value), name) for name, value in (("up", 1e6), ("down", 1e-6))]
+    nodes = [
+        helper.make_node("Mul", ["image", "up"], ["large"]),
+        helper.make_node("Mul", ["large", "down"], ["logits"]),
+    ]
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name in ("image", "logits")
+    ]
+    graph = helper.make_graph(nodes, "tiny", tensors[:1], tensors[1:], scales)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    network = model.SerializeToString()
+    (folder / "model.onnx").write_bytes(network)
+    content = yaml.safe_load((folder / "model.yaml").read_text())
+    content["sha256"] = hashlib.sha256(network).hexdigest()
+    content["inputs"][0].update(shape=["batch", *shape], channels=[{"name": "a"}, {"name": "b"}])
+    content["outputs"][0]["shape"] = ["batch", *shape]
+    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    values = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+    np.savez(folder / "reference.npz", image=values)
+
+
+def test_a_network_that_fp16_cannot_hold_gets_none_and_the_card_says_why(segmenter):
+    add_half(segmenter)
+    overflowing(segmenter, (2, 16, 16))
+    with pytest.raises(VariantRefusedError, match="abdomen-liver-unet"):
+        make_half(load_package(segmenter))
+    package = add_half(segmenter)
+    assert "fp16" not in package.manifest.variants
+    assert not (segmenter / FILE).exists()
+    assert "None: " in package.card.split("## FP16")[1]
+
+
+def test_statistics_of_a_whole_image_stay_in_fp32():
+    names = ("image", "scale", "bias")
+    node = helper.make_node("InstanceNormalization", list(names), ["out"], name="norm")
+    shapes = {"image": ["batch", 4, 8, 8], "out": ["batch", 4, 8, 8]}
+    tensors = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    weights = [numpy_helper.from_array(np.ones(4, np.float32), name) for name in names[1:]]
+    graph = helper.make_graph([node], "tiny", [tensors["image"]], [tensors["out"]], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    assert {tensor.data_type for tensor in to_half(model).graph.initializer} == {TensorProto.FLOAT}
+
+
+def test_a_section_of_a_card_is_replaced_where_it_stands():
+    card = with_section(with_section("# A\n\ntext\n", "FP16", "one"), "More", "two")
+    assert card == "# A\n\ntext\n\n## FP16\n\none\n\n## More\n\ntwo\n"
+    assert with_section(card, "FP16", "three") == "# A\n\ntext\n\n## FP16\n\nthree\n\n## More\n\ntwo\n"
