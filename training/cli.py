@@ -11,6 +11,7 @@ from rich.console import Console
 from engines.package import ModelPackage, load_package, shipped_folder
 from training.classic import SYSTEMS
 from training.data.items import SplitBy
+from training.evaluate import UnfitError
 from training.recipes import RECIPES, Recipe
 
 app = typer.Typer(no_args_is_help=True, help="Train the networks, measure them, and make model packages of them.")
@@ -162,7 +163,7 @@ def evaluate(  # noqa: PLR0917 - see train
     asked = Asked(data, everyone=everyone, then=then, synthetic=synthetic, pictures=report)
     try:
         measured = evaluate_package(loaded, asked)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, UnfitError) as error:
         raise typer.BadParameter(str(error)) from error
     measured.print(console)
     if out is not None:

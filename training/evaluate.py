@@ -17,6 +17,10 @@ from training.data.case import Case
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
+class UnfitError(ValueError):
+    """What is to be measured does not fit the package."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A measured figure; `interval` is the 95 % bootstrap interval over patients."""

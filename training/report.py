@@ -16,7 +16,7 @@ from engines.contract import EngineSettings
 from engines.package import CARD, ModelPackage, load_package
 from training.card import figure_rows, with_section
 from training.data.studies import Study, find_studies
-from training.evaluate import Figure
+from training.evaluate import Figure, UnfitError
 from training.recipes import RECIPES
 from training.studywise import as_served, read_studies, study_figures
 
@@ -109,7 +109,7 @@ def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
 
     Raises:
         FileNotFoundError: None of them is in the data.
-        ValueError: What is asked does not fit the package.
+        UnfitError: What is asked does not fit the package.
     """
     if asked.pictures is not None:
         asked.pictures.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
     if {"liver", "tumour"} <= set(package.manifest.outputs[0].classes) and (studies := find_studies(asked.data)):
         return _studies(package, studies, asked)
     if asked.synthetic:
-        raise ValueError(f"lesions are drawn into whole CTs with a liver mask, and {asked.data} holds none")
+        raise UnfitError(f"lesions are drawn into whole CTs with a liver mask, and {asked.data} holds none")
     if "system" in record:
         return _system(package, asked)
     return _recipe(package, record, asked)
@@ -172,7 +172,7 @@ def _recipe(package: ModelPackage, record: dict[str, Any], asked: Asked) -> Meas
     from training.measure import measure
 
     if record.get("recipe") not in RECIPES:
-        raise ValueError(f"{package.name} was made by {record.get('recipe')!r}; expected one of {', '.join(RECIPES)}")
+        raise UnfitError(f"{package.name} was made by {record.get('recipe')!r}; expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[str(record["recipe"])]
     held_out = set((package.manifest.training.split or {}).get("held_out", ()))
     cases = [case for case in recipe.loader(asked.data) if asked.everyone or case.name in held_out]

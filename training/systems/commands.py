@@ -12,7 +12,7 @@ from typing import Any
 from engines.package import ModelPackage
 from training.classic import SYSTEMS, System
 from training.data.items import Item, SplitBy
-from training.evaluate import Figure
+from training.evaluate import Figure, UnfitError
 
 
 def chosen(name: str, config: Path | None = None, split: SplitBy | None = None) -> System:
@@ -50,11 +50,11 @@ def system_in(package: ModelPackage) -> System:
     """The system that a package was made of.
 
     Raises:
-        ValueError: It was made of something else.
+        UnfitError: It was made of something else.
     """
     record = package.manifest.training.model_extra or {}
     if "system" not in record:
-        raise ValueError(f"{package.name} was not made of a published system")
+        raise UnfitError(f"{package.name} was not made of a published system")
     return System.of(record["system"])
 
 
@@ -101,7 +101,7 @@ def evaluate_two_stages(
 
     Raises:
         FileNotFoundError: There is no such slice in `data`.
-        ValueError: The packages are no classifier and segmenter of the same images.
+        UnfitError: The packages are no classifier and segmenter of the same images.
     """
     from training.systems.stages import measure_stages
 
@@ -109,7 +109,7 @@ def evaluate_two_stages(
     tasks, alike = (classifier.task, segmenter.task), [(s.data, s.size, s.channels) for s in systems]
     if tasks != ("classification", "segmentation") or alike[0] != alike[1]:
         names = " and ".join(package.name for package in packages)
-        raise ValueError(
+        raise UnfitError(
             f"expected a classifier and a segmenter of the same images, received {names}: {tasks}, {alike}"
         )
     items = replace(segmenter, only_positive=False).items(data)
