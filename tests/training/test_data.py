@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.case import gather, split_by_patient
+from training.data.case import gather, split_by_patient, split_by_slice
 from training.data.lgg import load_lgg
 from training.data.liver import load_liver
 from training.data.phantoms import phantom_cases
@@ -55,3 +55,23 @@ def test_phantoms_are_cases_like_any_other():
     (case,) = phantom_cases("ct-slices-v1", 1, seed=3)
     assert case.masks.shape[:2] == case.trusted.shape == (len(case.prepared), 2)
     assert (case.masks[:, 1] & ~case.masks[:, 0]).sum() == 0
+
+
+def test_a_split_by_slice_shares_out_every_patients_slices(tiny_lgg):
+    cases = load_lgg(tiny_lgg)
+    rest, held_out = split_by_slice(cases, 0.4, seed=1)
+    for case, one, other in zip(cases, rest, held_out, strict=True):
+        assert case.name == one.name == other.name
+        assert (one.trusted ^ other.trusted).all()
+    counts = [len(gather(part)) for part in (rest, held_out)]
+    assert min(counts) > 0
+    assert sum(counts) == len(gather(cases))
+
+
+def test_gathering_leaves_out_what_is_not_asked_for(tiny_lgg):
+    case = load_lgg(tiny_lgg)[0]
+    thinned, whole = gather([case], every=4), gather([case])
+    assert len(thinned) == 2
+    np.testing.assert_array_equal(thinned.inputs, whole.inputs[[0, 4]])
+    np.testing.assert_array_equal(thinned.targets, whole.targets[[0, 4]])
+    np.testing.assert_array_equal(thinned.positive, whole.positive[[0, 4]])

@@ -11,12 +11,14 @@ import SimpleITK
 
 from training.classic import SYSTEMS
 from training.data.brats import centre, load_brats
+from training.data.brats_slices import brats_slices
 from training.data.case import split_by_patient
 from training.data.inputs import hounsfield, standardised, standardised_by_slice
-from training.data.items import split_items
+from training.data.items import fold_items, split_items
 from training.data.lgg import load_lgg
 from training.data.lgg_slices import load_lgg_slices
 from training.data.lits import load_lits
+from training.data.mr_slices import load_mr_slices
 from training.data.patches import draw_patch
 from training.data.similar import find_duplicates
 from training.data.volumes import VolumeCache, read_oriented
@@ -196,3 +198,44 @@ def test_grey_values_are_mapped_as_published():
     assert (mapped[:, 2] == 0).all()
     assert abs(float(standardised(scan).mean())) < 1e-5
     assert hounsfield(np.array([-3000, -1024, 0, 512, 4000])).tolist() == [-1, -1, 0, 0.5, 1]
+
+
+def test_over_all_folds_every_picture_is_held_out_once_and_groups_stay_together(tiny_yesno):
+    items = load_yesno(tiny_yesno, (32, 32), "keep")
+    seen = []
+    for fold in range(4):
+        rest, held_out = fold_items(items, fold, 4, seed=3)
+        assert not {item.group for item in rest} & {item.group for item in held_out}
+        assert {item.stratum for item in held_out} == {"yes", "no"}
+        assert len(rest) + len(held_out) == len(items)
+        seen += [item.name for item in held_out]
+    assert sorted(seen) == sorted(item.name for item in items)
+
+
+def test_brats_slices_leave_out_whoever_may_be_a_patient_of_the_glioma_set(tiny_brats):
+    samples = brats_slices(tiny_brats)
+    scans = 2  # of six: the others have ids of BraTS 2021
+    assert len(samples) == scans * 3  # every fourth of twelve slices
+    assert samples.inputs.shape[1:] == (5, 192, 160)
+    assert samples.positive.any()
+    np.testing.assert_array_equal(samples.positive, samples.targets.any(axis=(2, 3)))
+
+
+def test_pictures_of_single_sequences_are_cropped_to_the_head_and_know_their_tumours(tiny_slices):
+    items = load_mr_slices(tiny_slices, (48, 48))
+    assert {item.name.rsplit("/", 1)[1] for item in items} == {"t1", "flair", "t1ce"}
+    assert {item.positive for item in items} == {True, False}
+    image, truth = items[0].read()
+    assert image.shape == (3, 48, 48)
+    assert image.dtype == np.uint8
+    assert (image[0] == image[2]).all()
+    assert truth.tolist() == [int(items[0].positive)]
+    bright = image[0] > 25
+    assert bright.any(axis=0).mean() > 0.9  # the head reaches both sides
+    assert bright.any(axis=1).mean() > 0.9
+
+
+def test_scans_give_pictures_of_all_four_sequences(tiny_brats):
+    items = load_mr_slices(tiny_brats, (48, 48))
+    assert {item.name.rsplit("/", 1)[1] for item in items} == {"flair", "t1", "t1ce", "t2"}
+    assert {item.group for item in items} >= {"2013"}
