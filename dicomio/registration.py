@@ -46,11 +46,11 @@ def register_rigid(moving: Volume, fixed: Volume, *, levels_mm: tuple[float, ...
     """
     images = [sitk.Cast(to_sitk(volume), sitk.sitkFloat32) for volume in (fixed, moving)]
     try:
-        with _one_thread():
+        with one_thread():
             transform = _search(images[0], images[1], levels_mm)
     except RuntimeError as error:
         raise _failed(moving, fixed, str(error).strip().splitlines()[-1].strip()) from error
-    return _plausible(_matrix(transform), moving, fixed)
+    return _plausible(matrix_of(transform), moving, fixed)
 
 
 def moved_between(moving: Volume, fixed: Volume) -> np.ndarray | None:
@@ -82,7 +82,7 @@ def displacement(one: np.ndarray, other: np.ndarray, fixed: Volume) -> float:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """SimpleITK's metric adds in the order in which threads finish, and heeds only the number for the whole process."""
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -154,7 +154,7 @@ def _refined(
     return transform
 
 
-def _matrix(transform: sitk.Euler3DTransform) -> np.ndarray:
+def matrix_of(transform: sitk.Transform) -> np.ndarray:
     """The transform, which turns about its centre, as one (4, 4) matrix."""
     matrix = np.eye(4)
     rotation = np.array(transform.GetMatrix()).reshape(3, 3)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 
-from dicomio.grid import affine_transform, from_sitk, resample_onto, to_sitk
+from dicomio.grid import from_sitk, resample_onto, to_sitk
 from pipelines.brain_volume import SHAPE, SPACING_MM
 
 if TYPE_CHECKING:
@@ -66,6 +66,18 @@ def sample(image: Volume, grid: Volume, transform: NDArray[np.float64] | None) -
     here, there = _overlap(offset, grid.array.shape, image.array.shape)
     out[here] = image.array[there]
     return out
+
+
+def covered(image: Volume, grid: Volume, transform: NDArray[np.float64] | None) -> NDArray[np.bool_]:
+    """Which voxels of a grid (slices, rows, columns) lie within an image; arguments as of `sample`."""
+    to_image = np.linalg.inv(image.affine) @ (np.eye(4) if transform is None else transform) @ grid.affine
+    axes = [np.arange(size) for size in grid.array.shape]
+    within = np.ones(grid.array.shape, bool)
+    for axis, size in enumerate(image.array.shape):
+        a, b, c, start = to_image[axis]
+        place = a * axes[0][:, None, None] + b * axes[1][None, :, None] + c * axes[2][None, None, :] + start
+        within &= (place >= -0.5) & (place <= size - 0.5)
+    return within
 
 
 def _lattice_offset(image: Volume, grid: Volume) -> tuple[int, int, int] | None:
@@ -162,19 +174,3 @@ def _finer(grid: Volume) -> tuple[Volume, int]:
     affine[:3, 3] -= affine[:3, 0] * (times - 1) / 2
     size = grid.array.shape
     return empty_grid(grid, affine, (size[0] * times, *size[1:])), times
-
-
-def transformed(grid: Volume, matrix: NDArray[np.float64]) -> Volume:
-    """The grid moved by a (4, 4) map of patient coordinates."""
-    return replace(grid, affine=cast("NDArray[np.float64]", matrix @ grid.affine))
-
-
-__all__ = [
-    "affine_transform",
-    "box_around",
-    "empty_grid",
-    "millimetre_grid",
-    "restore",
-    "sample",
-    "transformed",
-]
