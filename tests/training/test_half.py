@@ -14,6 +14,8 @@ pytest.importorskip("onnxconverter_common", reason="training needs the `train` e
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from engines.errors import BackendMissing  # noqa: E402
+from engines.libraries import import_tensorrt  # noqa: E402
 from engines.package import load_package, shipped_folder  # noqa: E402
 from training.card import with_section  # noqa: E402
 from training.half import FILE, VariantRefusedError, add_half, make_half, to_half  # noqa: E402
@@ -47,6 +49,21 @@ def test_the_weights_and_the_upsampling_are_in_fp16_and_only_the_doors_cast(segm
     assert [node.op_type for node in model.graph.node].count("Cast") == 2
     assert {weights[node.input[2]] for node in model.graph.node if node.op_type == "Resize"} == {TensorProto.FLOAT}
     assert {tensor.type.tensor_type.elem_type for tensor in (*model.graph.input, *model.graph.output)} == {1}
+
+
+def test_tensorrt_reads_it_as_a_network_in_fp16(segmenter):
+    try:
+        trt = import_tensorrt()
+    except BackendMissing as error:
+        pytest.skip(str(error))
+    network = add_half(segmenter).network("fp16")
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(definition, trt.Logger(trt.Logger.ERROR))
+    assert parser.parse(network), [parser.get_error(index).desc() for index in range(parser.num_errors)]
+    layers = [definition.get_layer(index).get_output(0).dtype for index in range(definition.num_layers)]
+    assert layers.count(trt.float32) == 1  # the answer, cast back
+    assert layers.count(trt.float16) > 50
 
 
 def test_once_more_changes_nothing(segmenter):
