@@ -85,7 +85,8 @@ def fit_system(
 def _trainer(
     system: System, folder: Path, keeper: Callback, *, minutes: float | None, epochs: int | None, progress: bool
 ) -> lightning.Trainer:
-    last = ModelCheckpoint(folder, save_top_k=0, save_last=True, enable_version_counter=False)
+    # the newest one after every epoch: `save_last` without a best one to save writes at the end of the training only
+    last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
     patience = EarlyStopping("score", mode="max", patience=system.patience)
     return lightning.Trainer(
         accelerator="auto",
