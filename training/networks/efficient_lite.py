@@ -38,7 +38,7 @@ def convolution(width_in: int, width: int, kernel: int = 1, stride: int = 1, gro
 
 
 class Depthwise(nn.Sequential):
-    """Convolves each channel by itself; trained in 32 bits, as oneDNN's bfloat16 takes up to twenty times as long back."""
+    """Convolves each channel by itself; trains in 32 bits, since oneDNN's bfloat16 takes twenty times as long back."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, width, h, w) to (n, width, h / stride, w / stride)."""
