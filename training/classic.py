@@ -257,7 +257,7 @@ SYSTEMS = {
             **_LITE,
             held_out=0.05,
             per_epoch=800,
-            epochs=7,
+            epochs=6,
             batch=32,
             learning_rate=1e-3,
         ),
