@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 THRESHOLD = 0.5
 TVERSKY_THRESHOLD = 0.3
-"""Where a pixel adds more to Tversky (0.7, 0.3) than it costs: from 0.3 times the figure itself up, so just below 0.3."""
+"""A pixel adds more to Tversky (0.7, 0.3) than it costs from 0.3 times the figure itself up, so from just below 0.3."""
 
 
 def measure_by_slice(recipe: Recipe, run: Path, cases: Sequence[Case]) -> list[Figure]:
