@@ -87,7 +87,7 @@ def _relative(image: NDArray[np.float32], core: NDArray[np.bool_]) -> NDArray[np
     )
     field = np.where(weight > 1e-3, values / np.maximum(weight, 1e-3), usual)
     scale = [fine / coarse for fine, coarse in zip(image.shape, field.shape, strict=True)]
-    even = ndimage.zoom(np.clip(field, 0.5 * usual, 2 * usual), scale, order=1)
+    even = ndimage.zoom(np.clip(field, 0.5 * usual, 2 * usual), scale, order=1, mode="nearest")
     return np.asarray(image / even, np.float32)
 
 

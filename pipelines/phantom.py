@@ -6,12 +6,14 @@ from typing import Literal
 
 from pipelines.phantom_abdomen import AbdomenPhantom
 from pipelines.phantom_brain import BrainPhantom
+from pipelines.phantom_glioma import GliomaPhantom
 from pipelines.phantom_shapes import Phantom, PhantomOptions, PhantomPlane
 
 __all__ = [
     "PHANTOMS",
     "AbdomenPhantom",
     "BrainPhantom",
+    "GliomaPhantom",
     "Kind",
     "Phantom",
     "PhantomOptions",
@@ -31,4 +33,6 @@ def make_phantom(kind: str, options: PhantomOptions) -> Phantom:
     """
     if kind not in PHANTOMS:
         raise ValueError(f"expected one of {sorted(PHANTOMS)}, received {kind!r}")
+    if options.glioma and kind == GliomaPhantom.kind:
+        return GliomaPhantom(options)
     return PHANTOMS[kind](options)

@@ -13,12 +13,13 @@ from pipelines.phantom_shapes import Mask, Phantom, PhantomPlane, Plane, Waves, 
 
 
 @dataclass
-class _Tissue:
-    """Grey values of FLAIR, T1 and T1 with contrast."""
+class Tissue:
+    """Grey values of FLAIR, T1, T1 with contrast and T2."""
 
     flair: float
     t1: float
     t1ce: float
+    t2: float = 150.0
 
 
 class BrainPhantom(Phantom):
@@ -27,7 +28,7 @@ class BrainPhantom(Phantom):
     kind = "brain-mr"
     field_of_view, extent, middle = 240.0, 125.0, 18.0
     diameters = (14.0, 55.0)
-    images = ("flair", "t1", "t1ce")
+    images: tuple[str, ...] = ("flair", "t1", "t1ce")
 
     def _prepare(self) -> None:
         generator = self._generator
@@ -40,9 +41,9 @@ class BrainPhantom(Phantom):
         vary = generator.uniform(0.9, 1.1, (6, 3))
         values = ((430, 520, 540), (35, 40, 45), (55, 80, 85), (205, 310, 325), (236, 235, 255), (0, 0, 0))
         self._fat, self._bone, self._csf, self._white, self._grey, self._air = (
-            _Tissue(*(np.array(row) * factor)) for row, factor in zip(values, vary, strict=True)
+            Tissue(*(np.array(row) * factor)) for row, factor in zip(values, vary, strict=True)
         )
-        self._nuclei = _Tissue(*((getattr(self._grey, name) + getattr(self._white, name)) / 2 for name in self.images))
+        self._nuclei = Tissue(*((getattr(self._grey, name) + getattr(self._white, name)) / 2 for name in self.images))
         self._lesion_gain = {"flair": generator.uniform(110, 210), "t1": generator.uniform(-90, -30)}
         self._enhancement = generator.choice([0.0, 60.0, 180.0])
 
@@ -60,17 +61,23 @@ class BrainPhantom(Phantom):
         lesion = lesion * inside * (1 + 0.12 * self._heterogeneity.plane(z, y, x))
         regions = self._regions(z, radius)
         bias = 1 + 0.07 * self._bias.plane(z, y, x)
-        rim = self._rim(z)
         images = {}
         for name in self.images:
             grey = np.select([mask for mask, _ in regions], [getattr(tissue, name) for _, tissue in regions], 0.0)
-            grey = grey + inside * 6 * self._texture.plane(z, y, x)
-            base = self._white.flair if name == "flair" else self._white.t1
-            grey = grey * (1 - np.minimum(lesion, 1)) + np.minimum(lesion, 1) * base
-            grey = grey + lesion * self._lesion_gain["flair" if name == "flair" else "t1"]
-            grey = grey + (rim * inside * self._enhancement if name == "t1ce" else 0.0)
+            grey = self._with_lesions(name, grey + inside * 6 * self._texture.plane(z, y, x), lesion, z, inside)
             images[name] = self._acquire(grey * bias, noise)
-        return PhantomPlane(images, numbers, {})
+        return PhantomPlane(images, numbers, {}, self._parts(z, numbers > 0))
+
+    def _with_lesions(self, name: str, grey: NDArray[Any], lesion: Plane, z: float, inside: Mask) -> NDArray[Any]:
+        """The image with its lesions; `lesion` is their softened weight."""
+        base = self._white.flair if name == "flair" else self._white.t1
+        grey = grey * (1 - np.minimum(lesion, 1)) + np.minimum(lesion, 1) * base
+        grey = grey + lesion * self._lesion_gain["flair" if name == "flair" else "t1"]
+        return np.asarray(grey + (self._rim(z) * inside * self._enhancement if name == "t1ce" else 0.0))
+
+    def _parts(self, z: float, lesion: Mask) -> dict[str, Mask]:
+        """The parts of lesions that can be told apart."""
+        return {}
 
     def _radius(self, z: float) -> Plane:
         """Ellipsoidal radius of the head, a little uneven; the face makes it longer in front below the brain."""
@@ -79,7 +86,7 @@ class BrainPhantom(Phantom):
         uneven = radius * (1 + 0.02 * self._shape.plane(z, self._y, self._x))
         return np.asarray(uneven + 0.04 * np.clip(-z / 60, 0, 1), np.float32)
 
-    def _regions(self, z: float, radius: Plane) -> list[tuple[Mask, _Tissue]]:
+    def _regions(self, z: float, radius: Plane) -> list[tuple[Mask, Tissue]]:
         """Masks in order of precedence with their tissue."""
         y, x = self._y, self._x
         folds = self._folds.plane(z, y, x)
@@ -97,7 +104,7 @@ class BrainPhantom(Phantom):
             ((eyes < 1) & (radius < 1.0), self._csf),
             ((eyes < 1.9) & (radius < 0.99) & (z < -15), self._fat),
             (radius > 0.935, self._fat),
-            (marrow, _Tissue(130, 200, 210)),
+            (marrow, Tissue(130, 200, 210)),
             (radius > 0.89, self._bone),
             ((depth < 0) | fissure | sulcus | self._ventricles(z), self._csf),
             (cortex, self._grey),

@@ -17,7 +17,7 @@ from dicomio.uids import derived_uid
 from pipelines.phantom import Phantom, PhantomOptions, make_phantom
 
 DEFAULTS = {
-    "brain-mr": PhantomOptions(slices=24, matrix=256, lesions=1, lesion_diameters_mm=(36.0,), seed=1),
+    "brain-mr": PhantomOptions(slices=24, matrix=256, lesions=1, lesion_diameters_mm=(40.0,), seed=1, glioma=True),
     "abdomen-ct": PhantomOptions(slices=60, matrix=512, lesions=2, lesion_diameters_mm=(34.0, 24.0), seed=1),
 }
 WHEN = "20260105"  # fixed: the same options give the same bytes
@@ -35,7 +35,8 @@ class PhantomTruth:
         images: Number of DICOM files, all series.
         spacing: (slice, row, column) in mm.
         lesion_volumes_ml: Volume of each lesion, in the order in which they are numbered.
-        masks: `lesion`, and `liver` (with its lesions); bool, (slices, rows, columns), slices upwards.
+        masks: `lesion`, and `liver` (with its lesions) or the parts of a glioma; bool, (slices, rows, columns), slices
+            upwards.
     """
 
     kind: str
@@ -80,11 +81,12 @@ def write_phantom(
     lesions: int | None = None,
     lesion_diameters_mm: tuple[float, ...] | None = None,
     seed: int = 1,
+    glioma: bool | None = None,
 ) -> PhantomTruth:
     """Writes a study into `out` (a folder per series) and its truth into the sibling folder `truth`.
 
     Args:
-        kind: `brain-mr` (FLAIR, T1, T1 with contrast) or `abdomen-ct` (portal-venous phase).
+        kind: `brain-mr` (FLAIR, T1, T1 with contrast, T2) or `abdomen-ct` (portal-venous phase).
         out: Folder for the DICOM files.
         slices: See `PhantomOptions`, as the following; by default a study that takes a second or two.
         matrix: Rows and columns.
@@ -93,6 +95,7 @@ def write_phantom(
         lesions: Number of lesions.
         lesion_diameters_mm: Their diameters, repeated as needed; empty: drawn at random.
         seed: The same options and seed give the same UIDs and the same pixels.
+        glioma: See `PhantomOptions`; False leaves the T2 out, and the parts of the lesions.
 
     Raises:
         ValueError: Unknown kind.
@@ -106,6 +109,7 @@ def write_phantom(
         "pixel_mm": pixel_mm,
         "lesions": lesions,
         "lesion_diameters_mm": lesion_diameters_mm,
+        "glioma": glioma,
     }
     options = replace(DEFAULTS[kind], seed=seed, **{key: value for key, value in given.items() if value is not None})
     study = _Study(make_phantom(kind, options))
@@ -120,7 +124,7 @@ class _Study:
     def __init__(self, phantom: Phantom) -> None:
         self._phantom = phantom
         self._key = ("phantom", phantom.kind, repr(phantom.options))
-        self._series = {"flair": 1, "t1": 2, "t1ce": 3} if phantom.kind == "brain-mr" else {"ct": 2}
+        self._series = {name: n for n, name in enumerate(phantom.images, 1)} if phantom.images else {"ct": 2}
         self._study = self._study_attributes()
 
     def write(self, out: Path) -> PhantomTruth:
@@ -200,12 +204,12 @@ def _describe_mr(ds: Dataset, name: str) -> None:
     ds.SOPClassUID, ds.Modality = MRImageStorage, "MR"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
     ds.BodyPartExamined, ds.MagneticFieldStrength, ds.MRAcquisitionType = "BRAIN", 1.5, "2D"
-    ds.SeriesDescription = {"flair": "AX FLAIR", "t1": "AX T1 SE", "t1ce": "AX T1 SE GD"}[name]
+    ds.SeriesDescription = {"flair": "AX FLAIR", "t1": "AX T1 SE", "t1ce": "AX T1 SE GD", "t2": "AX T2 TSE"}[name]
     ds.ProtocolName, ds.SequenceName = ds.SeriesDescription, "tir2d" if name == "flair" else "se2d"
     ds.ScanningSequence, ds.SequenceVariant = ["SE", "IR"] if name == "flair" else "SE", "SK"
     ds.ScanOptions = ""
-    ds.RepetitionTime, ds.EchoTime = (9000, 120) if name == "flair" else (500, 12)
-    ds.EchoTrainLength = 16 if name == "flair" else 1
+    ds.RepetitionTime, ds.EchoTime = {"flair": (9000, 120), "t2": (4500, 100)}.get(name, (500, 12))
+    ds.EchoTrainLength = 16 if name in {"flair", "t2"} else 1
     if name == "flair":
         ds.InversionTime = 2500
     if name == "t1ce":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -71,16 +71,18 @@ class PhantomPlane:
         images: Grey values by image name (`flair`, `t1`, `t1ce`, or `ct` in HU), int16.
         lesions: Number of the lesion at each pixel, from 1; 0 where there is none; uint8.
         organs: Masks of organs by name; an organ includes its lesions.
+        parts: Masks of the parts of lesions by name; they exclude each other.
     """
 
     images: dict[str, NDArray[np.int16]]
     lesions: NDArray[np.uint8]
     organs: dict[str, Mask]
+    parts: dict[str, Mask] = field(default_factory=dict)
 
     @property
     def masks(self) -> dict[str, Mask]:
-        """Truth by name: `lesion`, and the organs."""
-        return {"lesion": self.lesions > 0, **self.organs}
+        """Truth by name: `lesion`, the organs, and the parts of lesions."""
+        return {"lesion": self.lesions > 0, **self.organs, **self.parts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class PhantomOptions:
         lesions: Number of lesions.
         lesion_diameters_mm: Diameters, repeated as needed; drawn at random where empty.
         seed: Anatomy, lesion places and noise follow from it.
+        glioma: Brain only: four sequences instead of three, and lesions of edema, enhancing and necrotic tumour.
     """
 
     slices: int = 24
@@ -104,6 +107,7 @@ class PhantomOptions:
     lesions: int = 1
     lesion_diameters_mm: tuple[float, ...] = ()
     seed: int = 0
+    glioma: bool = False
 
 
 class Phantom(ABC):
@@ -114,6 +118,7 @@ class Phantom(ABC):
     extent: ClassVar[float]
     middle: ClassVar[float]
     diameters: ClassVar[tuple[float, float]]
+    images: tuple[str, ...] = ()
 
     def __init__(self, options: PhantomOptions) -> None:
         self.options = options
