@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 PHANTOMS = ("brain-mr", "abdomen-ct")
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+PARTS = {"edema": "Edema", "non-enhancing core": "Non-enhancing", "enhancing": "Enhancing"}
+"""Part of a phantom's glioma -> how the labels of its segments begin."""
+
+LESIONS = ("Lesion", *PARTS.values())
 START_TIMEOUT = 60.0
 JOBS_TIMEOUT = 150.0
 
@@ -207,7 +211,8 @@ def compare(stage: Stage, kind: str, folder: Path, truth: PhantomTruth, job: Job
     found = received_masks(stage.inbox, volume)
     figures = {m.quantity: m.value or 0.0 for m in job.measurements if m.subject == ""}
     true_lesions = truth.masks["lesion"]
-    dice = {"lesions": dice_of(found.get("Lesion", np.zeros_like(true_lesions)), true_lesions)}
+    outlined = [found[kind] for kind in LESIONS if kind in found]
+    dice = {"lesions": dice_of(np.logical_or.reduce([np.zeros_like(true_lesions), *outlined]), true_lesions)}
     pairs = {
         "lesions": (figures.get("Tumour count", 0.0), float(len(truth.lesion_volumes_ml))),
         "lesion volume ml": (figures.get("Tumour volume", 0.0), sum(truth.lesion_volumes_ml)),
@@ -216,6 +221,13 @@ def compare(stage: Stage, kind: str, folder: Path, truth: PhantomTruth, job: Job
         liver = truth.masks["liver"] | true_lesions
         dice["liver"] = dice_of(found.get("Liver", np.zeros_like(liver)), liver)
         pairs["liver volume ml"] = (figures.get("Liver volume", 0.0), float(liver.sum() * volume.voxel_ml))
+    for part, label in PARTS.items() if outlined and "Lesion" not in found else ():
+        name = f"{part} volume ml"
+        dice[part] = dice_of(found.get(label, np.zeros_like(true_lesions)), truth.masks[part])
+        pairs[name] = (
+            figures.get(f"{part.capitalize()} volume", 0.0),
+            float(truth.masks[part].sum() * volume.voxel_ml),
+        )
     return Compared(kind, job, pairs, dice)
 
 
@@ -229,7 +241,7 @@ def main_series(folder: Path, truth: PhantomTruth) -> list[Path]:
 
 
 def received_masks(inbox: Path, volume: Volume) -> dict[str, np.ndarray]:
-    """Union of the received segments on the volume's grid, by what their label begins with ("Lesion", "Liver")."""
+    """Union of the received segments on the volume's grid, by the first word of their label ("Lesion", "Liver")."""
     masks: dict[str, np.ndarray] = {}
     for path in inbox.rglob("*"):
         if not path.is_file():

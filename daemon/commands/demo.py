@@ -94,8 +94,8 @@ def _print(stage: Stage, compared: list[Compared], seconds: float) -> None:
     )
     for one in compared:
         for what, (found, true) in one.figures.items():
-            name = "liver" if what.startswith("liver") else "lesions"
-            dice = f"{one.dice[name]:.3f}" if "volume" in what else ""
+            name = what.removesuffix(" volume ml")
+            dice = f"{one.dice['lesions' if name == 'lesion' else name]:.3f}" if "volume" in what else ""
             table.add_row(one.kind, what, f"{found:.1f}", f"{true:.1f}", dice)
     console.print(table)
     for one in compared:
