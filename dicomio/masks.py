@@ -32,8 +32,7 @@ class MaskBox:
         """Cuts a mask of a volume's shape (slices, rows, columns), zero outside, down to its box."""
         if mask.ndim != 3:
             raise ValueError(f"a mask has three axes (slices, rows, columns), this one has the shape {mask.shape}")
-        slices = _extent(mask.any(axis=(1, 2)))
-        rows, columns = _extent(mask[slices].any(axis=(0, 2))), _extent(mask[slices].any(axis=(0, 1)))
+        slices, rows, columns = extents(mask)
         grid = (mask.shape[0], mask.shape[1], mask.shape[2])
         return cls((slices.start, rows.start, columns.start), mask[slices, rows, columns].astype(bool), grid)
 
@@ -56,6 +55,10 @@ class MaskBox:
         _, rows, columns = self.voxels.shape
         return slice(self.start[1], self.start[1] + rows), slice(self.start[2], self.start[2] + columns)
 
+    def of_volume(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The part of a volume's array (slices, rows, columns) that the box covers, a view."""
+        return array[self.start[0] : self.start[0] + self.voxels.shape[0], *self.window()]
+
     def plane(self, index: int) -> NDArray[np.bool_]:
         """The mask inside the window on slice `index` of the volume, which the box must cover."""
         plane: NDArray[np.bool_] = self.voxels[index - self.start[0]]
@@ -76,16 +79,31 @@ class MaskBox:
     def full(self) -> NDArray[np.bool_]:
         """The mask on the whole grid of the volume."""
         mask = np.zeros(self.grid, dtype=bool)
-        mask[self.start[0] : self.start[0] + self.voxels.shape[0], *self.window()] = self.voxels
+        self.of_volume(mask)[...] = self.voxels
         return mask
 
 
 def mask_boxes(labels: NDArray[np.integer]) -> Iterator[tuple[int, MaskBox]]:
     """Yields the number and the mask of every label above zero in a label map (slices, rows, columns), in one pass."""
     grid = (labels.shape[0], labels.shape[1], labels.shape[2])
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+    whole = extents(labels)
+    if whole[0].stop == 0:
+        return
+    inside = labels[whole]
+    for number, box in enumerate(ndimage.find_objects(inside), start=1):
         if box is not None:
-            yield number, MaskBox((box[0].start, box[1].start, box[2].start), labels[box] == number, grid)
+            first, second, third = (a.start + b.start for a, b in zip(whole, box, strict=True))
+            yield number, MaskBox((first, second, third), inside[box] == number, grid)
+
+
+def extents(mask: NDArray[np.generic]) -> tuple[slice, slice, slice]:
+    """Slices, rows and columns from the first to the last that is not zero; all empty where there are none.
+
+    Each axis is looked through within what the axes before it left over: most of a long series is never touched again.
+    """
+    slices = _extent(mask.any(axis=(1, 2)))
+    rows = _extent(mask[slices].any(axis=(0, 2)))
+    return slices, rows, _extent(mask[slices, rows].any(axis=(0, 1)))
 
 
 def _extent(occupied: Any) -> slice:

@@ -40,7 +40,8 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     report("segment", 0.0)
     organ, tumour = segment(network, ct, report)
     report("measure", 0.0)
-    organ = keep_organ(organ | tumour, ct.voxel_ml)
+    organ |= tumour
+    organ = keep_organ(organ, ct.voxel_ml)
     tumour &= organ
     source = inputs["ct"]
     organ, tumour = (np.asarray(turned.inverse(mask), dtype=bool) for mask in (organ, tumour))
@@ -76,7 +77,7 @@ def organ_and_tumour(probability: NDArray[np.float32], output: OutputSpec) -> ND
 def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
     """The largest connected piece, holes filled slice by slice; empty when even that is too small to be a liver."""
     box = bounding_box(mask)
-    organ = np.zeros_like(mask)
+    organ = np.zeros(mask.shape, dtype=bool)  # zeros_like would touch all of it at once
     if box is None:
         return organ
     pieces, count = ndimage.label(mask[box])
@@ -85,9 +86,19 @@ def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
         return organ
     largest = pieces == sizes.argmax() + 1
     for plane in largest:
-        plane[...] = ndimage.binary_fill_holes(plane)
+        fill_holes(plane)
     organ[box] = largest
     return organ
+
+
+def fill_holes(plane: NDArray[np.bool_]) -> None:
+    """As `ndimage.binary_fill_holes`, in place and ten times as fast: what does not reach the border is a hole."""
+    outside, count = ndimage.label(~plane)
+    reaches = np.zeros(count + 1, dtype=bool)
+    for edge in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
+        reaches[edge] = True
+    reaches[0] = False  # the plane itself
+    np.logical_not(reaches[outside], out=plane)
 
 
 def _findings(
@@ -95,18 +106,18 @@ def _findings(
 ) -> Findings:
     minimum = network.package.manifest.thresholds.min_volume_ml
     components = split_components(tumour, voxel_ml=ct.voxel_ml, min_volume_ml=minimum)
+    boxes = dict(mask_boxes(components.array))
     lesions = tuple(
-        measure_region(box, ct, labels["tumour"], f"Lesion {number}", component=number)
-        for number, box in mask_boxes(components.array)
+        measure_region(box, ct, labels["tumour"], f"Lesion {number}", component=number) for number, box in boxes.items()
     )
     livers: tuple[Region, ...] = ()
     if organ.any():
         holds = (labels["tumour"].number,)
         box = MaskBox.of(organ)
         livers = (measure_region(box, ct, labels["liver"], "Liver", with_diameters=False, holds=holds),)
-    segmentation = np.zeros(organ.shape, np.uint8)
-    segmentation[organ] = labels["liver"].number
-    segmentation[components.array > 0] = labels["tumour"].number
+    segmentation = np.multiply(organ, labels["liver"].number, dtype=np.uint8, order="C")
+    for box in boxes.values():
+        box.of_volume(segmentation)[box.voxels] = labels["tumour"].number
     notes = () if livers else ("No liver was found in this series",)
     return Findings(
         volume=ct,

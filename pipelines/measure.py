@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.distance import pdist
 
+from dicomio.masks import extents
 from pipelines.findings import Diameters, Label, Region
 
 if TYPE_CHECKING:
@@ -62,14 +63,8 @@ def split_components(mask: NDArray[np.bool_], *, voxel_ml: float, min_volume_ml:
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     """The smallest box (slices, rows, columns) that holds the mask; None for an empty one."""
-    spans = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        hit = np.flatnonzero(mask.any(axis=others))
-        if hit.size == 0:
-            return None
-        spans.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return spans[0], spans[1], spans[2]
+    slices, rows, columns = extents(mask)
+    return (slices, rows, columns) if slices.stop else None
 
 
 def measure_region(
