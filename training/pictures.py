@@ -61,8 +61,14 @@ def draw_gallery(path: Path, shown: Sequence[Shown], each: int = 3) -> None:
     if not order:
         return
     middle = max(0, (len(order) - each) // 2)
-    rows = {"best": order[:each], "median": order[middle : middle + each], "worst": order[-each:]}
-    draw_grid(path, [captioned(one.picture(), f"{name}: {one.caption}") for name, ones in rows.items() for one in ones])
+    rows = [("best", k) for k in range(each)] + [("median", middle + k) for k in range(each)]
+    rows += [("worst", k) for k in range(len(order) - each, len(order))]
+    chosen: dict[int, str] = {}
+    for name, place in rows:
+        if 0 <= place < len(order):
+            chosen.setdefault(place, name)  # of few items, each is shown once
+    drawn = [(name, order[place]) for place, name in sorted(chosen.items())]
+    draw_grid(path, [captioned(one.picture(), f"{name}: {one.caption}") for name, one in drawn])
 
 
 def captioned(picture: Colours, text: str, height: int = 14) -> Colours:

@@ -197,6 +197,8 @@ def test_a_gallery_shows_best_median_and_worst_and_draws_no_others(tmp_path):
         assert gallery.size == (120, 3 * 34 + 4)
         rows = np.asarray(gallery)
     assert [int(rows[row, -1, 0]) for row in (30, 66, 102)] == [229, 127, 25]
+    draw_gallery(tmp_path / "few.png", [shown(0.2), shown(0.8)], each=3)
+    assert drawn[3:] == [0.8, 0.2]  # each once
     draw_gallery(tmp_path / "nothing.png", [])
     assert not (tmp_path / "nothing.png").exists()
 
