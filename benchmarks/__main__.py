@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks import engines, ingest, turnaround
+from benchmarks import around, engines, ingest, startup, turnaround
 
 
 def main() -> None:
     """Prints one table per benchmark."""
     ingest.main()
     turnaround.main()
-    engines.main()
+    startup.main([])
+    around.main([])
+    engines.main([])
 
 
 if __name__ == "__main__":

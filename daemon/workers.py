@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dask
 import structlog
-from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
+from distributed import Client, KilledWorker, LocalCluster, get_worker
 from distributed.security import Security
 
 from daemon.config import LoggingPart
-from daemon.logs import set_up_logs
+from daemon.warm_up import READY, WarmUp
 from engines.errors import DeviceLost
-from pipelines.rehearsal import Cast, rehearse
-from pipelines.work import JobDescription, Outcome, perform, take_gpu
+from pipelines.rehearsal import Cast
+from pipelines.work import JobDescription, Outcome, perform
 
 if TYPE_CHECKING:
     from daemon.config import WorkersPart
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RESTART_TIMEOUT = 30
+_OPENING_TIMEOUT = 1800.0
+"""Seconds until jobs go out although a worker has not said so: their own errors then tell more than waiting does."""
 _FETCH_TIMEOUT = 60
 
 
@@ -78,32 +80,6 @@ def _perform(job: JobDescription) -> Outcome | _Stranded:
         return _Stranded(get_worker().address, str(error))
 
 
-class _WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
-    """Rehearses every pipeline when a worker process starts, so that no study pays for it."""
-
-    name = "scanward-warm-up"
-    idempotent = True
-
-    def __init__(self, cast: Cast, logging_part: LoggingPart, gpus: tuple[int, ...]) -> None:
-        self._cast = cast
-        self._logging = logging_part
-        self._gpus = gpus
-
-    def setup(self, worker: Any) -> None:
-        set_up_logs(self._logging.level, json_lines=self._logging.json_lines)
-        take_gpu(gpu_of(worker.name, self._gpus))
-        threading.Thread(target=rehearse, args=(self._cast,), name="warm-up", daemon=True).start()
-
-
-def gpu_of(name: object, gpus: tuple[int, ...]) -> int | None:
-    """The GPU of a worker by its name, None for "as the job says".
-
-    A local cluster numbers its workers, and one that is replaced keeps its number, so each has one GPU and always the
-    same one. Workers of a scheduler elsewhere have names of their own; there CUDA_VISIBLE_DEVICES says whose is which.
-    """
-    return gpus[name % len(gpus)] if gpus and isinstance(name, int) else None
-
-
 class WorkerPool:
     """Runs jobs in worker processes; `submit` does not wait, `returned` yields what has come home.
 
@@ -135,6 +111,8 @@ class WorkerPool:
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
         self._running: dict[str, tuple[Any, float]] = {}
+        self._opening = 0  # workers that have not opened their engines
+        self._entered = 0.0
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -152,8 +130,21 @@ class WorkerPool:
         else:
             self._cluster = self._local_cluster()
             self._client = Client(self._cluster, set_as_default=False)
-        self._client.register_plugin(_WarmUp(self._warm_up, self._logging, self._gpus))
+        self._entered = time.monotonic()
+        # Workers elsewhere were started by somebody else, long ago perhaps; they are not waited for.
+        self._opening = 0 if self._settings.scheduler else self._settings.count
+        self._client.subscribe_topic(READY, self._on_ready)
+        self._client.register_plugin(WarmUp(self._warm_up, self._logging, self._gpus))
         return self
+
+    def _on_ready(self, event: tuple[float, str]) -> None:
+        """Runs in Dask's own thread. Of a worker that died meanwhile, the successor counts."""
+        with self._lock:
+            self._opening -= 1
+            last = self._opening == 0
+        if last:
+            log.info("workers_ready", seconds=round(time.monotonic() - self._entered, 2))
+            self._on_return()
 
     def _local_cluster(self) -> LocalCluster:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -165,6 +156,7 @@ class WorkerPool:
             host="127.0.0.1",
             security=True,  # certificates of this run: other local users cannot submit code to our workers
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its health page; else always port 8787
             worker_dashboard_address=None,
             local_directory=str(self._scratch),
             silence_logs=logging.ERROR,
@@ -182,7 +174,10 @@ class WorkerPool:
         if self._client is not None:
             self._client.close(timeout=5)
         if self._cluster is not None:
-            self._cluster.close(timeout=10)
+            try:
+                self._cluster.close(timeout=10)
+            except TimeoutError:  # a very busy machine; the processes end with this one
+                log.warning("workers_not_ended_in_time")
 
     @property
     def slots(self) -> int:
@@ -201,8 +196,10 @@ class WorkerPool:
 
     @property
     def free(self) -> int:
-        """How many more jobs can be submitted now."""
+        """How many more jobs can be submitted now; none until the engines are open, whose plans may take minutes."""
         with self._lock:
+            if self._opening > 0 and time.monotonic() - self._entered < _OPENING_TIMEOUT:
+                return 0
             return max(0, self.slots - len(self._running))
 
     @property

@@ -17,7 +17,7 @@ import structlog
 from engines.package import load_package
 from pipelines.phantom_dicom import write_phantom
 from pipelines.registry import model_digest, pipeline_named
-from pipelines.work import JobDescription, perform
+from pipelines.work import JobDescription, network_of, perform
 
 if TYPE_CHECKING:
     from pipelines.work import EngineChoice
@@ -26,6 +26,16 @@ log = structlog.get_logger(__name__)
 
 Cast = Mapping[str, Mapping[str, "EngineChoice"]]
 """Pipeline -> slot -> the package that fills it."""
+
+
+def open_engines(cast: Cast) -> None:
+    """Opens every network, which builds the plans that are not stored yet; a fault is logged, as in `rehearse`."""
+    for name, models in cast.items():
+        for choice in models.values():
+            try:
+                network_of(choice)
+            except Exception as error:
+                log.warning("engine_not_opened", pipeline=name, error=type(error).__name__, reason=str(error))
 
 
 def rehearse(cast: Cast) -> None:

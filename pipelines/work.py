@@ -174,6 +174,11 @@ def take_gpu(number: int | None) -> None:
     _OWN_GPU[:] = [] if number is None else [number]
 
 
+def network_of(choice: EngineChoice) -> Network:
+    """The network of a package, opened if this process has not opened it yet."""
+    return _network(_package(choice), choice)
+
+
 def _package(choice: EngineChoice) -> ModelPackage:
     package = _PACKAGES.get(choice.folder)
     if package is None:

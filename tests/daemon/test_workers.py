@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from daemon.config import WorkersPart
 from daemon.workers import Failed, Finished, Lost, Return, WorkerPool
-from pipelines.work import JobDescription, Outcome
+from engines.contract import EngineSettings
+from engines.package import shipped_folder
+from engines.plans import PlanStore
+from pipelines.work import EngineChoice, JobDescription, Outcome
 
 JOB = JobDescription(
     job_id="7",
@@ -91,3 +97,33 @@ def test_a_lost_device_or_process_is_replaced_and_worth_another_try(pool: Worker
     assert reason in answer.reason
     assert process_now(pool) != process
     assert isinstance(outcome(pool, "fine")[0], Finished)
+
+
+@pytest.mark.slow
+def test_no_job_goes_out_before_the_engines_are_open(tmp_path: Path) -> None:
+    """A plan that has to be built takes minutes; no job waits for it, and none runs into its time limit."""
+    package = shipped_folder() / "brain-lgg-classifier"
+    settings = EngineSettings(backend="openvino", precision="fp32", threads=1, cache_dir=tmp_path / "plans")
+    cast = {"brain-mr": {"classifier": EngineChoice(str(package), settings)}}
+    store = PlanStore(tmp_path / "plans")
+    woken = threading.Event()
+    with ExitStack() as stack:
+        with store._locked():  # somebody else is building: the worker waits for the plan
+            pool = stack.enter_context(
+                WorkerPool(WorkersPart(count=1), tmp_path / "dask", warm_up=cast, on_return=woken.set)
+            )
+            assert not woken.wait(5)
+            assert pool.free == 0
+        assert woken.wait(120)
+        assert pool.free == 1
+        assert list(store.folder.glob("*.plan"))
+
+
+@pytest.mark.slow
+def test_a_worker_whose_engines_do_not_open_takes_jobs_all_the_same(tmp_path: Path) -> None:
+    """They say what is wrong, each in its own words."""
+    woken = threading.Event()
+    cast = {"brain-mr": {"classifier": EngineChoice(str(tmp_path / "no-such-package"), EngineSettings())}}
+    with WorkerPool(WorkersPart(count=1), tmp_path / "dask", warm_up=cast, on_return=woken.set) as pool:
+        assert woken.wait(120)
+        assert pool.free == 1

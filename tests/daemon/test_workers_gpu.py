@@ -9,7 +9,8 @@ import pytest
 from daemon.config import Config, WorkersPart, load_config
 from daemon.errors import BadConfiguration
 from daemon.service import engine_settings
-from daemon.workers import WorkerPool, gpu_of
+from daemon.warm_up import gpu_of
+from daemon.workers import WorkerPool
 
 
 def config(folder: Path, text: str) -> Config:
@@ -82,5 +83,5 @@ def test_a_job_runs_on_the_workers_gpu(tmp_path: Path, monkeypatch: pytest.Monke
     choice = work.EngineChoice(str(shipped_folder() / "brain-lgg-classifier"), EngineSettings(gpu=1))
     for own in (7, None):
         work.take_gpu(own)
-        work._network(choice)
+        work.network_of(choice)
     assert asked == [7, 1]

@@ -1,0 +1,52 @@
+"""What a worker process does before its first job: takes its GPU, opens engines, rehearses."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from distributed import WorkerPlugin
+
+from daemon.logs import set_up_logs
+from pipelines.rehearsal import Cast, open_engines, rehearse
+from pipelines.work import take_gpu
+
+if TYPE_CHECKING:
+    from daemon.config import LoggingPart
+
+READY = "scanward-ready"
+"""Topic on which a worker says that its engines are open."""
+
+
+class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
+    """Opens engines and rehearses every pipeline when a worker process starts, so that no study pays for it."""
+
+    name = "scanward-warm-up"
+    idempotent = True
+
+    def __init__(self, cast: Cast, logging_part: LoggingPart, gpus: tuple[int, ...]) -> None:
+        self._cast = cast
+        self._logging = logging_part
+        self._gpus = gpus
+
+    def setup(self, worker: Any) -> None:
+        """Dask calls it in the worker's event loop, so it must return at once."""
+        set_up_logs(self._logging.level, json_lines=self._logging.json_lines)
+        take_gpu(gpu_of(worker.name, self._gpus))
+        threading.Thread(target=self._warm_up, args=(worker,), name="warm-up", daemon=True).start()
+
+    def _warm_up(self, worker: Any) -> None:
+        try:
+            open_engines(self._cast)
+        finally:
+            worker.log_event(READY, worker.address)
+        rehearse(self._cast)
+
+
+def gpu_of(name: object, gpus: tuple[int, ...]) -> int | None:
+    """The GPU of a worker by its name, None for "as the job says".
+
+    A local cluster numbers its workers, and one that is replaced keeps its number, so each has one GPU and always the
+    same one. Workers of a scheduler elsewhere have names of their own; there CUDA_VISIBLE_DEVICES says whose is which.
+    """
+    return gpus[name % len(gpus)] if gpus and isinstance(name, int) else None
