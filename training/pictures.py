@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 Colours = NDArray[np.uint8]
 
 TRUTH, FOUND = (70, 200, 90), (230, 60, 50)
+PARTS = ((90, 200, 90), (70, 130, 240), (230, 60, 50))  # of nested regions the later one is on top
+OUTLINE = (255, 255, 255)
 
 
 def grey(plane: NDArray[Any]) -> Colours:
@@ -33,11 +36,32 @@ def painted(picture: Colours, mask: NDArray[np.bool_], colour: tuple[int, int, i
 def strip(plane: NDArray[Any], truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> Colours:
     """Image, truth, prediction, and image with both, side by side: (rows, 4 * columns, 3).
 
-    Where truth and prediction agree their colours mix; green alone was missed, red alone is extra.
+    Masks of one class are (rows, columns): where truth and prediction agree their colours mix; green alone was missed,
+    red alone is extra. Masks of several are (classes, rows, columns): every class has its colour, and the truth of all
+    of them together is outlined over the prediction.
     """
+    if truth.ndim == 3:
+        return _strip_of_parts(plane, truth, found)
     picture, black = grey(plane), np.zeros((*plane.shape, 3), np.uint8)
     both = painted(painted(picture, truth, TRUTH), found, FOUND)
     return np.concatenate([picture, painted(black, truth, TRUTH, 1), painted(black, found, FOUND, 1), both], axis=1)
+
+
+def _strip_of_parts(plane: NDArray[Any], truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> Colours:
+    picture, black = grey(plane), np.zeros((*plane.shape, 3), np.uint8)
+    whole = truth.any(axis=0)
+    outline = whole & ~ndimage.binary_erosion(whole)
+    over = painted(_coloured(picture, found, 0.5), outline, OUTLINE, 1)
+    return np.concatenate([picture, _coloured(black, truth, 1), _coloured(black, found, 1), over], axis=1)
+
+
+def _coloured(picture: Colours, masks: NDArray[np.bool_], weight: float) -> Colours:
+    """The picture with a colour for each mask; later ones replace earlier ones."""
+    result = picture
+    for number, (mask, colour) in enumerate(zip(masks, PARTS, strict=False)):
+        on_top = mask & ~masks[number + 1 :].any(axis=0)
+        result = painted(result, on_top, colour, weight)
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +127,9 @@ def draw_grid(path: Path, strips: Sequence[Colours]) -> None:
 def animate(
     path: Path, scan: NDArray[Any], truth: NDArray[np.bool_], found: NDArray[np.bool_], *, step_ms: int = 80
 ) -> None:
-    """A scan (slices, rows, columns) with its masks, strip after strip, as an endless GIF."""
+    """A scan (slices, rows, columns) with its masks, strip after strip, as an endless GIF.
+
+    Masks are (slices, rows, columns), or (slices, classes, rows, columns) as `strip` takes them.
+    """
     frames = [Image.fromarray(strip(*planes)) for planes in zip(scan, truth, found, strict=True)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=step_ms, loop=0)

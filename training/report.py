@@ -21,7 +21,7 @@ from training.recipes import RECIPES
 from training.studywise import as_served, read_studies, study_figures
 
 PICTURES = {
-    "gallery.png": "Best, median and worst. With masks: image, truth (green), prediction (red), both over the image.",
+    "gallery.png": "Best, median and worst: the image alone, or image, truth, prediction, and both over the image.",
     "gallery.gif": "The median scan, slice after slice.",
     "missed.png": "Where the classifier was wrong.",
     "reliability.png": "How often what was said to be so probable was so.",

@@ -26,12 +26,12 @@ def show_masks(system: System, item: Item, found: NDArray[np.bool_], wanted: NDA
         found: (classes but the background, ...); with liver and tumour it is the tumour that is shown.
         wanted: Same shape.
     """
-    mask, truth = _together(system, found), _together(system, wanted)
-    score, index = dice(mask, truth), None
+    score, index = dice(_together(system, found), _together(system, wanted)), None
+    truth, mask = _parts(system, wanted), _parts(system, found)
     caption = f"{item.name}, Dice {score:.3f}"
-    if mask.ndim == 3:
-        index = int(truth.sum(axis=(1, 2)).argmax())
-        truth, mask = truth[index].copy(), mask[index].copy()
+    if wanted.ndim == 4:
+        index = int(wanted.any(axis=0).sum(axis=(1, 2)).argmax())
+        truth, mask = truth[..., index, :, :].copy(), mask[..., index, :, :].copy()
         caption += f", slice {index}"
     return Shown(score, caption, partial(_strip, system, item, index, (truth, mask)))
 
@@ -63,7 +63,15 @@ def animate_scan(path: Path, system: System, predict: Predict, item: Item, thres
     image, truth = item.read()
     first = 1 if system.activation == "softmax" else 0
     found = masks(system, predict_item(system, predict, image), threshold)[first:]
-    animate(path, _channel(system, image), _together(system, truth[first:] > 0), _together(system, found))
+    parts = [_parts(system, masks_of) for masks_of in (truth[first:] > 0, found)]
+    truths, founds = (np.moveaxis(part, 0, 1) if part.ndim == 4 else part for part in parts)
+    animate(path, _channel(system, image), truths, founds)
+
+
+def _parts(system: System, masks_of: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What is drawn, in colours of their own if there are several: all classes, or of liver and tumour the tumour."""
+    drawn = masks_of[-1:] if system.activation == "softmax" else masks_of
+    return drawn[0] if len(drawn) == 1 else drawn
 
 
 def _together(system: System, masks_of: NDArray[np.bool_]) -> NDArray[np.bool_]:

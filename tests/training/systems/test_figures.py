@@ -21,7 +21,7 @@ from training.figures import (  # noqa: E402
     surface_figures,
 )
 from training.losses_volumetric import FocalTverskyLoss, make_loss  # noqa: E402
-from training.pictures import Shown, animate, at_most, draw_gallery, draw_grid, strip  # noqa: E402
+from training.pictures import OUTLINE, PARTS, Shown, animate, at_most, draw_gallery, draw_grid, strip  # noqa: E402
 from training.systems.threshold import OF_MASKS, Sweep, best_dice, youden  # noqa: E402
 
 
@@ -206,3 +206,16 @@ def test_a_gallery_shows_best_median_and_worst_and_draws_no_others(tmp_path):
 def test_pictures_are_made_smaller_not_larger():
     assert at_most(np.zeros((512, 2048, 3), np.uint8)).shape == (256, 1024, 3)
     assert at_most(np.zeros((100, 400, 3), np.uint8)).shape == (100, 400, 3)
+
+
+def test_nested_parts_have_colours_of_their_own(masks):
+    found, truth = masks
+    whole, core = truth[3], truth[3] & (np.arange(32) < 14)
+    plane = np.zeros(whole.shape)
+    drawn = strip(plane, np.stack([whole, core]), np.stack([found[3], core]))
+    assert drawn.shape == (32, 4 * 32, 3)
+    panels = np.split(drawn, 4, axis=1)
+    assert {tuple(colour) for colour in panels[1][whole & ~core]} == {PARTS[0]}
+    assert {tuple(colour) for colour in panels[1][core]} == {PARTS[1]}
+    assert (panels[2][~found[3]] == 0).all()
+    assert tuple(panels[3][8, 8]) == OUTLINE  # a corner of the truth
