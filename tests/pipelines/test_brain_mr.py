@@ -1,0 +1,187 @@
+"""Which way a brain is read, why, and what comes of it: a phantom with a known glioma, a stand-in for the network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from dicomio.readback import read_masks
+from dicomio.volume import load_volume
+from engines.contract import EngineSettings
+from pipelines.phantom_dicom import PhantomTruth, write_phantom
+from pipelines.registry import model_digest, packages_for, pipeline_named
+from pipelines.work import EngineChoice, JobDescription, Outcome, perform
+from tests.pipelines.brains import NAME, dice, stand_in
+
+SETTINGS = EngineSettings(backend="onnxruntime", threads=len(os.sched_getaffinity(0)))
+PIPELINE = pipeline_named("brain-mr")
+PARTS = {"Edema": "edema", "Non-enhancing core": "non-enhancing core", "Enhancing": "enhancing"}
+Inputs = dict[str, tuple[str, ...]]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hospital's folder of packages, with a stand-in for the 3D network."""
+    pytest.importorskip("onnx", reason="onnx (dev extra) makes the network of these tests")
+    return stand_in(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[PhantomTruth, Inputs]:
+    out = tmp_path_factory.mktemp("phantom") / "dicom"
+    truth = write_phantom("brain-mr", out, matrix=160)
+    return truth, {role: files(out / role) for role in ("flair", "t1", "t1ce", "t2")}
+
+
+def files(folder: Path) -> tuple[str, ...]:
+    return tuple(map(str, sorted(folder.glob("*.dcm"))))
+
+
+def job(inputs: Inputs, output: Path, *folders: Path, without: str = "") -> JobDescription:
+    packages = packages_for(PIPELINE, folders)
+    packages.pop(without, None)
+    return JobDescription(
+        job_id="1",
+        pipeline="brain-mr",
+        inputs=inputs,
+        inputs_digest="d1",
+        model_digest=model_digest(PIPELINE, packages),
+        models={slot: EngineChoice(str(one.folder), SETTINGS) for slot, one in packages.items()},
+        output=str(output),
+        created=datetime(2026, 1, 5, 12, 0, tzinfo=UTC),
+        segmentations=("BINARY", "LABELMAP"),
+    )
+
+
+@pytest.fixture(scope="module")
+def outcome(package: Path, phantom: tuple[PhantomTruth, Inputs], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return perform(job(phantom[1], tmp_path_factory.mktemp("out"), package))
+
+
+def results(outcome: Outcome, kind: str) -> dict[str | None, Path]:
+    return {result.encoding: Path(result.path) for result in outcome.results if result.kind == kind}
+
+
+def test_four_sequences_are_read_as_one_volume_and_the_notes_say_so(outcome: Outcome) -> None:
+    assert outcome.refused is None
+    assert outcome.notes[0] == "Read as one volume: FLAIR, T1, T1CE and T2 are all there"
+    assert "The brain was found by laying a template on the head" in outcome.notes
+    assert list(outcome.models) == list(outcome.engines) == [NAME]
+
+
+def test_each_part_of_the_glioma_is_a_segment_where_it_truly_is(
+    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs]
+) -> None:
+    truth, inputs = phantom
+    flair = load_volume([Path(path) for path in inputs["flair"]])
+    for path in results(outcome, "segmentation").values():
+        found = read_masks(path, flair)
+        assert list(found) == list(PARTS)
+        assert dice(np.logical_or.reduce(list(found.values())), truth.masks["lesion"]) > 0.9
+        for label, part in PARTS.items():
+            assert dice(found[label], truth.masks[part]) > 0.7, label
+    segments = pydicom.dcmread(results(outcome, "segmentation")["BINARY"]).SegmentSequence
+    codes = [segment.SegmentedPropertyTypeCodeSequence[0] for segment in segments]
+    assert [(code.CodeValue, code.CodingSchemeDesignator) for code in codes] == [
+        ("79654002", "SCT"),
+        ("C81175", "NCIt"),
+        ("C113842", "NCIt"),
+    ]
+
+
+def test_figures_of_parts_and_lesions_are_those_of_the_truth(
+    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs]
+) -> None:
+    truth, _ = phantom
+    figures = {(m.tracking_id, m.name): m.value for m in outcome.measurements}
+    voxel_ml = float(np.prod(truth.spacing)) / 1000
+    assert figures["Study", "Tumour count"] == 1
+    assert figures["Study", "Tumour volume"] == pytest.approx(truth.lesion_volumes_ml[0], rel=0.1)
+    assert figures["Lesion 1", "Volume"] == pytest.approx(figures["Study", "Tumour volume"])
+    assert figures["Lesion 1", "Axial diameter"] == pytest.approx(40, abs=8)
+    for label, part in PARTS.items():
+        true = float(truth.masks[part].sum()) * voxel_ml
+        assert figures["Study", f"{label} volume"] == pytest.approx(true, rel=0.5), label
+        assert figures[label, "Volume"] == pytest.approx(figures["Study", f"{label} volume"])
+    core = figures["Study", "Enhancing volume"] + figures["Study", "Non-enhancing core volume"]
+    assert figures["Study", "Tumour core volume"] == pytest.approx(core)
+    assert "enhancing" in outcome.summary
+
+
+def test_the_report_measures_parts_and_lesions(outcome: Outcome) -> None:
+    report = pydicom.dcmread(results(outcome, "report")["BINARY"])
+    text = str(report)
+    for said in ("Edema", "Non-Enhancing Lesion", "Enhancing Lesion", "Lesion 1", "Volume of tumour without edema"):
+        assert said in text, said
+    series = {
+        item.SeriesInstanceUID for item in report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    }
+    assert len(series) == 5  # four sequences and the SEG
+
+
+def test_objects_pass_dciodvfy(outcome: Outcome, needs: Callable[..., str]) -> None:
+    program = needs("dciodvfy", package="dicom3tools")
+    for result in outcome.results:
+        run = subprocess.run([program, result.path], capture_output=True, text=True, check=False)
+        assert not [line for line in run.stderr.splitlines() if line.startswith("Error")], result.path
+
+
+def test_without_the_package_the_study_is_read_slice_by_slice(
+    phantom: tuple[PhantomTruth, Inputs], package: Path, tmp_path: Path
+) -> None:
+    done = perform(job(phantom[1], tmp_path / "out", package, without="volume_segmenter"))
+    assert done.notes[0] == "Read slice by slice: no network for four sequences is installed"
+    assert set(done.models) == {"brain-lgg-classifier", "brain-lgg-resunet"}
+    figures = {(m.tracking_id, m.name): m.value for m in done.measurements}
+    assert figures["Study", "Tumour volume"] == pytest.approx(phantom[0].lesion_volumes_ml[0], rel=0.5)
+
+
+def test_a_missing_sequence_or_a_brain_that_is_not_found_leads_to_slices_with_the_reason(
+    phantom: tuple[PhantomTruth, Inputs], package: Path, tmp_path: Path
+) -> None:
+    inputs = {role: paths for role, paths in phantom[1].items() if role not in {"t1ce", "t2"}}
+    done = perform(job(inputs, tmp_path / "few", package))
+    assert done.notes[0] == "Read slice by slice: T1CE and T2 were not available"
+
+    slab = {role: paths[9:15] for role, paths in phantom[1].items()}  # six slices hold no brain that could be found
+    done = perform(job(slab, tmp_path / "slab", package))
+    assert done.notes[0].startswith("Read slice by slice: the brain was not found")
+    assert done.refused is None
+
+
+def test_a_sequence_of_another_frame_of_reference_is_registered(
+    phantom: tuple[PhantomTruth, Inputs], package: Path, outcome: Outcome, tmp_path: Path
+) -> None:
+    moved = []
+    for number, path in enumerate(phantom[1]["t2"]):
+        image = pydicom.dcmread(path)
+        image.FrameOfReferenceUID = "1.2.826.0.1.3680043.8.498.1"
+        x, y, z = map(float, image.ImagePositionPatient)
+        image.ImagePositionPatient = [x + 12, y - 20, z + 35]
+        image.save_as(tmp_path / f"{number:03d}.dcm")
+        moved.append(str(tmp_path / f"{number:03d}.dcm"))
+    done = perform(job({**phantom[1], "t2": tuple(moved)}, tmp_path / "out", package))
+    assert done.notes[0].startswith("Read as one volume")
+    assert "T2 has another frame of reference and was registered to the FLAIR (rigid)" in done.notes
+    before, after = ({m.name: m.value for m in one.measurements if m.tracking_id == "Study"} for one in (outcome, done))
+    assert after["Tumour volume"] == pytest.approx(before["Tumour volume"], rel=0.1)
+
+
+def test_the_hospital_may_remove_the_package_but_not_break_it(package: Path, tmp_path: Path) -> None:
+    from engines.errors import PackageError
+
+    assert set(packages_for(PIPELINE, (package,))) == {"classifier", "segmenter", "volume_segmenter"}
+    lonely = replace(PIPELINE, optional_models={"volume_segmenter": "no-such-package"})
+    assert set(packages_for(lonely, ())) == {"classifier", "segmenter"}
+    broken = stand_in(tmp_path / "broken")
+    (broken / NAME / "model.onnx").write_bytes(b"not a network")
+    with pytest.raises(PackageError):
+        packages_for(PIPELINE, (broken,))
