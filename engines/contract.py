@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
@@ -24,6 +25,10 @@ BuildProgress = Callable[[str, float], None]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Backend = Literal["auto", "tensorrt", "openvino", "onnxruntime"]
+
+
+PIECE_BYTES = 64 << 20
+"""Inputs that go to a device at once; activations are tens of times as large. One whole brain of 1 mm is more."""
 
 
 class EngineSettings(BaseModel):
@@ -57,6 +62,10 @@ class GateFigures:
     outliers: float
     cached: bool = False
 
+    def __str__(self) -> str:
+        dice = "" if self.dice is None else f"Dice {self.dice:.4f}, "
+        return f"{dice}largest difference {self.max_difference:.4f}"
+
 
 @dataclass(frozen=True)
 class EngineDescription:
@@ -77,7 +86,9 @@ class EngineDescription:
     passed_over: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.backend} {self.version} {self.precision} on {self.device}"
+        plan = f", plan {self.plan}" if self.plan else ""
+        gate = f", gate: {self.gate}" if self.gate else ""
+        return f"{self.backend} {self.version} {self.precision} on {self.device}{plan}{gate}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -174,9 +185,13 @@ class Engine(ABC):
 
     @property
     def piece(self) -> int:
-        """Largest batch that the backend sees; 1 for a network that was exported for single samples."""
-        fixed = any(spec.shape[0] != "batch" for spec in self.package.manifest.inputs)
-        return 1 if fixed else self.settings.max_batch
+        """Largest batch that the backend sees; 1 for single samples, or for large volumes."""
+        specs = self.package.manifest.inputs
+        if any(spec.shape[0] != "batch" for spec in specs):
+            return 1
+        sizes = [[size for size in spec.shape[1:] if isinstance(size, int)] for spec in specs]
+        sample = sum(prod(size) * np.dtype(spec.dtype).itemsize for size, spec in zip(sizes, specs, strict=True))
+        return max(1, min(self.settings.max_batch, PIECE_BYTES // sample))
 
     @property
     def ready(self) -> bool:

@@ -19,11 +19,12 @@ ENGINES = [
     pytest.param(("onnxruntime", "fp32"), id="onnxruntime-fp32"),
     pytest.param(("openvino", "fp32"), id="openvino-fp32"),
     pytest.param(("openvino", "bf16"), id="openvino-bf16"),
+    pytest.param(("openvino", "fp16"), id="openvino-fp16"),
     pytest.param(("tensorrt", "fp32"), id="tensorrt-fp32", marks=pytest.mark.gpu),
     pytest.param(("fake gpu", "fp32"), id="tensorrt-fp32-on-a-fake-gpu"),
     pytest.param(("chosen", "auto"), id="chosen"),
 ]
-TOLERANCE = {"fp32": 1e-5, "bf16": 0.05, "auto": 0.05}
+TOLERANCE = {"fp32": 1e-5, "fp16": 0.01, "bf16": 0.05, "auto": 0.05}
 
 
 def build(sample, backend: str, precision: str, **settings) -> Engine:
@@ -181,7 +182,7 @@ def test_closing_waits_for_calls_under_way(engine, sample):
 def test_says_what_it_is(engine):
     described = engine.description
     assert described.backend in BACKENDS
-    assert described.precision in ("fp32", "bf16")
+    assert described.precision in ("fp32", "fp16", "bf16")
     assert described.version[0].isdigit()
     assert described.device
     assert set(described.as_dict()) >= {"backend", "version", "precision", "device", "plan", "gate", "passed_over"}
@@ -210,3 +211,16 @@ def test_errors_travel_between_processes():
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error) == "tiny: input image: expected shape (2, 3), received (2, 4)."
     assert copy.name == "image"
+
+
+@pytest.mark.parametrize(
+    ("shape", "piece"),
+    [((5, 192, 160), 8), ((4, 16, 160, 160), 8), ((4, 160, 192, 160), 1), ((4, 64, 128, 128), 4), (("width",), 8)],
+)
+def test_large_volumes_go_one_by_one(make_package, shape, piece):
+    dims = ["batch", *shape]
+    package = make_package(
+        inputs=[{"name": "image", "shape": dims}],
+        outputs=[{"name": "logits", "shape": ["batch", 1, *dims[2:]], "activation": "sigmoid", "classes": ["tumour"]}],
+    )
+    assert BACKENDS["onnxruntime"](package, EngineSettings(max_batch=8)).piece == piece

@@ -17,6 +17,7 @@ from engines.openvino_engine import OpenVinoEngine
 from engines.package import load_package
 
 from .conftest import images, manifest, network, node, plain_sample, segmenter, write
+from .fake_gpu import install
 
 REFERENCE = EngineSettings(backend="onnxruntime", threads=1)
 
@@ -171,6 +172,23 @@ def test_a_refusal_is_remembered(tmp_path):
             open_engine(package, settings)
     record = json.loads(next((tmp_path / "cache" / "gate").glob("*.json")).read_text())
     assert record["problems"]
+
+
+def test_what_served_is_said_with_plan_and_figures_the_same_at_every_start(monkeypatch, plain, tmp_path):
+    """The job's record, and so the audit, has it all in one line; whether the verdict was stored is no part of it."""
+    install(monkeypatch)
+    settings = EngineSettings(backend="tensorrt", cache_dir=tmp_path / "cache")
+    said = set()
+    for _ in range(2):
+        with open_engine(plain.package, settings) as engine:
+            said.add(str(engine.description))
+    (line,) = said
+    assert line.startswith(
+        "tensorrt 11.4.0.fake fp32 on Fake 0 (compute capability 9.0, CUDA 13.0), plan tiny-tensorrt-"
+    )
+    assert line.endswith(", gate: Dice 1.0000, largest difference 0.0000")
+    with open_engine(plain.package, EngineSettings(backend="onnxruntime")) as reference:
+        assert "gate" not in str(reference.description)
 
 
 def test_other_reference_inputs_are_another_question(plain, tmp_path):
