@@ -48,6 +48,11 @@ class Pipeline:
     run: Callable[[Mapping[str, Volume], Mapping[str, Network], Progress], Findings]
     optional_models: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def all_models(self) -> dict[str, str]:
+        """Slot -> package, of `models` and `optional_models`."""
+        return {**self.models, **self.optional_models}
+
 
 PIPELINES: Mapping[str, Pipeline] = {
     pipeline.name: pipeline

@@ -50,7 +50,7 @@ def rehearse(cast: Cast) -> None:
 
 def _play(name: str, models: Mapping[str, EngineChoice], folder: Path) -> None:
     stage = folder / "dicom"
-    write_phantom(name, stage, slices=12, matrix=128)
+    write_phantom(name, stage, slices=12, matrix=128, glioma=False)  # a whole brain in 3D would take too long for this
     pipeline = pipeline_named(name)
     packages = {slot: load_package(Path(choice.folder)) for slot, choice in models.items()}
     outcome = perform(

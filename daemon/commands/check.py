@@ -23,7 +23,7 @@ from dicomio.errors import DicomError
 from dicomio.sender import Peer, echo
 from engines.choose import open_engine
 from engines.errors import EngineError
-from pipelines.errors import PipelineError
+from pipelines.errors import ModelMissing, PipelineError
 from pipelines.networks import package_named
 from pipelines.registry import PIPELINES
 from pipelines.rules import load_rules
@@ -73,6 +73,8 @@ def _answers(config: Config, path: Path) -> Iterator[Answer]:
     for pipeline in PIPELINES.values():
         for slot, name in pipeline.models.items():
             yield _tried(f"{pipeline.name} {slot}", partial(_engine, config, name))
+        for slot, name in pipeline.optional_models.items():
+            yield _tried(f"{pipeline.name} {slot}", partial(_optional_engine, config, name))
     for name, destination in config.destinations.items():
         yield _tried(f"destination {name}", partial(_echo, peer_of(destination, config)))
 
@@ -128,6 +130,13 @@ def _engine(config: Config, name: str) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open_engine(package, engine_settings(config)) as engine:
         return f"{package.name} {package.manifest.version}: {engine.description}"
+
+
+def _optional_engine(config: Config, name: str) -> str:
+    try:
+        return _engine(config, name)
+    except ModelMissing:
+        return f"{name} is not installed; the pipeline does without it"
 
 
 def _echo(peer: Peer) -> str:

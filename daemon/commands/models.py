@@ -172,7 +172,7 @@ def _settings(config: Path | None) -> EngineSettings:
 
 def _users(name: str) -> str:
     return ", ".join(
-        f"{p.name} ({slot})" for p in PIPELINES.values() for slot, model in p.models.items() if model == name
+        f"{p.name} ({slot})" for p in PIPELINES.values() for slot, model in p.all_models.items() if model == name
     )
 
 
