@@ -19,6 +19,7 @@ ITERATIONS = 150
 BINS = 32
 RELAXATION = 0.8  # how much of its step the search keeps when it turns; at 0.5 it stopped 1.1 mm off, at 0.8 0.5 mm
 LEAST_STEP_MM = 0.005
+GLANCE_SAMPLES = 12_000  # for a first look, which is to be quick
 SEED = 20_000
 MOST_ROTATION_DEG = 45.0  # nobody lies in the scanner like that: the search has lost its way
 LEAST_OVERLAP = 0.25  # of the fixed volume's grid
@@ -26,7 +27,7 @@ COARSELY_MOVED_MM = 3.0  # what the coarse round alone may be off, on thick slic
 MOVED_MM = 2.0  # less is within what registration of thick slices can tell
 
 
-def register_rigid(moving: Volume, fixed: Volume, *, levels_mm: tuple[float, ...] = LEVELS_MM) -> np.ndarray:
+def register_rigid(moving: Volume, fixed: Volume) -> np.ndarray:
     """Find how `moving` has to be turned and shifted to lie on `fixed`.
 
     Mattes mutual information (Mattes et al. 2003), two rounds from coarse to fine, from the best of three starts: as
@@ -36,7 +37,6 @@ def register_rigid(moving: Volume, fixed: Volume, *, levels_mm: tuple[float, ...
     Args:
         moving: The volume to align, of another sequence or time.
         fixed: The volume that stays where it is.
-        levels_mm: Voxel sizes of the rounds.
 
     Returns:
         (4, 4) float64, patient coordinates (LPS mm) of `fixed` -> those of `moving`, as `resample_onto` takes it.
@@ -47,7 +47,7 @@ def register_rigid(moving: Volume, fixed: Volume, *, levels_mm: tuple[float, ...
     images = [sitk.Cast(to_sitk(volume), sitk.sitkFloat32) for volume in (fixed, moving)]
     try:
         with one_thread():
-            transform = _search(images[0], images[1], levels_mm)
+            transform = _search(images[0], images[1])
     except RuntimeError as error:
         raise _failed(moving, fixed, str(error).strip().splitlines()[-1].strip()) from error
     return _plausible(matrix_of(transform), moving, fixed)
@@ -63,7 +63,7 @@ def moved_between(moving: Volume, fixed: Volume) -> np.ndarray | None:
         None if the coordinates can be trusted, else the transform as `register_rigid` gives it.
     """
     try:
-        coarse = register_rigid(moving, fixed, levels_mm=LEVELS_MM[:1])
+        coarse = _glance(moving, fixed)
         if displacement(coarse, np.eye(4), fixed) <= COARSELY_MOVED_MM:
             return None
         fine = register_rigid(moving, fixed)
@@ -71,6 +71,18 @@ def moved_between(moving: Volume, fixed: Volume) -> np.ndarray | None:
         return None
     agree = displacement(fine, coarse, fixed) <= COARSELY_MOVED_MM
     return fine if agree and displacement(fine, np.eye(4), fixed) > MOVED_MM else None
+
+
+def _glance(moving: Volume, fixed: Volume) -> np.ndarray:
+    """The coarse round alone, from the coordinates as they are: quick, and good to a millimetre or two."""
+    pair = [_coarse(sitk.Cast(to_sitk(volume), sitk.sitkFloat32), LEVELS_MM[0]) for volume in (fixed, moving)]
+    try:
+        with one_thread():
+            start = _as_they_are(pair[0])
+            transform = _refined(pair[0], pair[1], start, LEVELS_MM[0], samples=GLANCE_SAMPLES, least_step_mm=0.2)
+    except RuntimeError as error:
+        raise _failed(moving, fixed, str(error).strip().splitlines()[-1].strip()) from error
+    return matrix_of(transform)
 
 
 def displacement(one: np.ndarray, other: np.ndarray, fixed: Volume) -> float:
@@ -92,9 +104,9 @@ def one_thread() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
-def _search(fixed: sitk.Image, moving: sitk.Image, levels_mm: tuple[float, ...]) -> sitk.Euler3DTransform:
+def _search(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
     transform: sitk.Euler3DTransform | None = None
-    for voxel_mm in levels_mm:
+    for voxel_mm in LEVELS_MM:
         coarse = _coarse(fixed, voxel_mm), _coarse(moving, voxel_mm)
         transform = _refined(*coarse, transform or _best_start(*coarse), voxel_mm)
     return transform
@@ -108,24 +120,29 @@ def _coarse(image: sitk.Image, voxel_mm: float) -> sitk.Image:
     return sitk.BinShrink(image, [max(1, round(voxel_mm / spacing)) for spacing in image.GetSpacing()])
 
 
-def _metric(fixed: sitk.Image) -> sitk.ImageRegistrationMethod:
+def _metric(fixed: sitk.Image, samples: int = SAMPLES) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetInterpolator(sitk.sitkLinear)
     # Drawn at random also where all voxels could be had: samples on the grid itself favour transforms that keep it.
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(min(1.0, SAMPLES / fixed.GetNumberOfPixels()), SEED)
+    method.SetMetricSamplingPercentage(min(1.0, samples / fixed.GetNumberOfPixels()), SEED)
     return method
 
 
 def _best_start(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
     """Of the three starts the one that makes the images most alike."""
-    as_they_are = sitk.Euler3DTransform()
-    as_they_are.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([size / 2 for size in fixed.GetSize()]))
     modes = (sitk.CenteredTransformInitializerFilter.GEOMETRY, sitk.CenteredTransformInitializerFilter.MOMENTS)
     centred = [sitk.CenteredTransformInitializer(fixed, moving, sitk.Euler3DTransform(), mode) for mode in modes]
-    starts = [as_they_are, *(sitk.Euler3DTransform(start) for start in centred)]
+    starts = [_as_they_are(fixed), *(sitk.Euler3DTransform(start) for start in centred)]
     return min(starts, key=lambda start: _unlikeness(fixed, moving, start))
+
+
+def _as_they_are(fixed: sitk.Image) -> sitk.Euler3DTransform:
+    """No movement, about the middle of the fixed image."""
+    start = sitk.Euler3DTransform()
+    start.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([size / 2 for size in fixed.GetSize()]))
+    return start
 
 
 def _unlikeness(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> float:
@@ -138,12 +155,18 @@ def _unlikeness(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransf
 
 
 def _refined(
-    fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform, voxel_mm: float
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    start: sitk.Euler3DTransform,
+    voxel_mm: float,
+    *,
+    samples: int = SAMPLES,
+    least_step_mm: float = LEAST_STEP_MM,
 ) -> sitk.Euler3DTransform:
-    method = _metric(fixed)
+    method = _metric(fixed, samples)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=voxel_mm / 2,
-        minStep=LEAST_STEP_MM,
+        minStep=least_step_mm,
         numberOfIterations=ITERATIONS,
         relaxationFactor=RELAXATION,
     )

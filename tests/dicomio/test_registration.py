@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dicomio.errors import RegistrationFailed
-from dicomio.registration import register_rigid
+from dicomio.registration import displacement, moved_between, register_rigid
 from dicomio.volume import Volume
 
 
@@ -65,3 +65,25 @@ def test_what_cannot_be_aligned_says_so() -> None:
     with pytest.raises(RegistrationFailed) as caught:
         register_rigid(nothing, fixed)
     assert (caught.value.moving_uid, caught.value.fixed_uid) == ("1.9", "1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("degrees", "shift", "moved_mm"), [(0, (0, 0, 0), 0), (0.3, (0.5, 0, 0.4), 0), (4, (6, 3, 2), 7)]
+)
+def test_that_a_patient_moved_is_seen_and_that_one_lay_still_too(
+    degrees: float, shift: tuple[float, float, float], moved_mm: float
+) -> None:
+    fixed = head((5.0, 1.2, 1.2), inverted=False)
+    moving, truth = moved(head((4.0, 1.5, 1.5), inverted=True), degrees, shift)
+    found = moved_between(moving, fixed)
+    if moved_mm:
+        assert found is not None
+        assert displacement(found, truth, fixed) < 1.0
+        assert displacement(found, np.eye(4), fixed) == pytest.approx(moved_mm, abs=2)
+    else:
+        assert found is None
+
+
+def test_where_nothing_can_be_said_the_scanners_coordinates_stand() -> None:
+    fixed = head((5.0, 2.0, 2.0), inverted=False)
+    assert moved_between(replace(fixed, array=np.zeros_like(fixed.array)), fixed) is None
