@@ -143,13 +143,12 @@ def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> M
             segment = by_slices(system_in(package), by_engine(engine), threshold_of(package))
         minimum = package.manifest.thresholds.min_volume_ml
         reads = read_studies(segment, wanted, synthetic=asked.synthetic, min_volume_ml=minimum)
-    kind = "synthetic " if asked.synthetic else ""
     notes = [str(read) for read in reads]
     if asked.synthetic:
         notes.append("The lesions were drawn into the livers: they say how large a dark spot must be, no more.")
-    return Measured(
-        package.name, f"{len(reads)} whole CT{'s' * (len(reads) != 1)}", tuple(study_figures(reads, kind)), tuple(notes)
-    )
+    times = f", with lesions drawn in {asked.synthetic} times over" if asked.synthetic else ""
+    on = f"{len(wanted)} whole CT{'s' if len(wanted) > 1 else ''}{times}"
+    return Measured(package.name, on, tuple(study_figures(reads, synthetic=bool(asked.synthetic))), tuple(notes))
 
 
 def _two_stages(classifier: ModelPackage, segmenter: ModelPackage, asked: Asked) -> Measured:

@@ -15,7 +15,7 @@ from pipelines.networks import Network, silent
 from training.burden import Burden, burden, detection, found_lesions
 from training.data.lesions_in_volumes import draw_lesions
 from training.data.studies import Study
-from training.evaluate import Figure, bootstrap, mean_figure
+from training.evaluate import Figure, bootstrap
 from training.figures import Overlap
 
 Mask = NDArray[np.bool_]
@@ -31,6 +31,7 @@ class Read:
 
     Attributes:
         name: Of the study.
+        patient: Whose CT it is.
         liver: Overlap of the liver.
         tumour: Overlap of the tumours.
         found: Volumes and count as found.
@@ -40,6 +41,7 @@ class Read:
     """
 
     name: str
+    patient: str
     liver: Overlap
     tumour: Overlap
     found: Burden
@@ -84,23 +86,37 @@ def read_studies(
     for study in studies:
         volume, liver, tumour = study.read()
         if not synthetic:
-            found.append(compare(study.name, segment(volume), (liver, tumour), volume.voxel_ml, min_volume_ml))
+            names = study.name, study.name
+            found.append(compare(names, segment(volume), (liver, tumour), volume.voxel_ml, min_volume_ml))
         for number in range(synthetic):
             generator = np.random.default_rng((seed, number))
             drawn, lesions = draw_lesions(np.asarray(volume.array, np.int16), liver, volume.spacing, generator)
             truth = liver, tumour | lesions
             masks = segment(replace(volume, array=drawn))
-            found.append(compare(f"{study.name} with lesions {number}", masks, truth, volume.voxel_ml, min_volume_ml))
+            names = f"{study.name} with lesions {number}", study.name
+            found.append(compare(names, masks, truth, volume.voxel_ml, min_volume_ml))
     return found
 
 
 def compare(
-    name: str, found: tuple[Mask, Mask], true: tuple[Mask, Mask], voxel_ml: float, min_volume_ml: float = 0.0
+    names: tuple[str, str],
+    found: tuple[Mask, Mask],
+    true: tuple[Mask, Mask],
+    voxel_ml: float,
+    min_volume_ml: float = 0.0,
 ) -> Read:
-    """(liver with tumours, tumours) as found against as they are, (slices, rows, columns) each."""
+    """What was found against what is there.
+
+    Args:
+        names: Of the study, and of the patient.
+        found: Liver with tumours, and tumours, (slices, rows, columns) each.
+        true: Likewise.
+        voxel_ml: Volume of a voxel.
+        min_volume_ml: Smaller tumours are neither found nor false.
+    """
     (organ, tumour), (liver, truth) = found, true
     return Read(
-        name,
+        *names,
         Overlap.of(organ, liver),
         Overlap.of(tumour, truth),
         burden(organ, tumour, voxel_ml, min_volume_ml=min_volume_ml),
@@ -110,40 +126,55 @@ def compare(
     )
 
 
-def study_figures(reads: Sequence[Read], kind: str = "") -> list[Figure]:
-    """Figures by study and lesion by lesion; `kind` comes before "lesions" (synthetic ones must be called so)."""
-    with_tumour = [read for read in reads if read.true.tumours]
+def study_figures(reads: Sequence[Read], *, synthetic: bool = False) -> list[Figure]:
+    """Figures by study and lesion by lesion, intervals by bootstrap over patients: none of a single patient.
+
+    Lesions that were drawn in are called synthetic, and then nothing is said of livers and volumes, which are those of
+    the same CT again and again.
+    """
+    kind = "synthetic " if synthetic else ""
     figures = [
-        mean_figure("liver: Dice by study, mean", [read.liver.dice for read in reads]),
-        mean_figure("liver volume: absolute error in %, mean", [_percent(read) for read in reads]),
-        *(
-            [mean_figure(f"{kind}tumour: Dice by study, mean", [read.tumour.dice for read in with_tumour])]
-            if with_tumour
-            else []
-        ),
-        *(_sensitivity(reads, kind, *sizes) for sizes in ((10.0, np.inf), *SIZES_MM)),
-        mean_figure("false tumours per study, mean", [float(read.false) for read in reads]),
-        mean_figure("tumour count: absolute error, mean", [abs(r.found.tumours - r.true.tumours) for r in reads]),
-        mean_figure("tumour volume: absolute error in ml, mean", [_difference_ml(read) for read in reads]),
-        mean_figure("tumour burden: absolute error in percentage points, mean", [_burden(read) for read in reads]),
+        _mean("liver: Dice by study, mean", reads, lambda read: read.liver.dice),
+        _mean("liver volume: absolute error in %, mean", reads, _percent),
+        _mean("tumour count: absolute error, mean", reads, lambda read: abs(read.found.tumours - read.true.tumours)),
+        _mean("tumour volume: absolute error in ml, mean", reads, _difference_ml),
+        _mean("tumour burden: absolute error in percentage points, mean", reads, _burden),
     ]
-    return [figure for figure in figures if figure.n]
+    with_tumour = [read for read in reads if read.true.tumours]
+    of_lesions = [
+        _mean(f"{kind}tumour: Dice by study, mean", with_tumour, lambda read: read.tumour.dice),
+        *(_sensitivity(reads, kind, *sizes) for sizes in ((10.0, np.inf), *SIZES_MM)),
+        _mean("false tumours per study, mean", reads, lambda read: read.false),
+    ]
+    wanted = of_lesions if synthetic else [*figures[:2], *of_lesions, *figures[2:]]
+    return [figure for figure in wanted if figure.n]
+
+
+def _mean(metric: str, reads: Sequence[Read], value: Callable[[Read], float]) -> Figure:
+    return _pooled(metric, [(read.patient, [value(read)]) for read in reads])
 
 
 def _sensitivity(reads: Sequence[Read], kind: str, over_mm: float, below_mm: float) -> Figure:
-    """Share of the lesions of a size that were found; interval by bootstrap over studies."""
-    per_study = [np.array([f for mm, f in read.lesions if over_mm <= mm < below_mm], np.float64) for read in reads]
-    n = sum(map(len, per_study))
+    """Share of the lesions of a size that were found."""
     size = f"over {over_mm:g} mm" if np.isinf(below_mm) else f"of {over_mm:g} to {below_mm:g} mm"
-    metric = f"{kind}lesions {size}: sensitivity"
-    if not n:
-        return Figure(metric, float("nan"), 0)
+    per_read = [(read.patient, [float(f) for mm, f in read.lesions if over_mm <= mm < below_mm]) for read in reads]
+    return _pooled(f"{kind}lesions {size}: sensitivity", per_read)
 
-    def statistic(drawn: Sequence[NDArray[np.float64]]) -> float:
-        joined = np.concatenate(drawn)
-        return float(joined.mean()) if len(joined) else float("nan")
 
-    return Figure(metric, statistic(per_study), n, bootstrap(per_study, statistic) if len(reads) > 1 else None)
+def _pooled(metric: str, values: Sequence[tuple[str, Sequence[float]]]) -> Figure:
+    """Mean of all values, of each of which the patient is known."""
+    per_patient: dict[str, list[float]] = {}
+    for patient, some in values:
+        per_patient.setdefault(patient, []).extend(some)
+    arrays = [np.array(some, np.float64) for some in per_patient.values()]
+    count = sum(len(array) for array in arrays)
+    interval = bootstrap(arrays, _mean_of) if len(arrays) > 1 and count else None
+    return Figure(metric, _mean_of(arrays), count, interval)
+
+
+def _mean_of(arrays: Sequence[NDArray[np.float64]]) -> float:
+    joined = np.concatenate([*arrays, np.empty(0)])
+    return float(joined.mean()) if len(joined) else float("nan")
 
 
 def _percent(read: Read) -> float:

@@ -92,17 +92,30 @@ def test_figures_by_study_and_by_lesion():
     truth, found = np.zeros_like(organ), np.zeros_like(organ)
     truth[2:6, 4:14, 4:14] = truth[2:6, 16:26, 24:34] = True  # two of 4 ml, 19.7 mm
     found[2:6, 4:14, 6:14] = found[0, 1:3, 1:3] = True
-    one = compare("one", (organ, found), (organ, truth), 0.01)
-    healthy = compare("two", (organ, np.zeros_like(organ)), (organ, np.zeros_like(organ)), 0.01)
-    figures = {figure.metric: figure for figure in study_figures([one, healthy], "synthetic ")}
-    assert figures["synthetic lesions over 10 mm: sensitivity"].value == 0.5
-    assert figures["synthetic lesions of 10 to 20 mm: sensitivity"].n == 2
-    assert "synthetic lesions of 20 to inf mm: sensitivity" not in figures
+    one = compare(("one", "A"), (organ, found), (organ, truth), 0.01)
+    nothing = np.zeros_like(organ)
+    healthy = compare(("two", "B"), (organ, nothing), (organ, nothing), 0.01)
+    figures = {figure.metric: figure for figure in study_figures([one, healthy])}
+    assert figures["lesions over 10 mm: sensitivity"].value == 0.5
+    assert figures["lesions of 10 to 20 mm: sensitivity"].n == 2
+    assert "lesions over 20 mm: sensitivity" not in figures
     assert figures["false tumours per study, mean"].value == 0.5
-    assert figures["synthetic tumour: Dice by study, mean"].n == 1
+    assert figures["false tumours per study, mean"].interval == (0, 1)
+    assert figures["tumour: Dice by study, mean"].n == 1
     assert figures["liver: Dice by study, mean"].value == 1
     assert figures["tumour volume: absolute error in ml, mean"].value == pytest.approx((8 - 3.24) / 2)
     assert "tumours 2 (true 2)" in str(one)
+
+
+def test_lesions_that_were_drawn_in_are_called_so_and_one_patient_gives_no_interval():
+    organ, lesion = np.ones((10, 40, 40), bool), np.zeros((10, 40, 40), bool)
+    lesion[2:6, 4:14, 4:14] = True
+    reads = [compare((name, "A"), (organ, lesion), (organ, lesion), 0.01) for name in ("first", "second")]
+    figures = study_figures(reads, synthetic=True)
+    assert all(figure.interval is None for figure in figures)
+    sensitivities = [figure.metric for figure in figures if "lesions" in figure.metric or "Dice" in figure.metric]
+    assert all(metric.startswith("synthetic") for metric in sensitivities)
+    assert not [figure for figure in figures if figure.metric.startswith("liver")]
 
 
 def test_lesions_drawn_into_a_study_are_looked_for(chaos):
