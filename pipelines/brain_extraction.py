@@ -28,7 +28,7 @@ DARK_FLUID = ("t1", "flair")
 """Sequences on which the brain stands out against fluid and bone; the template is laid on the first that is there."""
 
 MARGIN_MM = 12.0
-BRAIN_ML = (500.0, 2300.0)
+BRAIN_ML = (400.0, 2300.0)
 LEAST_LIKENESS = 0.75
 """Dice of the outline with the template's: below, one of the two has gone astray."""
 
@@ -57,7 +57,10 @@ def find_brain(study: BrainStudy) -> Brain:
     if all(is_stripped(study.images[role]) for role in DARK_FLUID):
         grid = millimetre_grid(study.flair)
         images = [sample(study.images[role], grid, study.transform(role)) for role in CHANNELS]
-        return Brain(stripped_brain(np.stack(images)), grid, ("The images came without the skull",))
+        mask = stripped_brain(np.stack(images))
+        if mask.sum() / 1000 < BRAIN_ML[0]:
+            raise BrainNotFound(reason="the images came without the skull, but do not show the same brain")
+        return Brain(mask, grid, ("The images came without the skull",))
     images_used = {role: study.images[role] for role in DARK_FLUID}
     transforms = {role: study.transform(role) for role in DARK_FLUID}
     return extract_brain(images_used, transforms)

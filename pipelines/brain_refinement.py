@@ -36,6 +36,9 @@ FOLD_MM = 6.0
 TISSUE = (0.55, 2.5)
 """Brightness of tissue, relative to the brain around it: fluid and bone are darker, fat may be brighter."""
 
+SHELL_MM = (1.0, 7.0)
+LEAST_BONE = 0.25
+
 EVENNESS_MM = 20.0
 """Brightness is relative to the brain within about this distance: coils are nearer to the back of a head."""
 
@@ -61,7 +64,21 @@ def refine(images: Sequence[NDArray[np.float32]], roughly: NDArray[np.bool_]) ->
     closed = signed_depth(signed_depth(grown) > -FOLD_MM) > FOLD_MM
     filled = ndimage.binary_fill_holes(closed & near | core)
     smooth = ndimage.gaussian_filter(filled.astype(np.float32), 0.6) > 0.5
-    return _largest(smooth, core)
+    mask = _largest(smooth, core)
+    bone = bone_around(mask, brightness)
+    if bone < LEAST_BONE:
+        raise BrainNotFound(reason=f"only {bone:.0%} of what is around it is dark, as bone and fluid are")
+    return mask
+
+
+def bone_around(mask: NDArray[np.bool_], brightness: NDArray[np.float32]) -> float:
+    """Share of the shell around a mask that is darker than tissue; noise, or a block of anything, has none.
+
+    Where it is 0, nothing was imaged. On whole heads of three patients it was 0.41 to 0.61.
+    """
+    depth = signed_depth(mask)
+    shell = (depth < -SHELL_MM[0]) & (depth > -SHELL_MM[1]) & (brightness > 0)
+    return float((brightness[shell] < TISSUE[0]).mean()) if shell.any() else 0.0
 
 
 def signed_depth(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
