@@ -43,13 +43,17 @@ def configure(folder: Path, models: Sequence[Path]) -> Stage:
     return stage
 
 
-def start(stage: Stage, limit: float, console: Console | None = None) -> dict[str, float]:
+def serve(config: Path) -> list[str]:
+    """The command that starts the daemon."""
+    return [sys.executable, "-m", "daemon.cli", "serve", "-c", str(config)]
+
+
+def start(command: Sequence[str], limit: float, console: Console | None = None) -> dict[str, float]:
     """Starts the daemon, waits until every pipeline is rehearsed, and stops it; seconds by mark.
 
     Raises:
         SystemExit: It ended by itself, or was not ready within `limit` seconds.
     """
-    command = [sys.executable, "-m", "daemon.cli", "serve", "-c", str(stage.config)]
     marks: dict[str, float] = {}
     missing = len(PIPELINES)
     began = time.perf_counter()
@@ -92,7 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(width=None if Console().is_terminal else 100)
     with tempfile.TemporaryDirectory(prefix="scanward-start-") as folder:
         stage = configure(Path(folder), options.models)
-        runs = [start(stage, options.limit, console if options.log else None) for _ in range(options.repeat + 1)]
+        runs = [
+            start(serve(stage.config), options.limit, console if options.log else None)
+            for _ in range(options.repeat + 1)
+        ]
     table = plain_table("Start", *(f">{name} s" for name in MARKS.values()), title="scanward serve, from its command")
     later = {name: statistics.median(run[name] for run in runs[1:]) for name in runs[0]}
     for title, run in (("first, nothing stored", runs[0]), (f"with stored plans (<= {TARGET:.0f} s)", later)):
