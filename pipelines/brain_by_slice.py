@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,19 +41,25 @@ def read_slices(study: BrainStudy, networks: Mapping[str, Network], report: Prog
     images, notes = _images(study)
     flair = study.flair
     classifier, segmenter = networks[CLASSIFIER], networks[SEGMENTER]
-    per_slice = classify(classifier, _prepared(classifier, images, flair), report)
+    prepared = _prepared((classifier, segmenter), images, flair)
+    per_slice = classify(classifier, prepared[classifier.package.name], report)
     answer = study_answer(per_slice, classifier.package.manifest.thresholds.probability)
     mask = np.zeros(flair.array.shape, dtype=bool)
     if answer.positive:
         index = suspicious(per_slice, answer.threshold)
-        mask = segment(segmenter, _prepared(segmenter, images, flair), index, report)
+        mask = segment(segmenter, prepared[segmenter.package.name], index, report)
     report("measure", 0.0)
     source_mask = np.asarray(study.turned.inverse(mask), dtype=bool)
     return _findings(study.source, source_mask, answer, (classifier, segmenter), notes)
 
 
-def _prepared(network: Network, images: Mapping[str, NDArray[np.float32] | None], flair: Volume) -> PreparedSlices:
-    return prepare(network.package.manifest.preprocessing.name, images, flair.spacing)
+def _prepared(
+    networks: Sequence[Network], images: Mapping[str, NDArray[np.float32] | None], flair: Volume
+) -> dict[str, PreparedSlices]:
+    """By package; networks that want the same preparation share it."""
+    wanted = {network.package.name: network.package.manifest.preprocessing.name for network in networks}
+    made = {name: prepare(name, images, flair.spacing) for name in set(wanted.values())}
+    return {package: made[name] for package, name in wanted.items()}
 
 
 def _images(study: BrainStudy) -> tuple[dict[str, NDArray[np.float32] | None], tuple[str, ...]]:
