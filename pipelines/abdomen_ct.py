@@ -92,7 +92,7 @@ def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
 
 
 def fill_holes(plane: NDArray[np.bool_]) -> None:
-    """As `ndimage.binary_fill_holes`, in place and ten times as fast: what does not reach the border is a hole."""
+    """As `ndimage.binary_fill_holes`, in place and in a third of the time: what does not reach the border is a hole."""
     outside, count = ndimage.label(~plane)
     reaches = np.zeros(count + 1, dtype=bool)
     for edge in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
