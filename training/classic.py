@@ -261,7 +261,7 @@ SYSTEMS = {
             batch=32,
             learning_rate=1e-3,
         ),
-        System(name="yesno-efficient-lite", data="yesno", **_LITE, per_epoch=192, epochs=8, learning_rate=4e-4),
+        System(name="yesno-efficient-lite", data="yesno", **_LITE, per_epoch=192, epochs=14, learning_rate=5e-4),
         System(name="lgg-two-conv", row="B", network="two-convolutions", **_LGG_CLASS),
         System(name="lgg-xception", row="B", network="xception", precision="32", **_LGG_CLASS),
         System(name="lgg-unet", row="B", network="unet", only_positive=True, **_LGG_MASK),
