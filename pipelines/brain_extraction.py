@@ -10,7 +10,7 @@ import numpy as np
 from dicomio.grid import resample_onto
 from dicomio.volume import Volume
 from pipelines.brain_grid import covered, empty_grid, millimetre_grid, sample
-from pipelines.brain_refinement import VOXEL_MM, refine
+from pipelines.brain_refinement import VOXEL_MM, refine, signed_depth
 from pipelines.brain_registration import register_template
 from pipelines.brain_stripped import is_stripped
 from pipelines.brain_template import template
@@ -28,6 +28,10 @@ DARK_FLUID = ("t1", "flair")
 """Sequences on which the brain stands out against fluid and bone; the template is laid on the first that is there."""
 
 MARGIN_MM = 12.0
+
+RIM_MM = 1.5
+"""Fluid over the folds belongs to the brains that the network knows: without it 12 % of a BraTS brain was missing."""
+
 BRAIN_ML = (400.0, 2300.0)
 LEAST_LIKENESS = 0.75
 """Dice of the outline with the template's: below, one of the two has gone astray."""
@@ -93,8 +97,8 @@ def extract_brain(images: Mapping[str, Volume], transforms: Mapping[str, NDArray
         mask &= covered(image, grid, transforms[role])
     _check(mask, roughly)
     fine = _finer(grid)
-    soft = resample_onto(_like(grid, mask.astype(np.float32)), fine, outside=0.0)
-    return Brain(soft > 0.5, fine, ("The brain was found by laying a template on the head",))
+    depth = resample_onto(_like(grid, signed_depth(mask)), fine, outside=-MARGIN_MM)
+    return Brain(depth > -RIM_MM, fine, ("The brain was found by laying a template on the head",))
 
 
 def upright_grid(like: Volume, lying: NDArray[np.float64]) -> Volume:
