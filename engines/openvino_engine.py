@@ -148,9 +148,14 @@ class OpenVinoEngine(Engine):
         volumetric = any(spec.volumetric for spec in self.package.manifest.inputs)
         return max(1, self._threads // 4) if volumetric else min(self._threads, 16)
 
+    @property
+    def _hint(self) -> str:
+        """What a quantised network leaves in floating point is computed as fast as the processor can."""
+        return PRECISIONS["bf16" if self.precision == "int8" and "bf16" in precisions() else self.precision][1]
+
     def _options(self) -> dict[str, Any]:
         return {
-            "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision][1],
+            "INFERENCE_PRECISION_HINT": self._hint,
             "PERFORMANCE_HINT": "THROUGHPUT" if self._streams > 1 else "LATENCY",
             "NUM_STREAMS": self._streams,
             "INFERENCE_NUM_THREADS": self._threads,

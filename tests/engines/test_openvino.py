@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from engines import openvino_engine
 from engines.contract import EngineSettings
 from engines.errors import NoEngine, PrecisionMissing
 from engines.machine import processor, usable_cores
@@ -111,6 +112,14 @@ def test_a_precision_that_the_processor_lacks(plain):
     engine = OpenVinoEngine(plain.package, FP32.model_copy(update={"precision": missing.pop()}))
     with pytest.raises(PrecisionMissing, match="the processor does not compute in it"):
         engine.open()
+
+
+@pytest.mark.parametrize(("native", "hint"), [(("fp32", "int8"), "f32"), (("fp32", "bf16", "int8"), "bf16")])
+def test_what_int8_leaves_is_computed_as_fast_as_the_processor_can(plain, monkeypatch, native, hint):
+    monkeypatch.setattr(openvino_engine, "precisions", lambda: native)
+    engine = OpenVinoEngine(plain.package, FP32.model_copy(update={"precision": "int8"}))
+    assert engine._options()["INFERENCE_PRECISION_HINT"] == hint
+    assert OpenVinoEngine(plain.package, FP32)._options()["INFERENCE_PRECISION_HINT"] == "f32"
 
 
 def test_a_variant_that_the_package_lacks(plain):
