@@ -93,7 +93,7 @@ def _made(training: dict[str, Any]) -> str:
     """The commands that made the weights and the package, and how long it took."""
     if "system" in training:
         return f"`scanward train {training['recipe']}` ({training['epochs']} epochs), `scanward export`"
-    steps = f"{training['minutes']} minutes of steps on two shared CPU cores"
+    steps = f"{training['minutes']} minutes of steps on shared CPU cores"
     return f"`scanward train {training['trained_as']}` ({steps}), `scanward export {training['recipe']}`"
 
 
