@@ -36,6 +36,7 @@ class Variation:
         gain: Standard deviation of the contrast's logarithm and of the brightness, in 3D.
         noise: Largest standard deviation of added noise, in 3D.
         thick: Share of the sequences that are made to look like a scan in thick slices, in 3D.
+        unenhanced: Share of the patches where nothing takes up contrast: the T1 stands in for the T1 with contrast.
     """
 
     mirror: tuple[int, ...] = ()
@@ -47,6 +48,7 @@ class Variation:
     gain: float = 0.0
     noise: float = 0.0
     thick: float = 0.0
+    unenhanced: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -324,7 +326,9 @@ SYSTEMS = {
             network="resunet-3d",
             classes=REGIONS,
             loss="dice-bce",
-            variation=Variation(mirror=(2,), rotation=20.0, scale=0.15, gain=0.15, noise=0.2, thick=0.15),
+            variation=Variation(
+                mirror=(2,), rotation=20.0, scale=0.15, gain=0.2, noise=0.2, thick=0.15, unenhanced=0.15
+            ),
             **{**_MR, "data": "brains", "inputs": "brain-volume-v1", "size": (96, 112, 96), "per_epoch": 240},
             served_size=(160, 192, 160),
             epochs=1000,

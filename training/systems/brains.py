@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from training.classic import System, Variation
+from pipelines.brain_volume import CHANNELS
+from training.classic import REGIONS, System, Variation
 from training.data.items import Item
 
 ON_TUMOUR = 0.7
@@ -63,7 +64,7 @@ class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
         return torch.minimum(torch.maximum(middle + jitter, half - 0.5), torch.tensor(shape) - half - 0.5)
 
 
-TURNED, NOISY = 0.4, 0.3
+TURNED, NOISY = 0.5, 0.3
 """Shares of the patches that are turned and scaled, and that get noise: both cost as much as the network's step."""
 
 
@@ -138,6 +139,8 @@ def _rotation(angles: Tensor) -> Tensor:
 def grey(varied: Variation, patch: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Contrast, brightness, noise and thick slices, each sequence by itself; outside the brain it stays 0."""
     brain = (patch != 0).any(dim=0, keepdim=True)
+    if float(torch.rand(())) < varied.unenhanced:
+        patch, masks = _unenhanced(patch, masks)
     channels = len(patch)
     gain = torch.exp(torch.randn(channels, 1, 1, 1) * varied.gain)
     offset = torch.randn(channels, 1, 1, 1) * varied.gain
@@ -148,6 +151,17 @@ def grey(varied: Variation, patch: Tensor, masks: Tensor) -> tuple[Tensor, Tenso
     if float(torch.rand(())) < NOISY:
         patch = patch + torch.randn_like(patch) * float(torch.rand(())) * varied.noise
     return patch * brain, masks
+
+
+def _unenhanced(patch: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Without uptake there is no enhancing tumour, however bright the FLAIR is; what enhanced stays tumour core.
+
+    Nearly all tumours of BraTS enhance, so that a network may learn to find enhancement where there is any tumour.
+    """
+    patch, masks = patch.clone(), masks.clone()
+    patch[CHANNELS.index("t1ce")] = patch[CHANNELS.index("t1")]
+    masks[REGIONS.index("enhancing")] = 0
+    return patch, masks
 
 
 def _thick(image: Tensor) -> Tensor:

@@ -37,12 +37,14 @@ def test_a_brain_is_standardised_in_the_middle_of_its_box(items):
         assert channel[inside].mean() == pytest.approx(0, abs=0.02)
         assert channel[inside].std() == pytest.approx(1, abs=0.05)
     assert brain_volume.centre_of(inside) == tuple(n // 2 for n in brain_volume.SHAPE)
-    assert truth.any() and not truth[0][~inside].any()
+    assert truth.any()
+    assert not truth[0][~inside].any()
 
 
 def test_regions_are_nested(items):
     _, (whole, core, enhancing) = items[0].read()
-    assert (whole >= core).all() and (core >= enhancing).all()
+    assert (whole >= core).all()
+    assert (core >= enhancing).all()
     assert whole.sum() > core.sum() > enhancing.sum() > 0
 
 
@@ -87,11 +89,24 @@ def test_outside_the_brain_nothing_is_added(items):
     assert not torch.equal(patch, again)
 
 
+def test_where_nothing_takes_up_contrast_nothing_enhances(items):
+    image, truth = items[0].read()
+    middle = torch.tensor([79.5, 80.0, 79.5])
+    patch, masks = brains.cut(Variation(unenhanced=1.0), SYSTEM.size, image, truth, middle)
+    torch.testing.assert_close(patch[2], patch[1])
+    assert not masks[2].any()
+    assert masks[1].any()
+    _, before = brains.cut(Variation(), SYSTEM.size, image, truth, middle)
+    assert before[2].any()
+
+
 def test_validation_shows_whole_brains(items):
     image, truth = next(iter(batches(SYSTEM, items[:1], training=False)))
-    assert image.shape == (1, 4, *brain_volume.SHAPE) and truth.shape == (1, 3, *brain_volume.SHAPE)
+    assert image.shape == (1, 4, *brain_volume.SHAPE)
+    assert truth.shape == (1, 3, *brain_volume.SHAPE)
     image, truth = next(iter(batches(SYSTEM, items[:2], training=True)))
-    assert image.shape == (2, 4, *SYSTEM.size) and truth.shape == (2, 3, *SYSTEM.size)
+    assert image.shape == (2, 4, *SYSTEM.size)
+    assert truth.shape == (2, 3, *SYSTEM.size)
 
 
 def test_unfolding_undoes_folding():
