@@ -23,13 +23,20 @@ def stand_in(folder: Path) -> Path:
     """A package under the name of the 3D network that thresholds channels: enough for a phantom's clear contrasts."""
     from onnx import TensorProto, helper, numpy_helper
 
-    weight, bias = np.zeros((3, 4, 1, 1, 1), np.float32), np.array([-6, -9, -8], np.float32)
-    weight[0, :, 0, 0, 0] = 3, 0, 0, 1.5
-    weight[1, :, 0, 0, 0] = 1.5, -1, 3, 1
-    weight[2, :, 0, 0, 0] = 0, 0, 4, 0
+    weight, bias = np.zeros((3, 4, 1, 1, 1), np.float32), np.array([-4, -7, -8], np.float32)
+    weight[0, :, 0, 0, 0] = 3, 0, 0, 1.5  # bright on FLAIR and T2
+    weight[1, :, 0, 0, 0] = 0, -8, 0, 0  # dark on T1
+    weight[2, :, 0, 0, 0] = 0, 0, 4, 0  # bright with contrast
     image, logits = ["batch", 4, *SHAPE], ["batch", 3, *SHAPE]
+    nodes = [
+        helper.make_node("Conv", ["image", "weight", "bias"], ["seen"]),
+        helper.make_node("Split", ["seen"], ["whole", "dark", "enhancing"], axis=1, num_outputs=3),
+        helper.make_node("Min", ["whole", "dark"], ["necrosis"]),
+        helper.make_node("Max", ["enhancing", "necrosis"], ["core"]),
+        helper.make_node("Concat", ["whole", "core", "enhancing"], ["logits"], axis=1),
+    ]
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])],
+        nodes,
         "stand-in",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, logits)],
@@ -58,19 +65,19 @@ def stand_in(folder: Path) -> Path:
     return folder
 
 
-def head_around(
-    brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, seed: int = 0, *, fluid_mm: float = 2.0
-) -> Volume:
-    """A whole head: dark fluid and bone, and a bright scalp, around a brain (slices, rows, columns) of 1 mm; noisy."""
-    generator = np.random.default_rng(seed)
-    usual = float(np.median(brain[mask]))
-    away = ndimage.distance_transform_edt(~ndimage.binary_closing(np.pad(mask, 8), iterations=6)[8:-8, 8:-8, 8:-8])
+def head_around(brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, seed: int = 0) -> Volume:
+    """A whole head: dark fluid and bone, and a bright scalp, around a brain (slices, rows, columns) in cubes; noisy."""
+    generator, voxel_mm = np.random.default_rng(seed), float(np.linalg.norm(affine[:3, 0]))
+    usual, wide = float(np.median(brain[mask])), round(8 / voxel_mm)
+    inner = (slice(wide, -wide),) * 3
+    filled = ndimage.binary_closing(np.pad(mask, wide), iterations=round(6 / voxel_mm))[inner]
+    away = ndimage.distance_transform_edt(~filled, sampling=voxel_mm)
     head = np.where(mask, brain, 0.25 * usual).astype(np.float32)
-    head[(away > fluid_mm) & ~mask] = 0.08 * usual
-    head[(away > fluid_mm + 6) & ~mask] = 1.3 * usual
-    head[(away > fluid_mm + 12) & ~mask] = 0
+    head[(away > 2) & ~mask] = 0.08 * usual
+    head[(away > 8) & ~mask] = 1.3 * usual
+    head[(away > 14) & ~mask] = 0
     noisy = np.hypot(
-        ndimage.gaussian_filter(head, 0.5) + generator.normal(0, 0.02 * usual, head.shape),
+        ndimage.gaussian_filter(head, 0.5 / voxel_mm) + generator.normal(0, 0.02 * usual, head.shape),
         generator.normal(0, 0.02 * usual, head.shape),
     )
     return Volume(noisy.astype(np.float32), affine, "1.2", "MR", "1.2.3", (), None)

@@ -17,8 +17,8 @@ from pipelines.brain_template import template
 from pipelines.errors import BrainNotFound
 from tests.pipelines.brains import dice, head_around
 
-AXIAL = np.array([[0, 0, 1, -110.0], [0, 1, 0, -130.0], [1, 0, 0, -90.0], [0, 0, 0, 1]])
-SHAPE = (190, 250, 220)
+AXIAL = np.array([[0, 0, 2, -110.0], [0, 2, 0, -126.0], [2, 0, 0, -96.0], [0, 0, 0, 1]])
+SHAPE = (98, 124, 110)
 
 
 def atlas(degrees: float, size: float, shift: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:

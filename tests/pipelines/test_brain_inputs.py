@@ -12,13 +12,15 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 from PIL import Image
 
+from dicomio.grid import resample_onto
 from dicomio.volume import Volume, load_volume
 from pipelines.brain_alignment import open_study
 from pipelines.brain_by_volume import ROLES, prepare_brain
+from pipelines.brain_extraction import extract_brain
 from pipelines.brain_grid import restore
 from pipelines.brain_stripped import is_stripped
-from pipelines.brain_volume import CHANNELS
-from tests.pipelines.brains import write_series
+from pipelines.brain_volume import CHANNELS, stripped_brain
+from tests.pipelines.brains import dice, head_around, write_series
 from training.data.brains import load_brains
 from training.data.volumes import VolumeCache
 
@@ -73,6 +75,21 @@ def test_the_same_numbers_to_the_last_bit(case: Path, study: dict[str, Volume], 
     drawn = sitk.GetArrayFromImage(sitk.ReadImage(str(case / f"{CASE}_seg.nii.gz"))) > 0
     there = restore(truth.astype(np.float32), prepared.box, study["flair"], np.array([0.5], np.float32))
     np.testing.assert_array_equal(there[0], drawn)
+
+
+def test_the_brain_of_a_case_is_found_again_in_a_head(study: dict[str, Volume]) -> None:
+    every_second = (slice(None, None, 2),) * 3
+    mask = np.pad(stripped_brain(np.stack([study[role].array for role in CHANNELS]))[every_second], 12)
+    affine = study["t1"].affine @ np.diag([2.0, 2, 2, 1])
+    affine[:3, 3] -= affine[:3, :3] @ np.full(3, 12)
+    heads = {
+        role: head_around(np.pad(study[role].array[every_second], 12), mask, affine, seed)
+        for seed, role in enumerate(("t1", "flair"))
+    }
+    assert not any(is_stripped(head) for head in heads.values())
+    found = extract_brain(heads, dict.fromkeys(heads))
+    brain = Volume(found.mask.astype(np.float32), found.grid.affine, "", "MR", "", (), None)
+    assert dice(resample_onto(brain, heads["t1"], outside=0.0) > 0.5, mask) > 0.95
 
 
 def test_a_brain_without_its_skull_is_recognised_on_every_sequence(study: dict[str, Volume]) -> None:

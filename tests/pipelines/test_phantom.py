@@ -83,3 +83,27 @@ def test_a_slice_that_is_not_there_ends_the_iteration():
     assert len(list(phantom)) == 3
     with pytest.raises(IndexError):
         phantom[3]
+
+
+def test_a_glioma_has_parts_that_exclude_each_other_and_look_as_such():
+    options = PhantomOptions(slices=24, matrix=128, lesion_diameters_mm=(44.0,), seed=3, glioma=True)
+    images, masks = make_phantom("brain-mr", options).render()
+    assert list(images) == ["flair", "t1", "t1ce", "t2"]
+    edema, core, enhancing = (masks[name] for name in ("edema", "non-enhancing core", "enhancing"))
+    np.testing.assert_array_equal(edema.astype(int) + core + enhancing, masks["lesion"])
+    assert min(part.sum() for part in (edema, core, enhancing)) > 50
+    grey = {name: {part: np.median(images[name][masks[part]]) for part in masks} for name in images}
+    assert grey["flair"]["edema"] > grey["flair"]["non-enhancing core"]
+    assert grey["t1ce"]["enhancing"] > 1.4 * grey["t1ce"]["edema"]
+    assert grey["t1ce"]["enhancing"] > 1.4 * grey["t1"]["enhancing"]
+    assert grey["t1"]["non-enhancing core"] < 0.8 * grey["t1"]["edema"]
+    assert grey["t2"]["non-enhancing core"] > grey["t2"]["edema"] > grey["t2"]["enhancing"]
+
+
+def test_three_sequences_are_drawn_as_before_and_the_glioma_is_where_the_lesion_is():
+    options = {"slices": 6, "matrix": 96, "lesion_diameters_mm": (40.0,), "seed": 3}
+    plain, masks = make_phantom("brain-mr", PhantomOptions(**options)).render()
+    assert list(plain) == ["flair", "t1", "t1ce"]
+    assert list(masks) == ["lesion"]
+    _, parts = make_phantom("brain-mr", PhantomOptions(**options, glioma=True)).render()
+    np.testing.assert_array_equal(parts["lesion"], masks["lesion"])

@@ -111,3 +111,21 @@ def test_unknown_kinds_are_named(tmp_path):
 
 def test_options_default_to_a_study_that_shows_something():
     assert PhantomOptions().slices == 24
+
+
+def test_a_brain_study_has_four_sequences_that_the_rules_recognise(tmp_path):
+    from daemon.folder import read_folder
+    from pipelines.builtin import builtin_rules
+    from pipelines.routing import Route, route
+
+    truth = write_phantom("brain-mr", tmp_path / "four", slices=10, matrix=64)
+    assert set(truth.masks) == {"lesion", "edema", "non-enhancing core", "enhancing"}
+    (study,) = read_folder(tmp_path / "four", lambda share: None).studies
+    (found,) = route(study.facts, builtin_rules())
+    assert isinstance(found, Route)
+    roles = {role: study.files[uid][0].parent.name for role, uid in found.roles.items()}
+    assert roles == {"flair": "flair", "t1": "t1", "t1ce": "t1ce", "t2": "t2"}
+
+    truth = write_phantom("brain-mr", tmp_path / "three", slices=4, matrix=64, glioma=False)
+    assert set(truth.masks) == {"lesion"}
+    assert sorted(path.name for path in (tmp_path / "three").iterdir()) == ["flair", "t1", "t1ce"]
