@@ -81,10 +81,10 @@ def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
     if box is None:
         return organ
     pieces, count = ndimage.label(mask[box])
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-    if sizes.max() * voxel_ml < SMALLEST_LIVER_ML:
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] if count > 1 else [np.count_nonzero(mask[box])]
+    if max(sizes) * voxel_ml < SMALLEST_LIVER_ML:
         return organ
-    largest = pieces == sizes.argmax() + 1
+    largest = pieces == np.argmax(sizes) + 1
     for plane in largest:
         fill_holes(plane)
     organ[box] = largest

@@ -85,9 +85,11 @@ def measure_region(
     """
     if mask.empty:
         raise ValueError(f"{tracking_id}: an empty mask cannot be measured")
-    per_slice = mask.voxels.sum(axis=(1, 2))
+    profiles = [mask.voxels.sum(axis=others) for others in ((1, 2), (0, 2), (0, 1))]
+    per_slice = profiles[0]
     first, last = mask.slices()[0], mask.slices()[-1]
-    centre = np.array(ndimage.center_of_mass(mask.voxels)) + mask.start
+    # What ndimage.center_of_mass gives, without an array of coordinates per axis.
+    centre = np.array([profile @ np.arange(profile.size) / profile.sum() for profile in profiles]) + mask.start
     centroid = volume.to_patient(centre)
     return Region(
         label=label,

@@ -69,3 +69,10 @@ def test_the_largest_piece_is_kept_with_its_holes_filled() -> None:
     assert not organ[0, 58, 58]
     assert organ.sum() == 8 * 45 * 45
     assert not keep_organ(mask, voxel_ml=0.001).any()  # 16 ml are no liver
+
+
+def test_one_piece_alone_is_kept_too() -> None:
+    mask = np.zeros((6, 50, 50), bool)
+    mask[1:5, 5:45, 5:45] = True
+    np.testing.assert_array_equal(keep_organ(mask, voxel_ml=0.1), mask)
+    assert not keep_organ(mask, voxel_ml=0.001).any()

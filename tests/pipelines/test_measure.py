@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from dicomio.coding import Code
 from dicomio.masks import MaskBox
@@ -52,6 +53,16 @@ def test_a_ball_measures_like_a_ball() -> None:
     for diameter in (region.diameters.axial_mm, region.diameters.coronal_mm, region.diameters.sagittal_mm):
         assert diameter == pytest.approx(30, abs=2.1)
     assert region.slices[1] == 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_centroid_is_the_centre_of_mass(seed: int) -> None:
+    space = volume((9, 20, 18), (3.0, 0.7, 0.9))
+    mask = np.random.default_rng(seed).random((9, 20, 18)) < 0.3
+    mask[:2], mask[:, :, :4] = False, False
+    region = measure_region(MaskBox.of(mask), space, LABEL, "Lesion 1", with_diameters=False)
+    expected = space.to_patient(np.array(ndimage.center_of_mass(mask)))
+    np.testing.assert_allclose(region.centroid_lps, expected, rtol=1e-12)
 
 
 def test_each_plane_has_its_own_diameter() -> None:
