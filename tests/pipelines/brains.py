@@ -23,14 +23,17 @@ def stand_in(folder: Path) -> Path:
     """A package under the name of the 3D network that thresholds channels: enough for a phantom's clear contrasts."""
     from onnx import TensorProto, helper, numpy_helper
 
-    weight, bias = np.zeros((3, 4, 1, 1, 1), np.float32), np.array([-4, -7, -8], np.float32)
+    weight, bias = np.zeros((4, 4, 1, 1, 1), np.float32), np.array([-4, -5, -6, 6], np.float32)
     weight[0, :, 0, 0, 0] = 3, 0, 0, 1.5  # bright on FLAIR and T2
     weight[1, :, 0, 0, 0] = 0, -8, 0, 0  # dark on T1
     weight[2, :, 0, 0, 0] = 0, 0, 4, 0  # bright with contrast
+    weight[3, :, 0, 0, 0] = 0, -4, 0, 0  # not as bright on T1 as fat
     image, logits = ["batch", 4, *SHAPE], ["batch", 3, *SHAPE]
     nodes = [
         helper.make_node("Conv", ["image", "weight", "bias"], ["seen"]),
-        helper.make_node("Split", ["seen"], ["whole", "dark", "enhancing"], axis=1, num_outputs=3),
+        helper.make_node("Split", ["seen"], ["bright", "dark", "contrast", "lean"], axis=1, num_outputs=4),
+        helper.make_node("Min", ["bright", "lean"], ["whole"]),
+        helper.make_node("Min", ["contrast", "lean"], ["enhancing"]),
         helper.make_node("Min", ["whole", "dark"], ["necrosis"]),
         helper.make_node("Max", ["enhancing", "necrosis"], ["core"]),
         helper.make_node("Concat", ["whole", "core", "enhancing"], ["logits"], axis=1),

@@ -85,9 +85,9 @@ def test_each_part_of_the_glioma_is_a_segment_where_it_truly_is(
     for path in results(outcome, "segmentation").values():
         found = read_masks(path, flair)
         assert list(found) == list(PARTS)
-        assert dice(np.logical_or.reduce(list(found.values())), truth.masks["lesion"]) > 0.9
+        assert dice(np.logical_or.reduce(list(found.values())), truth.masks["lesion"]) > 0.85
         for label, part in PARTS.items():
-            assert dice(found[label], truth.masks[part]) > 0.7, label
+            assert dice(found[label], truth.masks[part]) > 0.6, label
     segments = pydicom.dcmread(results(outcome, "segmentation")["BINARY"]).SegmentSequence
     codes = [segment.SegmentedPropertyTypeCodeSequence[0] for segment in segments]
     assert [(code.CodeValue, code.CodingSchemeDesignator) for code in codes] == [
