@@ -21,7 +21,7 @@ from training.card import write_card
 from training.classic import System
 from training.data.items import Item
 from training.evaluate import Figure
-from training.export import check_against_torch, write_onnx
+from training.export import THRESHOLD, check_against_torch, write_onnx
 from training.figures import reliability_diagram
 from training.half import SECTION, write_half
 from training.package import INTENDED_USE
@@ -62,8 +62,8 @@ def export_system(
 ) -> ModelPackage:
     """Writes the package `out/<package name>` from `run/best.pt`, with figures measured on items that were held out.
 
-    The threshold is chosen on the validation items. The figures are of the test items, if the system keeps any, and
-    else of the validation items.
+    The threshold is chosen on the validation items, or is 0.5 where they are to choose nothing (`System.keep`). The
+    figures are of the test items, if the system keeps any, and else of the validation items.
 
     Args:
         system: What was trained, as it was trained.
@@ -97,6 +97,8 @@ def export_system(
 
 
 def _threshold(system: System, package: ModelPackage, validation: Sequence[Item]) -> float:
+    if system.keep == "last":
+        return THRESHOLD
     with open_engine(package, EngineSettings()) as engine:
         return choose_threshold(system, by_engine(engine), validation)
 
@@ -166,7 +168,8 @@ def _training(
 ) -> dict[str, Any]:
     held_out, untouched = measured
     by_patient = system.split == "patient"
-    chose = "they chose nothing" if untouched else "they also chose the checkpoint and the threshold"
+    nothing = untouched or system.keep == "last"
+    chose = "they chose nothing" if nothing else "they also chose the checkpoint and the threshold"
     return {
         "data": [{**DATA[system.data], "patients": len({item.group for item in training})}],
         "split": {
