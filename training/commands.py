@@ -43,7 +43,8 @@ def train_recipe(
 
     if more is not None and recipe.more is None:
         raise ValueError(f"{recipe.name}: expected no further data set, received {more}")
-    recipe = recipe if split is None else replace(recipe, split=split)
+    if split == "slice":  # looking at neighbours of what is trained on chooses nothing worth having
+        recipe = replace(recipe, split=split, keep="last")
     cases = recipe.loader(data)
     mixed = gather(phantom_cases(recipe.preprocessing, phantoms, recipe.seed)) if phantoms else None
     further = None if more is None else brats_slices(more)
