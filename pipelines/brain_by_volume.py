@@ -17,6 +17,8 @@ from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from dicomio.volume import Volume
@@ -52,12 +54,12 @@ class PreparedBrain:
     notes: tuple[str, ...]
 
 
-def read_volume(study: BrainStudy, network: Network, report: Progress) -> Findings:
+def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Progress) -> Findings:
     """Finds a tumour's parts.
 
     Args:
         study: `flair`, `t1`, `t1ce` and `t2`.
-        network: Probabilities of the regions, on the box of `brain_volume`.
+        networks: `volume_segmenter` (probabilities of the regions, on the box of `brain_volume`).
         report: Told of each step and its progress.
 
     Raises:
@@ -66,6 +68,7 @@ def read_volume(study: BrainStudy, network: Network, report: Progress) -> Findin
     report("find the brain", 0.0)
     prepared = prepare_brain(study)
     report("segment", 0.0)
+    network = networks[SEGMENTER]  # opened only now: without a brain it is not needed
     probability = network.predict_one(prepared.inputs)
     report("measure", 0.0)
     manifest = network.package.manifest

@@ -35,7 +35,7 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     reason = reason or _unaligned(study.alignment)
     if reason is None:
         try:
-            found = read_volume(study, networks[VOLUME_SEGMENTER], report)
+            found = read_volume(study, networks, report)
             return _noted(found, "Read as one volume: FLAIR, T1, T1CE and T2 are all there", study.alignment)
         except BrainNotFound as error:
             reason = str(error)
