@@ -111,7 +111,7 @@ class WorkerPool:
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
         self._running: dict[str, tuple[Any, float]] = {}
-        self._opening = 0  # workers that have not opened their engines
+        self._open = False
         self._entered = 0.0
         self._lock = threading.Lock()
 
@@ -132,19 +132,19 @@ class WorkerPool:
             self._client = Client(self._cluster, set_as_default=False)
         self._entered = time.monotonic()
         # Workers elsewhere were started by somebody else, long ago perhaps; they are not waited for.
-        self._opening = 0 if self._settings.scheduler else self._settings.count
-        self._client.subscribe_topic(READY, self._on_ready)
+        self._open = self._settings.scheduler is not None
         self._client.register_plugin(WarmUp(self._warm_up, self._logging, self._gpus))
         return self
 
-    def _on_ready(self, event: tuple[float, str]) -> None:
-        """Runs in Dask's own thread. Of a worker that died meanwhile, the successor counts."""
-        with self._lock:
-            self._opening -= 1
-            last = self._opening == 0
-        if last:
-            log.info("workers_ready", seconds=round(time.monotonic() - self._entered, 2))
-            self._on_return()
+    def _engines_are_open(self) -> bool:
+        """Whether every worker has said so; a successor's word counts for the one that died."""
+        if not self._open:
+            seconds = time.monotonic() - self._entered
+            said = {address for _, address in self.client.get_events(READY)}
+            self._open = len(said) >= self._settings.count or seconds > _OPENING_TIMEOUT
+            if self._open:
+                log.info("workers_ready", seconds=round(seconds, 2), workers=len(said))
+        return self._open
 
     def _local_cluster(self) -> LocalCluster:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -197,9 +197,9 @@ class WorkerPool:
     @property
     def free(self) -> int:
         """How many more jobs can be submitted now; none until the engines are open, whose plans may take minutes."""
+        if not self._engines_are_open():
+            return 0
         with self._lock:
-            if self._opening > 0 and time.monotonic() - self._entered < _OPENING_TIMEOUT:
-                return 0
             return max(0, self.slots - len(self._running))
 
     @property
