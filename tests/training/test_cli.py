@@ -26,10 +26,25 @@ def test_a_network_is_trained_exported_and_measured(tiny_lgg, tmp_path):
     assert exported.exit_code == 0, exported.output
     assert (models / "brain-lgg-classifier" / "MODEL_CARD.md").exists()
     figures = tmp_path / "figures.json"
-    measured = call("evaluate", models / "brain-lgg-classifier", "--data", tiny_lgg, "--everyone", "--out", figures)
+    command = ("evaluate", models / "brain-lgg-classifier", "--data", tiny_lgg, "--out", figures)
+    measured = call(*command, "--report", tmp_path / "report")
     assert measured.exit_code == 0, measured.output
     assert "AUC by slice" in measured.output
-    assert {"metric", "value", "n"} <= set(json.loads(figures.read_text())[0])
+    card = (models / "brain-lgg-classifier" / "MODEL_CARD.md").read_text()
+    again = json.loads(figures.read_text())
+    assert len(again) == 4
+    for figure in again:  # the card's figures, digit by digit
+        low, high = (f"{round(bound, 4):.3f}" for bound in figure["interval"])
+        row = f"| {figure['metric']} | {round(figure['value'], 4):.3f} | {low} to {high} | {figure['n']} |"
+        assert row in card
+        assert row in (tmp_path / "report" / "report.md").read_text()
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "report.md",
+        "figures.json",
+        "gallery.png",
+        "reliability.png",
+    }
+    assert (run / "gallery.png").exists()
 
 
 def test_an_unknown_name_lists_what_there_is(tiny_lgg):
