@@ -84,5 +84,4 @@ def test_the_brain_of_a_real_patient_lies_within_the_skull(dicom_samples: Path) 
     usual = np.median(flair.array[mask])
     scalp = flair.array > 2.6 * usual
     assert scalp[mask].mean() < 0.01
-    middle = ndimage.binary_erosion(mask, iterations=12)
-    assert middle[10].any()  # a slice through the ventricles is brain to its middle
+    assert ndimage.binary_erosion(mask[10], iterations=12).any()  # a slice through the ventricles is brain inside
