@@ -1,4 +1,4 @@
-"""The residual U-Net of `resunet.py` in three dimensions: it sees a whole brain at once and computes at 2 mm and coarser.
+"""The residual U-Net of `resunet.py` in three dimensions: it sees a whole brain at once, at 2 mm and coarser.
 
 2 x 2 x 2 voxels are folded into channels before the first convolution and the logits are unfolded at the end, so that
 nothing of the 1 mm image is lost, while an eighth of the positions is computed.

@@ -51,8 +51,8 @@ class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
 
     def _middle(self, which: int, image: NDArray[np.float32], truth: NDArray[np.uint8]) -> Tensor:
         if which not in self._tumour:  # the classes are nested regions: each is as likely as the others to be the aim
-            places = [np.flatnonzero(mask)[:: 1 + mask.sum() // 2000] for mask in truth]
-            self._tumour[which] = np.concatenate([p for p in places if p.size] or [np.empty(0, np.intp)])
+            some = [np.flatnonzero(mask)[:: 1 + int(mask.sum()) // 2000] for mask in truth]
+            self._tumour[which] = np.concatenate(some)
         places, shape = self._tumour[which], image.shape[1:]
         if places.size and float(torch.rand(())) < ON_TUMOUR:
             voxel = np.unravel_index(places[int(torch.randint(places.size, ()))], shape)

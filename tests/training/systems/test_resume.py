@@ -16,7 +16,7 @@ from training.systems.fit import fit_system  # noqa: E402
 from training.systems.keep import Keeper  # noqa: E402
 
 
-class PowerCut(Exception):
+class PowerCutError(Exception):
     pass
 
 
@@ -35,12 +35,13 @@ def test_an_epoch_that_was_finished_is_not_trained_again(tiny_slices, tmp_path, 
 
     def cut_off(keeper, trainer, learner):
         if trainer.current_epoch == 2:
-            raise PowerCut
+            raise PowerCutError
         finish(keeper, trainer, learner)
 
-    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+    with monkeypatch.context() as patch:
         patch.setattr(Keeper, "on_train_epoch_end", cut_off)
-        fit_system(system, tiny_slices, tmp_path, epochs=4)
+        with pytest.raises(PowerCutError):
+            fit_system(system, tiny_slices, tmp_path, epochs=4)
     left = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert left["epoch"] == 1
     trained = []
