@@ -105,7 +105,10 @@ def _around(mask: Mask) -> tuple[slice, ...]:
 
 
 def overlap_figures(name: str, by_patient: Sequence[Overlap]) -> list[Figure]:
-    """Of one class: Dice, IoU, Tversky, sensitivity and specificity, mean over the patients that have it."""
+    """Of one class: Dice, IoU, Tversky, sensitivity and specificity, mean over the patients that have it.
+
+    A patient without it has no Dice; how many of those stay empty is a figure of its own.
+    """
     present = [overlap for overlap in by_patient if overlap.hit + overlap.missed]
     measures = {
         "Dice": [o.dice for o in present],
@@ -114,7 +117,14 @@ def overlap_figures(name: str, by_patient: Sequence[Overlap]) -> list[Figure]:
         "sensitivity": [o.sensitivity for o in present],
         "specificity": [o.specificity for o in by_patient if not np.isnan(o.specificity)],
     }
-    return [mean_figure(f"{name}: {metric} by patient, mean", values) for metric, values in measures.items() if values]
+    figures = [
+        mean_figure(f"{name}: {metric} by patient, mean", values) for metric, values in measures.items() if values
+    ]
+    absent = [overlap for overlap in by_patient if not overlap.hit + overlap.missed]
+    if absent:
+        empty = sum(not overlap.extra for overlap in absent) / len(absent)
+        figures.append(Figure(f"{name}: patients without it that stay empty", empty, len(absent)))
+    return figures
 
 
 def surface_figures(name: str, by_patient: Sequence[tuple[float, float] | None], tolerance: float) -> list[Figure]:

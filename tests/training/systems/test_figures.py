@@ -51,11 +51,14 @@ def test_nothing_found_where_there_is_nothing_is_right():
     assert np.isnan(overlap.sensitivity)
 
 
-def test_patients_without_the_class_count_for_specificity_only(masks):
+def test_patients_without_the_class_have_no_dice_but_must_stay_empty(masks):
     nothing = np.zeros_like(masks[1])
-    figures = {f.metric: f for f in overlap_figures("edema", [Overlap.of(*masks), Overlap.of(nothing, nothing)])}
+    overlaps = [Overlap.of(*masks), Overlap.of(nothing, nothing), Overlap.of(masks[0], nothing)]
+    figures = {f.metric: f for f in overlap_figures("edema", overlaps)}
     assert figures["edema: Dice by patient, mean"].n == 1
-    assert figures["edema: specificity by patient, mean"].n == 2
+    assert figures["edema: specificity by patient, mean"].n == 3
+    empty = figures["edema: patients without it that stay empty"]
+    assert (empty.value, empty.n) == (0.5, 2)
 
 
 def test_surfaces_are_measured_in_millimetres(masks):
@@ -217,5 +220,5 @@ def test_nested_parts_have_colours_of_their_own(masks):
     panels = np.split(drawn, 4, axis=1)
     assert {tuple(colour) for colour in panels[1][whole & ~core]} == {PARTS[0]}
     assert {tuple(colour) for colour in panels[1][core]} == {PARTS[1]}
-    assert (panels[2][~found[3]] == 0).all()
+    assert (panels[2][~(found[3] | core)] == 0).all()
     assert tuple(panels[3][8, 8]) == OUTLINE  # a corner of the truth
