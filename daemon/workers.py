@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RESTART_TIMEOUT = 30
-_OPENING_TIMEOUT = 1800.0
-"""Seconds until jobs go out although a worker has not said so: their own errors then tell more than waiting does."""
 _FETCH_TIMEOUT = 60
 
 
@@ -137,11 +135,15 @@ class WorkerPool:
         return self
 
     def _engines_are_open(self) -> bool:
-        """Whether every worker has said so; a successor's word counts for the one that died."""
+        """Whether every worker has said so; a successor's word counts for the one that died.
+
+        One that hangs while it opens them is waited for as long as for a job that hangs: then jobs go out all the same,
+        and the one that it gets finds out.
+        """
         if not self._open:
             seconds = time.monotonic() - self._entered
             said = {address for _, address in self.client.get_events(READY)}
-            self._open = len(said) >= self._settings.count or seconds > _OPENING_TIMEOUT
+            self._open = len(said) >= self._settings.count or seconds > self._settings.time_limit.total_seconds()
             if self._open:
                 log.info("workers_ready", seconds=round(seconds, 2), workers=len(said))
         return self._open
