@@ -86,11 +86,17 @@ def bootstrap(
     statistic: Callable[[Sequence[NDArray[np.float64]]], float],
     draws: int = 1000,
 ) -> tuple[float, float]:
-    """95 % interval of `statistic` when patients are drawn with replacement (percentile method, fixed seed)."""
+    """95 % interval of `statistic` when patients are drawn with replacement (percentile method, fixed seed).
+
+    Draws for which it is not defined (NaN: all of one class, say) do not count; NaN if it never is.
+    """
     generator = np.random.default_rng(0)
     n = len(per_patient)
-    values = [statistic([per_patient[i] for i in generator.integers(n, size=n)]) for _ in range(draws)]
-    low, high = np.nanpercentile(values, (2.5, 97.5))
+    drawn = [statistic([per_patient[i] for i in generator.integers(n, size=n)]) for _ in range(draws)]
+    values = [value for value in drawn if not np.isnan(value)]
+    if not values:
+        return float("nan"), float("nan")
+    low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)
 
 

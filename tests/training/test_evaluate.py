@@ -25,6 +25,14 @@ def test_dice_of_equal_disjoint_and_empty_masks():
     assert dice(a, np.array([1, 0, 0], bool)) == pytest.approx(2 / 3)
 
 
+def test_a_figure_that_no_draw_defines_has_no_interval_and_no_warning():
+    scored = [(np.array([0.2, 0.9]), np.array([True, True])) for _ in range(3)]
+    figures = {figure.metric: figure for figure in classification_figures(scored, "tumour", 0.5)}
+    assert np.isnan(figures["tumour: specificity by slice"].value)
+    assert np.isnan(figures["tumour: specificity by slice"].interval).all()
+    assert figures["tumour: sensitivity by slice"].value == pytest.approx(0.5)
+
+
 def test_area_under_the_curve_counts_pairs():
     scores = np.array([0.1, 0.4, 0.35, 0.8])
     assert area_under_curve(scores, np.array([0, 0, 1, 1], bool)) == pytest.approx(0.75)

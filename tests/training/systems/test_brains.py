@@ -79,7 +79,8 @@ def test_image_and_mask_move_together(monkeypatch):
         np.testing.assert_array_equal(patch[0].numpy() >= 0.5, masks[0].numpy() > 0)
 
 
-def test_outside_the_brain_nothing_is_added(items):
+def test_outside_the_brain_nothing_is_added(items, monkeypatch):
+    monkeypatch.setattr(brains, "TURNED", 0.0)
     torch.manual_seed(0)
     image, truth = items[0].read()
     varied = Variation(gain=0.3, noise=0.3, thick=1.0)
@@ -89,7 +90,8 @@ def test_outside_the_brain_nothing_is_added(items):
     assert not torch.equal(patch, again)
 
 
-def test_where_nothing_takes_up_contrast_nothing_enhances(items):
+def test_where_nothing_takes_up_contrast_nothing_enhances(items, monkeypatch):
+    monkeypatch.setattr(brains, "TURNED", 0.0)
     image, truth = items[0].read()
     middle = torch.tensor([79.5, 80.0, 79.5])
     patch, masks = brains.cut(Variation(unenhanced=1.0), SYSTEM.size, image, truth, middle)
