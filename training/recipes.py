@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from training.data.case import Case
 from training.data.lgg import load_lgg
@@ -101,7 +101,14 @@ class Recipe:
         return {"lgg": load_lgg, "liver": load_liver}[self.data]
 
 
-_BRAIN = Augmentation(brain_channels=True)
+_LGG: dict[str, Any] = {
+    "data": "lgg",
+    "preprocessing": "brain-slices-v1",
+    "channels": 5,
+    "classes": ("tumour",),
+    "mirror": True,
+    "augmentation": Augmentation(brain_channels=True),
+}
 _CT = Augmentation(mirror=False, rotation=6.0, scale=0.12, shift=0.06, gain=0.1)
 
 RECIPES = {
@@ -111,44 +118,29 @@ RECIPES = {
             name="lgg-resunet",
             package="brain-lgg-resunet",
             task="segmentation",
-            data="lgg",
-            preprocessing="brain-slices-v1",
-            channels=5,
-            classes=("tumour",),
-            mirror=True,
-            augmentation=_BRAIN,
+            **_LGG,
         ),
         Recipe(
             name="lgg-lite-unet",
             package="brain-lgg-lite-unet",
             task="segmentation",
-            data="lgg",
-            preprocessing="brain-slices-v1",
-            channels=5,
-            classes=("tumour",),
             network="lite-unet",
             widths=(32, 64, 96, 128),
-            mirror=True,
             minutes=28.0,
             learning_rate=1e-3,
             phantom_share=0.1,
             more="brats",
             more_share=0.2,
             keep="last",
-            augmentation=_BRAIN,
+            **_LGG,
         ),
         Recipe(
             name="lgg-classifier",
             package="brain-lgg-classifier",
             task="classification",
-            data="lgg",
-            preprocessing="brain-slices-v1",
-            channels=5,
-            classes=("tumour",),
-            mirror=True,
             minutes=10.0,
             learning_rate=5e-4,
-            augmentation=_BRAIN,
+            **_LGG,
         ),
         Recipe(
             name="liver-unet",

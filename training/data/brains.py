@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,20 @@ def load_brains(root: Path, classes: Sequence[str], cache: VolumeCache | None = 
         ValueError: On reading, a scan without 1 mm voxels.
     """
     cache = cache or VolumeCache()
-    items = load_brats(root, classes, cache)
-    return [replace(item, read=partial(_read, item, root, tuple(classes), cache)) for item in items]
-
-
-def _read(item: Item, root: Path, classes: Sequence[str], cache: VolumeCache) -> Pair:
-    if not np.allclose(item.spacing, 1.0, atol=1e-3):
-        raise ValueError(f"{root}, {item.name}: expected voxels of 1 mm, received {item.spacing}")
-    sources = tuple(sorted(root.rglob(f"{item.name}*.nii*")))
     tag = zlib.crc32(repr(tuple(classes)).encode())
-    image = cache.get(sources, lambda: _prepared(item)[0], f".{NAME}")
-    return image, cache.get(sources, lambda: _prepared(item)[1], f".{NAME}.{tag:08x}")
+    names = f".{NAME}", f".{NAME}.{tag:08x}"
+    return [
+        replace(item, read=partial(_read, item, tuple(sorted(root.rglob(f"{item.name}*.nii*"))), names, cache))
+        for item in load_brats(root, classes, cache)
+    ]
+
+
+def _read(item: Item, sources: tuple[Path, ...], names: tuple[str, str], cache: VolumeCache) -> Pair:
+    if not np.allclose(item.spacing, 1.0, atol=1e-3):
+        raise ValueError(f"{sources[0].parent}, {item.name}: expected voxels of 1 mm, received {item.spacing}")
+    prepared = lru_cache(partial(_prepared, item))  # image and truth are made together, where they are not stored yet
+    image = cache.get(sources, lambda: prepared()[0], names[0])
+    return image, cache.get(sources, lambda: prepared()[1], names[1])
 
 
 def _prepared(item: Item) -> tuple[NDArray[Any], NDArray[np.uint8]]:

@@ -14,23 +14,25 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with batch norm, and a shortcut (1 x 1 where the width changes)."""
+    """Two convolutions 3 wide with batch norm, and a shortcut (1 wide, where the width changes); in 2D or 3D."""
 
-    def __init__(self, width_in: int, width: int, *, stride: int = 1) -> None:
+    def __init__(self, width_in: int, width: int, *, stride: int = 1, dimensions: int = 2) -> None:
         super().__init__()
+        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        norm = nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d
         self.body = nn.Sequential(
-            nn.Conv2d(width_in, width, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(width),
+            convolution(width_in, width, 3, stride, 1, bias=False),
+            norm(width),
             nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(width),
+            convolution(width, width, 3, 1, 1, bias=False),
+            norm(width),
         )
         same = width_in == width and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv2d(width_in, width, 1, stride, bias=False)
+        self.shortcut = nn.Identity() if same else convolution(width_in, width, 1, stride, bias=False)
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, width_in, h, w) to (n, width, h / stride, w / stride)."""
+        """(n, width_in, ...) to (n, width, ...), every side divided by the stride."""
         return self.activation(self.body(x) + self.shortcut(x))
 
 

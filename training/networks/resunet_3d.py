@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from training.networks.resunet import ResidualBlock
+
 
 def fold(x: Tensor) -> Tensor:
     """(n, c, d, h, w) to (n, 8 c, d / 2, h / 2, w / 2)."""
@@ -26,28 +28,6 @@ def unfold(x: Tensor) -> Tensor:
     return x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
 
 
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 x 3 convolutions with batch norm, and a shortcut (1 x 1 x 1 where the width changes)."""
-
-    def __init__(self, width_in: int, width: int, *, stride: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv3d(width_in, width, 3, stride, 1, bias=False),
-            nn.BatchNorm3d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv3d(width, width, 3, 1, 1, bias=False),
-            nn.BatchNorm3d(width),
-        )
-        same = width_in == width and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv3d(width_in, width, 1, stride, bias=False)
-        self.activation = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, width_in, d, h, w) to (n, width, d / stride, h / stride, w / stride)."""
-        y: Tensor = self.activation(self.body(x) + self.shortcut(x))
-        return y
-
-
 class ResUNet3D(nn.Module):
     """Logits of every class at the resolution of the image."""
 
@@ -55,14 +35,14 @@ class ResUNet3D(nn.Module):
         super().__init__()
         widths_in = [channels * 8, *widths[:-1]]
         self.encoder = nn.ModuleList(
-            ResidualBlock(before, width, stride=1 if level == 0 else 2)
+            ResidualBlock(before, width, stride=1 if level == 0 else 2, dimensions=3)
             for level, (before, width) in enumerate(zip(widths_in, widths, strict=True))
         )
         # a 1 x 1 x 1 convolution before the upsampling keeps the dear first convolution of each level narrow
         self.narrow = nn.ModuleList(
             nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
-        self.decoder = nn.ModuleList(ResidualBlock(2 * fine, fine) for fine in widths[-2::-1])
+        self.decoder = nn.ModuleList(ResidualBlock(2 * fine, fine, dimensions=3) for fine in widths[-2::-1])
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
         self.last = nn.Conv3d(widths[0], classes * 8, 1)
 
