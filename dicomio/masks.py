@@ -110,3 +110,11 @@ def _extent(occupied: Any) -> slice:
     """From the first to the last place that is occupied."""
     places = np.flatnonzero(occupied)
     return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
+
+
+def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected piece of a mask of any shape (pieces touch by their sides); nothing where there is none."""
+    pieces, count = ndimage.label(mask)
+    if count == 0:
+        return np.zeros(mask.shape, bool)
+    return np.asarray(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)

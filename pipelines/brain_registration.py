@@ -17,6 +17,7 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 from scipy import ndimage
 
 from dicomio.grid import to_sitk
+from dicomio.masks import largest_piece
 from dicomio.registration import matrix_of, one_thread
 from dicomio.volume import Volume
 from pipelines.brain_template import template
@@ -151,11 +152,9 @@ def _shrunk(image: sitk.Image, voxel_mm: float) -> sitk.Image:
 def _guessed_middle(image: sitk.Image) -> NDArray[np.float64]:
     """Patient coordinates of the brain's middle, guessed from the outline of the head."""
     array = sitk.GetArrayFromImage(image)
-    outline = ndimage.binary_opening(array > 0.2 * np.percentile(array, 98))
-    pieces, count = ndimage.label(outline)
-    if count == 0:
+    outline = largest_piece(ndimage.binary_opening(array > 0.2 * np.percentile(array, 98)))
+    if not outline.any():
         raise BrainNotFound(reason="the images are empty")
-    outline = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     outline = np.stack([ndimage.binary_fill_holes(plane) for plane in outline])
     columns, rows, slices = image.GetSpacing()
     top = int(np.flatnonzero(outline.any(axis=(1, 2)))[-1])

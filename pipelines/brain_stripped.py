@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from dicomio.masks import largest_piece
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -50,8 +52,4 @@ def is_stripped(image: Volume) -> bool:
 def _outline(array: NDArray[np.generic]) -> NDArray[np.bool_]:
     """All that is brighter than the background, which is the darkest value there is, filled; the largest piece."""
     values = np.asarray(array)
-    pieces, count = ndimage.label(values > values.min())
-    if count == 0:
-        return np.zeros(values.shape, bool)
-    largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in largest])
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in largest_piece(values > values.min())])

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dicomio.masks import largest_piece
+
 Array = NDArray[np.float32]
 
 NAME = "brain-volume-v1"
@@ -31,11 +33,8 @@ def stripped_brain(images: NDArray[Any]) -> NDArray[np.bool_]:
         images: (4, slices, rows, columns), channels as in `CHANNELS`. One alone may have specks beyond the brain.
     """
     bright = (images > 0).sum(axis=0) >= 2
-    labels, count = ndimage.label(ndimage.binary_opening(bright, np.ones((3, 3, 3), bool)))
-    if count == 0:
-        return np.zeros(images.shape[1:], bool)
-    largest = int(np.bincount(labels.ravel())[1:].argmax()) + 1
-    return np.asarray(ndimage.binary_fill_holes(labels == largest), bool)
+    opened = ndimage.binary_opening(bright, np.ones((3, 3, 3), bool))
+    return np.asarray(ndimage.binary_fill_holes(largest_piece(opened)), bool)
 
 
 def centre_of(brain: NDArray[np.bool_]) -> tuple[int, int, int]:
