@@ -208,11 +208,25 @@ _LGG_CLASS = {**_LGG_MASK, "task": "classification", "loss": "bce", "positive_sh
 _MR: dict[str, Any] = {
     "task": "segmentation",
     "data": "brats",
-    "size": (16, 160, 160),
     "channels": ("flair", "t1", "t1ce", "t2"),
     "inputs": "standardised-by-slice-v1",
     "batch": 2,
     "per_epoch": 200,
+}
+_BRAINS: dict[str, Any] = {
+    **_MR,
+    "row": "ours",
+    "data": "brains",
+    "classes": REGIONS,
+    "inputs": "brain-volume-v1",
+    "served_size": (160, 192, 160),
+    "loss": "dice-bce",
+    "variation": Variation(mirror=(2,), rotation=20.0, scale=0.15, gain=0.2, noise=0.2, thick=0.15, unenhanced=0.15),
+    "per_epoch": 240,
+    "epochs": 1000,
+    "patience": 1000,
+    "weight_decay": 1e-2,
+    "ema": 0.995,
 }
 _STAGE = {"inputs": "standardised-v1", "held_out": 0.075, "test": 0.075}
 
@@ -285,7 +299,9 @@ SYSTEMS = {
             only_positive=True,
             **{**_LGG_MASK, **_STAGE},
         ),
-        System(name="brats-unet3d", row="D", network="unet-3d", classes=BRATS, loss="soft-dice", **_MR),
+        System(
+            name="brats-unet3d", row="D", network="unet-3d", classes=BRATS, loss="soft-dice", size=(16, 160, 160), **_MR
+        ),
         System(
             name="lits-munet",
             row="E",
@@ -318,24 +334,18 @@ SYSTEMS = {
             loss="dice-bce",
             options={"width": 16},
             variation=Variation(mirror=(0, 1, 2)),
-            **{**_MR, "size": (64, 128, 128), "least_tumour": 0.01},
+            size=(64, 128, 128),
+            least_tumour=0.01,
+            **_MR,
         ),
+        System(name="brats-resunet3d", network="resunet-3d", size=(96, 112, 96), learning_rate=2e-3, **_BRAINS),
         System(
-            name="brats-resunet3d",
-            row="ours",
-            network="resunet-3d",
-            classes=REGIONS,
-            loss="dice-bce",
-            variation=Variation(
-                mirror=(2,), rotation=20.0, scale=0.15, gain=0.2, noise=0.2, thick=0.15, unenhanced=0.15
-            ),
-            **{**_MR, "data": "brains", "inputs": "brain-volume-v1", "size": (96, 112, 96), "per_epoch": 240},
-            served_size=(160, 192, 160),
-            epochs=1000,
-            patience=1000,
-            learning_rate=2e-3,
-            weight_decay=1e-2,
-            ema=0.995,
+            name="brats-slices-unet",
+            network="slices-unet",
+            options={"pretrained": True},
+            size=(8, 160, 160),
+            learning_rate=1e-3,
+            **{**_BRAINS, "batch": 4, "per_epoch": 400},
         ),
     )
 }

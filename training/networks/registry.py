@@ -14,6 +14,7 @@ from training.networks.double_unet import DoubleUNet
 from training.networks.efficient_lite import EfficientLiteClassifier
 from training.networks.mu_net import MUNet
 from training.networks.resunet_3d import ResUNet3D
+from training.networks.slices_unet import SlicesUNet
 from training.networks.small_cnn import SmallCNN, TwoConvolutions
 from training.networks.xception import Xception
 
@@ -32,6 +33,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mu-net": MUNet,
     "dynunet": ready_made.dynunet,
     "resunet-3d": ResUNet3D,
+    "slices-unet": SlicesUNet,
     "segresnet": ready_made.segresnet,
 }
 

@@ -104,7 +104,7 @@ def _straight(
 
 def _around(size: tuple[int, ...], shape: tuple[int, ...], middle: Tensor) -> tuple[list[int], list[int]]:
     """A box that holds the patch however it is turned: grid_sample is slow on what is not in the cache."""
-    reach = [0.75 * length + 4 for length in size]
+    reach = [max(0.75 * length + 4, 0.6 * length + 0.2 * max(size)) for length in size]  # a thin one tilts far
     centre = middle.tolist()
     low = [max(0, int(c - r)) for c, r in zip(centre, reach, strict=True)]
     return low, [min(n, int(c + r) + 1) for n, c, r in zip(shape, centre, reach, strict=True)]

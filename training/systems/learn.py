@@ -29,6 +29,17 @@ def masks_of(system: System, logits: Tensor) -> Tensor:
     return logits.argmax(dim=1, keepdim=True) == classes
 
 
+def with_channels_last(network: nn.Module) -> nn.Module:
+    """`network`, its convolutions laid out as a processor likes them; there may be some of 2D and some of 3D."""
+    for module in network.modules():
+        for weight in module.parameters(recurse=False):
+            if weight.ndim in (4, 5):
+                weight.data = weight.data.contiguous(
+                    memory_format=torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
+                )
+    return network
+
+
 class Learner(lightning.LightningModule):
     """Trains one system.
 
@@ -41,7 +52,7 @@ class Learner(lightning.LightningModule):
         self.system, self.loss = system, make_loss(system.loss)
         # convolutions on a processor are faster with the channels last
         self._layout = torch.channels_last if len(system.size) == 2 else torch.channels_last_3d
-        self.network = build(system).to(memory_format=self._layout)
+        self.network = with_channels_last(build(system))
         self.average = (
             AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(system.ema), use_buffers=True)
             if system.ema

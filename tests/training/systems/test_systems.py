@@ -37,6 +37,7 @@ OPTIONS = {
     "lgg-dynunet": {"widths": (16, 16, 32)},
     "brats-segresnet": {"width": 8, "down": (1, 1)},
     "brats-resunet3d": {"widths": (8, 8, 8, 16)},
+    "brats-slices-unet": {"widths": (8, 8, 8, 16)},
 }
 
 
