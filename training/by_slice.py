@@ -32,7 +32,7 @@ def measure_by_slice(recipe: Recipe, run: Path, cases: Sequence[Case]) -> list[F
         run: The run's folder.
         cases: All patients of the data set; both parts of the split have slices of each.
     """
-    answer = load_answer(recipe, run / "best.pt")
+    answer = load_answer(recipe, [run])
 
     def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

@@ -92,8 +92,12 @@ def write_card(
 def _made(training: dict[str, Any]) -> str:
     """The commands that made the weights and the package, and how long it took."""
     if "system" in training:
-        return f"`scanward train {training['recipe']}` ({training['epochs']} epochs), `scanward export`"
-    steps = f"{training['minutes']} minutes of steps on shared CPU cores"
+        names = [training["recipe"], *(other["name"] for other in training.get("others", ()))]
+        commands = ", ".join(f"`scanward train {name}`" for name in names)
+        mean = " of the mean of their answers" if len(names) > 1 else ""
+        return f"{commands} ({training['epochs']} epochs), `scanward export`{mean}"
+    several = f"mean of {training['networks']} runs, " if training.get("networks", 1) > 1 else ""
+    steps = f"{several}{training['minutes']} minutes of steps on shared CPU cores"
     return f"`scanward train {training['trained_as']}` ({steps}), `scanward export {training['recipe']}`"
 
 

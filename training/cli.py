@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,9 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     more: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Recipes: a further data set to mix in.")
     ] = None,
+    variant: Annotated[
+        int, typer.Option(min=0, help="Recipes: other first weights and draws, same split; see `export --run`.")
+    ] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Published systems: processes that read images.")] = 0,
 ) -> None:
     """Train a network; `best.pt` in the run's folder can be exported at any time meanwhile."""
@@ -64,7 +68,7 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     from training.commands import train_recipe
     from training.fit import use_threads
 
-    recipe = recipe_named(name)
+    recipe = replace(recipe_named(name), variant=variant)
     use_threads(threads)
     folder = out or Path("runs") / name
     options = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume}
@@ -101,7 +105,10 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     data: Annotated[
         Path | None, typer.Option("--data", exists=True, file_okay=False, help="The data set, as published.")
     ] = None,
-    run: Annotated[Path | None, typer.Option("--run", exists=True, file_okay=False, help="The run's folder.")] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", exists=True, file_okay=False, help="The run's folder; of several, the mean answers."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of packages; the shipped one by default.")] = None,
     version: Annotated[str, typer.Option(help="Version of the package.")] = "0.1.0",
     half: Annotated[bool, typer.Option("--fp16/--no-fp16", help="Add a network in FP16, if it answers alike.")] = True,
@@ -116,17 +123,20 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
 
         _print_package(add_half(variants))
         return
-    if name is None or data is None or run is None:
+    if name is None or data is None or not runs:
         raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE")
     if name in SYSTEMS:
-        from training.systems.commands import export_run
+        from training.systems.commands import export_runs
 
-        _print_package(export_run(run, data, out or Path("runs") / "packages", version, half=half))
+        try:
+            _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, half=half))
+        except UnfitError as error:
+            raise typer.BadParameter(str(error)) from error
         return
     from training.export import export as write_package
 
     recipe = recipe_named(name)
-    _print_package(write_package(recipe, run, recipe.loader(data), out or shipped_folder(), version, half=half))
+    _print_package(write_package(recipe, runs, recipe.loader(data), out or shipped_folder(), version, half=half))
 
 
 def _print_package(package: ModelPackage) -> None:

@@ -66,16 +66,17 @@ def _opened(package: ModelPackage, precision: str, threads: int, *, compiled: bo
 
 
 def _network_of(package: ModelPackage) -> nn.Module:
-    system = _system_of(package)
+    from training.networks.mean import Mean
+
+    system, extra = _system_of(package), package.manifest.training.model_extra or {}
     if system is not None:
         from training.systems.learn import build as build_system
 
-        return build_system(system)
-    from training.export import Answer
-    from training.fit import build
+        return Mean([build_system(one) for one in (system, *map(System.of, extra.get("others", ())))])
+    from training.export import untrained_answer
 
     recipe = next(recipe for recipe in RECIPES.values() if recipe.package == package.name)
-    return Answer(build(recipe), 0 if recipe.task == "segmentation" else 1, recipe.mirror)
+    return Mean([untrained_answer(recipe) for _ in range(extra.get("networks", 1))])
 
 
 def _system_of(package: ModelPackage) -> System | None:

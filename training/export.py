@@ -23,6 +23,7 @@ from training.data.phantoms import phantom_cases
 from training.fit import build, split
 from training.half import SECTION, write_half
 from training.measure import measure
+from training.networks.mean import Mean
 from training.package import LIMITS, accuracy, manifest
 from training.recipes import Recipe
 
@@ -49,18 +50,26 @@ class Answer(nn.Module):
         return (logits + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
 
 
-def load_answer(recipe: Recipe, checkpoint: Path) -> Answer:
-    """The recipe's network with the weights of `checkpoint`, in evaluation mode."""
-    network = build(recipe)
-    weights = torch.load(checkpoint, weights_only=True)["weights"]
-    network.load_state_dict({key: value for key, value in weights.items() if key in network.state_dict()})
-    output = 0 if recipe.task == "segmentation" else 1
-    answer = Answer(network, output, recipe.mirror)
-    answer.eval()
-    return answer
+def untrained_answer(recipe: Recipe) -> Answer:
+    """What is exported of the recipe's network, with no weights worth having yet."""
+    return Answer(build(recipe), 0 if recipe.task == "segmentation" else 1, recipe.mirror)
 
 
-def write_onnx(answer: Answer, example: NDArray[np.float32], path: Path) -> None:
+def load_answer(recipe: Recipe, runs: Sequence[Path]) -> Mean:
+    """The recipe's network with the weights that `runs` kept, in evaluation mode; of several, the mean answers."""
+    answers = []
+    for run in runs:
+        answer = untrained_answer(recipe)
+        weights = torch.load(run / "best.pt", weights_only=True)["weights"]
+        known = answer.network.state_dict()
+        answer.network.load_state_dict({key: value for key, value in weights.items() if key in known})
+        answers.append(answer)
+    mean = Mean(answers)
+    mean.eval()
+    return mean
+
+
+def write_onnx(answer: nn.Module, example: NDArray[np.float32], path: Path) -> None:
     """Writes the network with a free batch dimension; `example` is (n, channels, ...)."""
     two = np.resize(example, (2, *example.shape[1:]))  # of a batch of one, the exporter would make a constant
     with warnings.catch_warnings():
@@ -90,7 +99,7 @@ def forget_origin(path: Path) -> None:
     onnx.save(model, path)
 
 
-def check_against_torch(answer: Answer, path: Path, inputs: NDArray[np.float32]) -> float:
+def check_against_torch(answer: nn.Module, path: Path, inputs: NDArray[np.float32]) -> float:
     """Largest difference of a logit between torch and ONNX Runtime.
 
     Raises:
@@ -118,7 +127,7 @@ def reference_inputs(recipe: Recipe, count: int = 2) -> NDArray[np.float32]:
 
 def export(
     recipe: Recipe,
-    run: Path,
+    runs: Sequence[Path],
     cases: Sequence[Case],
     out: Path,
     version: str,
@@ -126,40 +135,41 @@ def export(
     half: bool = True,
     pictures: bool = True,
 ) -> ModelPackage:
-    """Writes the package `out/<package name>` from `run/best.pt`, with figures measured on the held-out patients.
+    """Writes the package `out/<package name>` of what `runs` kept, with figures measured on the held-out patients.
 
     Args:
         recipe: What was trained.
-        run: The run's folder.
+        runs: The runs' folders; of several, the mean of their logits answers.
         cases: All patients of the data set; only the held-out ones are looked at.
         out: Folder of packages.
         version: Version of the package, such as 0.1.0.
         half: Make an FP16 variant too, if it answers alike.
-        pictures: Draw a gallery into the run's folder.
+        pictures: Draw a gallery into the first run's folder.
 
     Raises:
-        ValueError: The run was split by slice, so it has seen every patient.
+        ValueError: A run was split by slice, so it has seen every patient.
     """
-    record = json.loads((run / "record.json").read_text())
-    if record["recipe"].get("split") == "slice":
-        raise ValueError(f"{run}: was split by slice, for comparison only; expected a run that was split by patient")
+    records = [json.loads((run / "record.json").read_text()) for run in runs]
+    for run, record in zip(runs, records, strict=True):
+        if record["recipe"].get("split") == "slice":
+            raise ValueError(f"{run}: was split by slice, for comparison only; expected one that was split by patient")
     trained_on, held_out = split(recipe, cases)
     folder = out / recipe.package
     folder.mkdir(parents=True, exist_ok=True)
     reference = reference_inputs(recipe)
-    answer = load_answer(recipe, run / "best.pt")
+    answer = load_answer(recipe, runs)
     write_onnx(answer, reference, folder / "model.onnx")
     difference = check_against_torch(answer, folder / "model.onnx", reference)
     np.savez_compressed(folder / "reference.npz", image=reference)
     network = (folder / "model.onnx").read_bytes()
-    content = manifest(recipe, record, network, version, (len(trained_on), held_out))
+    content = manifest(recipe, records, network, version, (len(trained_on), held_out))
     sections: dict[str, str] = {}
     _write(folder, content, recipe, difference, sections)
     if half:
         content["variants"], sections[SECTION] = write_half(load_package(folder))
         _write(folder, content, recipe, difference, sections)
     fixed = THRESHOLD if recipe.keep == "last" else None
-    threshold, figures = measure(recipe, load_package(folder), held_out, fixed, run if pictures else None)
+    threshold, figures = measure(recipe, load_package(folder), held_out, fixed, runs[0] if pictures else None)
     content["thresholds"].update({"mask" if recipe.task == "segmentation" else "probability": threshold})
     content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
     _write(folder, content, recipe, difference, sections)

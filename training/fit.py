@@ -118,7 +118,7 @@ class Run:
     @classmethod
     def start(cls, recipe: Recipe, folder: Path, minutes: float | None, initial: Path | None, resume: bool) -> Run:
         """A fresh run, one that starts from another run's weights (`initial`), or an interrupted one taken up again."""
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.seed + recipe.variant)
         folder.mkdir(parents=True, exist_ok=True)
         network, before = build(recipe, pretrained=initial is None and not resume), 0.0
         if initial is not None:

@@ -112,13 +112,17 @@ def describe(recipe: Recipe) -> str:
 
 
 def manifest(
-    recipe: Recipe, record: Mapping[str, Any], network: bytes, version: str, patients: tuple[int, Sequence[Case]]
+    recipe: Recipe,
+    records: Sequence[Mapping[str, Any]],
+    network: bytes,
+    version: str,
+    patients: tuple[int, Sequence[Case]],
 ) -> dict[str, Any]:
     """Content of model.yaml, without figures.
 
     Args:
         recipe: What was trained.
-        record: Content of the run's `record.json`.
+        records: Content of the `record.json` of each run.
         network: The ONNX file.
         version: Version of the package.
         patients: How many were trained on, and the held-out ones.
@@ -154,16 +158,17 @@ def manifest(
         "labels": LABELS[recipe.data] if recipe.task == "segmentation" else [],
         "thresholds": {"mask": 0.5, "probability": 0.5, "min_volume_ml": SMALLEST_ML},
         "training": {
-            "data": data_of(recipe, record, trained_on),
+            "data": data_of(recipe, records, trained_on),
             "split": {
                 "by": "patient",
                 "held_out": sorted(case.name for case in held_out),
                 "note": CHOSE[recipe.keep],
             },
-            "phantoms": bool(record.get("phantoms")),
+            "phantoms": any(record.get("phantoms") for record in records),
             "recipe": recipe.name,
-            "trained_as": record["recipe"]["name"],
-            "minutes": round(float(record["used"]) / 60 + float(record.get("before", 0)), 1),
+            "trained_as": records[0]["recipe"]["name"],
+            "networks": len(records),
+            "minutes": round(sum(float(r["used"]) / 60 + float(r.get("before", 0)) for r in records), 1),
             "commit": _commit(),
         },
         "accuracy": [],
@@ -178,11 +183,12 @@ CHOSE = {
 }
 
 
-def data_of(recipe: Recipe, record: Mapping[str, Any], trained_on: int) -> list[dict[str, Any]]:
+def data_of(recipe: Recipe, records: Sequence[Mapping[str, Any]], trained_on: int) -> list[dict[str, Any]]:
     """What the weights were made from, the data set that is measured on first."""
     data: list[dict[str, Any]] = [{**DATA[recipe.data], "patients": trained_on}]
-    if record.get("more"):
-        data.append({**BRATS, "slices": record["more"]})
+    more = max(record.get("more") or 0 for record in records)
+    if more:
+        data.append({**BRATS, "slices": more})
     return [*data, IMAGENET] if recipe.network == "lite-unet" else data
 
 

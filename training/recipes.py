@@ -64,6 +64,7 @@ class Recipe:
         more: Which further data set may be mixed in (`--more DIR`), and `more_share` its share of the drawn slices.
         held_out: Share of patients held out, where the data has no published split.
         split: By patient; `slice` is what publications did, for comparison, and never exported.
+        variant: Other first weights and other draws for each number; the split stays, so that answers can be averaged.
         keep: Which weights: those that score best on the held-out patients, or the last ones, which nothing chose.
     """
 
@@ -91,6 +92,7 @@ class Recipe:
     weight_decay: float = 1e-2
     ema: float = 0.995
     seed: int = 20261120
+    variant: int = 0
     mirror: bool = False
     made_up_lesions: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -118,6 +120,8 @@ RECIPES = {
             name="lgg-resunet",
             package="brain-lgg-resunet",
             task="segmentation",
+            more="brats",
+            more_share=0.2,
             **_LGG,
         ),
         Recipe(

@@ -44,7 +44,7 @@ def trained(request, tmp_path_factory, tiny_lgg, tiny_liver):
 @pytest.fixture(scope="module")
 def package(trained, tmp_path_factory):
     recipe, cases, folder, _ = trained
-    return export(recipe, folder, cases, tmp_path_factory.mktemp("models"), "0.0.1")
+    return export(recipe, [folder], cases, tmp_path_factory.mktemp("models"), "0.0.1")
 
 
 def test_the_loss_falls(trained):
@@ -68,12 +68,29 @@ def test_the_package_answers_like_torch_in_every_engine(trained, package):
     recipe, _, folder, _ = trained
     inputs = package.reference()["image"]
     with torch.inference_mode():
-        expected = load_answer(recipe, folder / "best.pt")(torch.from_numpy(inputs)).numpy()
+        expected = load_answer(recipe, [folder])(torch.from_numpy(inputs)).numpy()
     for kind in (OnnxRuntimeEngine, OpenVinoEngine):
         with kind(package, EngineSettings(precision="fp32")) as engine:
             for batch in (1, len(inputs)):
                 answer = engine.infer({"image": inputs[:batch]})["logits"]
                 np.testing.assert_allclose(answer, expected[:batch], atol=2e-3)
+
+
+def test_of_two_runs_the_mean_answers(tmp_path, tiny_lgg):
+    use_threads(1)
+    recipe = tiny("lgg-resunet")
+    cases, runs = recipe.loader(tiny_lgg), [tmp_path / "one", tmp_path / "other"]
+    for variant, folder in enumerate(runs):
+        fit(replace(recipe, variant=variant), cases, folder, epochs=1)
+    package = export(recipe, runs, cases, tmp_path / "models", "0.0.1", half=False, pictures=False)
+    inputs = torch.from_numpy(package.reference()["image"])
+    with torch.inference_mode():
+        one, other = (load_answer(recipe, [run])(inputs).numpy() for run in runs)
+    with OnnxRuntimeEngine(package, EngineSettings(precision="fp32")) as engine:
+        np.testing.assert_allclose(engine.infer({"image": inputs.numpy()})["logits"], (one + other) / 2, atol=2e-3)
+    assert np.abs(one - other).max() > 0.1  # another variant is another network
+    assert package.manifest.training.model_extra["networks"] == 2
+    assert "mean of 2 runs" in package.card
 
 
 def test_the_package_says_what_was_measured_and_on_whom(trained, package):

@@ -49,7 +49,7 @@ class Draw:
     ) -> None:
         self._recipe, self._real, self._phantoms = recipe, Pool(recipe, real), phantoms
         self._more = None if more is None else Pool(recipe, more)
-        self._generator = np.random.default_rng(recipe.seed)
+        self._generator = np.random.default_rng(recipe.seed + recipe.variant)
 
     def epoch(self) -> Iterator[Batch]:
         """Batches of `recipe.samples_per_epoch` slices; each is drawn anew."""

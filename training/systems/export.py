@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from torch import Tensor, nn
 
 from engines.choose import open_engine
 from engines.contract import EngineSettings
@@ -20,11 +19,12 @@ from engines.package import ModelPackage, load_package
 from training.card import write_card
 from training.classic import System
 from training.data.items import Item
-from training.evaluate import Figure
+from training.evaluate import Figure, UnfitError
 from training.export import THRESHOLD, check_against_torch, write_onnx
 from training.figures import reliability_diagram
 from training.half import SECTION, write_half
-from training.package import INTENDED_USE
+from training.networks.mean import Mean
+from training.package import IMAGENET, INTENDED_USE
 from training.pictures import Shown, draw_gallery
 from training.systems.gallery import animate_scan, median_item
 from training.systems.learn import build
@@ -34,54 +34,71 @@ from training.systems.reference import reference_inputs
 from training.systems.served import DATA, LICENCES, SERVED, description, labels, limits, package_name
 from training.systems.threshold import choose_threshold
 
+ALIKE = (
+    "task",
+    "data",
+    "channels",
+    "classes",
+    "inputs",
+    "activation",
+    "served_size",
+    "split",
+    "held_out",
+    "seed",
+    "keep",
+)
+"""What networks must have in common whose answers are averaged: they read, answer and held out the same."""
 
-class Plain(nn.Module):
-    """The network with the input name that a package has."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(n, channels, ...) to logits."""
-        logits: Tensor = self.network(image)
-        return logits
-
-
-def load_network(system: System, checkpoint: Path) -> Plain:
-    """The system's network with the weights of `checkpoint`, in evaluation mode."""
-    network = build(system)
-    network.load_state_dict(torch.load(checkpoint, weights_only=True)["weights"])
-    plain = Plain(network)
-    plain.eval()
-    return plain
+def load_network(systems: Sequence[System], runs: Sequence[Path]) -> Mean:
+    """The systems' networks with the weights that their runs kept, in evaluation mode."""
+    networks = [build(system) for system in systems]
+    for network, run in zip(networks, runs, strict=True):
+        network.load_state_dict(torch.load(run / "best.pt", weights_only=True)["weights"])
+    mean = Mean(networks)
+    mean.eval()
+    return mean
 
 
 def export_system(
-    system: System, run: Path, data: Path, out: Path, version: str, *, half: bool = True, pictures: bool = True
+    systems: Sequence[System],
+    runs: Sequence[Path],
+    data: Path,
+    out: Path,
+    version: str,
+    *,
+    half: bool = True,
+    pictures: bool = True,
 ) -> ModelPackage:
-    """Writes the package `out/<package name>` from `run/best.pt`, with figures measured on items that were held out.
+    """Writes the package `out/<package name>` of what `runs` kept, with figures measured on items that were held out.
+
+    Several runs become one network that answers with the mean of their logits; the package is the first one's.
 
     The threshold is chosen on the validation items, or is 0.5 where they are to choose nothing (`System.keep`). The
     figures are of the test items, if the system keeps any, and else of the validation items.
 
     Args:
-        system: What was trained, as it was trained.
-        run: The run's folder.
+        systems: What was trained, as it was trained; one for each run.
+        runs: The runs' folders.
         data: The data set; only its held-out items are looked at.
         out: Folder of packages.
         version: Version of the package, such as 0.1.0.
         half: Make an FP16 variant too, if it answers alike.
-        pictures: Draw a gallery or a reliability diagram into the run's folder.
+        pictures: Draw a gallery or a reliability diagram into the first run's folder.
+
+    Raises:
+        UnfitError: The runs differ in what they read, answer or held out.
     """
+    check_alike(systems)
+    system, run = systems[0], runs[0]
     training, validation, test = system.parts(system.items(data))
     folder = out / package_name(system)
     folder.mkdir(parents=True, exist_ok=True)
-    network, reference = load_network(system, run / "best.pt"), reference_inputs(system)
+    network, reference = load_network(systems, runs), reference_inputs(system)
     write_onnx(network, reference, folder / "model.onnx")
     difference = check_against_torch(network, folder / "model.onnx", reference)
     np.savez_compressed(folder / "reference.npz", image=reference)
-    content = manifest(system, run, folder, version, (training, test or validation, bool(test)))
+    content = manifest(systems, runs, folder, version, (training, test or validation, bool(test)))
     sections: dict[str, str] = {}
     _write(folder, content, system, difference, sections)
     if half:
@@ -134,12 +151,26 @@ def measure_package(
     return figures_of(system, patients, threshold)
 
 
+def check_alike(systems: Sequence[System]) -> None:
+    """See `export_system`."""
+    first = systems[0]
+    for system in systems[1:]:
+        for name in ALIKE:
+            mine, other = getattr(first, name), getattr(system, name)
+            if mine != other:
+                raise UnfitError(f"{first.name} and {system.name} differ in {name}: {mine} and {other}")
+
+
 def manifest(
-    system: System, run: Path, folder: Path, version: str, parts: tuple[Sequence[Item], Sequence[Item], bool]
+    systems: Sequence[System],
+    runs: Sequence[Path],
+    folder: Path,
+    version: str,
+    parts: tuple[Sequence[Item], Sequence[Item], bool],
 ) -> dict[str, Any]:
     """Content of model.yaml, without figures; `parts`: training items, measured items, whether those chose nothing."""
     training, measured, untouched = parts
-    record = json.loads((run / "record.json").read_text())
+    system, records = systems[0], [json.loads((run / "record.json").read_text()) for run in runs]
     served, size = SERVED.get(system.name), system.served_size or system.size
     spatial = size if system.task == "segmentation" else ()
     image = {"name": "image", "dtype": "float32", "shape": ["batch", len(system.channels), *size]}
@@ -156,7 +187,7 @@ def manifest(
         "preprocessing": {"name": system.inputs, **(served.preprocessing if served else {})},
         "labels": labels(system),
         "thresholds": {"mask": 0.5, "probability": 0.5, **(served.thresholds if served else {})},
-        "training": _training(system, record, training, (measured, untouched)),
+        "training": _training(systems, records, training, (measured, untouched)),
         "accuracy": [],
         "intended_use": INTENDED_USE,
         "reference_inputs": "reference.npz",
@@ -164,25 +195,36 @@ def manifest(
 
 
 def _training(
-    system: System, record: Mapping[str, Any], training: Sequence[Item], measured: tuple[Sequence[Item], bool]
+    systems: Sequence[System],
+    records: Sequence[Mapping[str, Any]],
+    training: Sequence[Item],
+    measured: tuple[Sequence[Item], bool],
 ) -> dict[str, Any]:
-    held_out, untouched = measured
+    (held_out, untouched), system = measured, systems[0]
     by_patient = system.split == "patient"
     nothing = untouched or system.keep == "last"
+    imagenet = [IMAGENET] if any(each.options.get("pretrained") for each in systems) else []
     chose = "they chose nothing" if nothing else "they also chose the checkpoint and the threshold"
     return {
-        "data": [{**DATA[system.data], "patients": len({item.group for item in training})}],
+        "data": [{**DATA[system.data], "patients": len({item.group for item in training})}, *imagenet],
         "split": {
             "by": system.split,
             "held_out": sorted({item.group if by_patient else item.name for item in held_out}),
             "note": chose,
         },
         "recipe": system.name,
-        "system": json.loads(json.dumps(asdict(system), default=dict)),
-        "data_digest": record["data_digest"],
-        "libraries": record["libraries"],
-        "epochs": len(record["history"]),
+        "system": _written(system),
+        **({"others": [_written(other) for other in systems[1:]]} if systems[1:] else {}),
+        "data_digest": records[0]["data_digest"],
+        "libraries": records[0]["libraries"],
+        "epochs": sum(len(record["history"]) for record in records),
     }
+
+
+def _written(system: System) -> dict[str, Any]:
+    """As YAML writes it."""
+    written: dict[str, Any] = json.loads(json.dumps(asdict(system), default=dict))
+    return written
 
 
 def _accuracy(system: System, figure: Figure) -> dict[str, Any]:

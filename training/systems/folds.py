@@ -47,7 +47,7 @@ def cross_validate(
             fit_system(one, data, run, **(options or {}))
             (run / "done").touch()
         _, held_out, _ = one.parts(one.items(data))
-        patients.append(look(one, by_torch(one, load_network(one, run / "best.pt")), held_out))
+        patients.append(look(one, by_torch(one, load_network([one], [run])), held_out))
         log.info("fold", fold=fold, figures=[str(figure) for figure in figures_of(one, patients[-1])])
     together = [patient for fold in patients for patient in fold]
     figures = figures_of(system, together)

@@ -18,6 +18,8 @@ from typer.testing import CliRunner  # noqa: E402
 from engines.package import load_package  # noqa: E402
 from training.classic import SYSTEMS  # noqa: E402
 from training.cli import app  # noqa: E402
+from training.systems.commands import system_of  # noqa: E402
+from training.systems.export import load_network  # noqa: E402
 from training.systems.predict import two_stage  # noqa: E402
 
 CONFIG = "size: [32, 32]\nheld_out: 0.5\nbatch: 4\nprecision: '32'\noptions: {widths: [16, 16], dense: 16}\n"
@@ -47,6 +49,35 @@ def test_a_system_is_trained_taken_up_again_exported_and_evaluated(tiny_slices, 
     card = (packages / "lgg-two-conv" / "MODEL_CARD.md").read_text()
     for figure in json.loads(figures.read_text()):
         assert f"| {figure['metric']} | {figure['value']:.3f} |" in card
+
+
+def test_of_two_systems_the_mean_is_exported_if_they_read_and_held_out_the_same(tiny_slices, tmp_path):
+    changes = {"lgg-unet": "only_positive: false\n", "lgg-classic-resunet": "only_positive: false\ntest: 0.0\n"}
+    runs, config = [], tmp_path / "change.yaml"
+    for name, change in changes.items():
+        alike = "size: [32, 32]\nheld_out: 0.5\nbatch: 4\nprecision: '32'\ninputs: standardised-v1\n"
+        config.write_text(f"{alike}{change}options: {{widths: [16, 16{', 16, 16, 16' * (name == 'lgg-unet')}]}}\n")
+        runs.append(tmp_path / name)
+        arguments = ("--out", runs[-1], "--config", config, "--epochs", 1, "--threads", 1)
+        scanward("train", name, "--data", tiny_slices, *arguments)
+    arguments = ("--data", tiny_slices, "--out", tmp_path, "--no-fp16")
+    both = [argument for run in runs for argument in ("--run", run)]
+    scanward("export", "lgg-unet", *both, *arguments)
+    package = load_package(tmp_path / "lgg-unet")
+    assert [other["name"] for other in package.manifest.training.model_extra["others"]] == ["lgg-classic-resunet"]
+    assert "`scanward train lgg-unet`, `scanward train lgg-classic-resunet`" in package.card
+    network = load_network([system_of(run) for run in runs], runs)
+    assert package.manifest.accuracy
+    with torch.inference_mode():
+        inputs = torch.from_numpy(package.reference()["image"])
+        one, other = (load_network([system_of(run)], [run])(inputs) for run in runs)
+        torch.testing.assert_close(network(inputs), (one + other) / 2)
+    record = json.loads((runs[1] / "record.json").read_text())
+    record["system"]["inputs"] = "unit-v1"
+    (runs[1] / "record.json").write_text(json.dumps(record))
+    result = CliRunner().invoke(app, [str(argument) for argument in ("export", "lgg-unet", *both, *arguments)])
+    assert result.exit_code == 2
+    assert "differ in inputs" in result.output
 
 
 @pytest.mark.parametrize("change", ["colour: red", "batch: many"])

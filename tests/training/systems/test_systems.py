@@ -70,7 +70,7 @@ def trained(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def package(trained, tmp_path_factory):
     system, data, folder, _ = trained
-    return export_system(system, folder, data, tmp_path_factory.mktemp("models"), "0.0.1")
+    return export_system([system], [folder], data, tmp_path_factory.mktemp("models"), "0.0.1")
 
 
 def test_the_loss_falls(trained):
@@ -85,7 +85,7 @@ def test_the_package_answers_like_torch_in_every_engine(trained, package):
     system, _, folder, _ = trained
     inputs = package.reference()["image"]
     with torch.inference_mode():
-        expected = load_network(system, folder / "best.pt")(torch.from_numpy(inputs)).numpy()
+        expected = load_network([system], [folder])(torch.from_numpy(inputs)).numpy()
     for kind in (OnnxRuntimeEngine, OpenVinoEngine):
         with kind(package, EngineSettings(precision="fp32")) as engine:
             for batch in (1, len(inputs)):
