@@ -82,6 +82,8 @@ class System:
         duplicated: What becomes of duplicate pictures.
         weight_decay: Of AdamW.
         ema: Share of the averaged weights that a step leaves as they were; the average is what is kept. 0 for none.
+        prior: Share of the drawn pixels that are tumour, which an untrained network then says of every pixel; 0 leaves
+            the last layer as it is drawn.
         precision: `bf16` or `32`; widths that are no multiples of 16 crash oneDNN's bfloat16 on some processors.
     """
 
@@ -115,6 +117,7 @@ class System:
     duplicated: Duplicated = "drop"
     weight_decay: float = 1e-4
     ema: float = 0.0
+    prior: float = 0.0
     served_size: tuple[int, ...] | None = None
     precision: Literal["bf16", "32"] = "bf16"
     seed: int = 20261120
@@ -204,6 +207,8 @@ _LGG_MASK: dict[str, Any] = {
     "loss": "focal-tversky",
     "variation": _FLIPS,
 }
+_TUMOUR_SLICES: dict[str, Any] = {"only_positive": True, "prior": 0.03}  # the share of tumour on slices that show some
+_BOTH_SLICES: dict[str, Any] = {"positive_share": 0.5, "prior": 0.015}
 _LGG_CLASS = {**_LGG_MASK, "task": "classification", "loss": "bce", "positive_share": 0.5}
 _MR: dict[str, Any] = {
     "task": "segmentation",
@@ -280,23 +285,23 @@ SYSTEMS = {
         System(name="yesno-efficient-lite", data="yesno", **_LITE, per_epoch=192, epochs=14, learning_rate=5e-4),
         System(name="lgg-two-conv", row="B", network="two-convolutions", **_LGG_CLASS),
         System(name="lgg-xception", row="B", network="xception", precision="32", **_LGG_CLASS),
-        System(name="lgg-unet", row="B", network="unet", only_positive=True, **_LGG_MASK),
-        System(name="lgg-residual-unet", row="B", network="residual-unet", positive_share=0.5, **_LGG_MASK),
+        System(name="lgg-unet", row="B", network="unet", **_TUMOUR_SLICES, **_LGG_MASK),
+        System(name="lgg-residual-unet", row="B", network="residual-unet", **_BOTH_SLICES, **_LGG_MASK),
         System(
             name="lgg-efficient-unet",
             row="B",
-            network="efficient-unet",
-            positive_share=0.5,
-            precision="32",
-            **_LGG_MASK,
+            network="efficient-lite-unet",
+            options={"pretrained": True},
+            **_BOTH_SLICES,
+            **{**_LGG_MASK, "inputs": "imagenet-v1"},
         ),
-        System(name="lgg-double-unet", row="B", network="double-unet", positive_share=0.5, batch=8, **_LGG_MASK),
+        System(name="lgg-double-unet", row="B", network="double-unet", batch=8, **_BOTH_SLICES, **_LGG_MASK),
         System(name="lgg-resnet50", row="C", network="resnet50", **{**_LGG_CLASS, **_STAGE}),
         System(
             name="lgg-classic-resunet",
             row="C",
             network="classic-resunet",
-            only_positive=True,
+            **_TUMOUR_SLICES,
             **{**_LGG_MASK, **_STAGE},
         ),
         System(

@@ -83,6 +83,11 @@ class DoubleUNet(nn.Module):
         self.decoder2 = Decoder(widths[-1], down, [a + b for a, b in zip(vgg_skips, down, strict=True)])
         self.last1, self.last2 = nn.Conv2d(widths[0], classes, 1), nn.Conv2d(widths[0], classes, 1)
 
+    @property
+    def answers(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """The layers that make the logits of the first and of the second network."""
+        return self.last1, self.last2
+
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """See the class."""
         skips1: list[Tensor] = []

@@ -46,3 +46,11 @@ class EfficientLiteUNet(nn.Module):
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             x = block(torch.cat([self.upsample(x), skip], dim=1))
         return self.unfold(self.last(x)), slices
+
+
+class EfficientLiteMask(EfficientLiteUNet):
+    """The same network for who wants pixel logits only; nothing trains its slice head."""
+
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+        """(n, channels, h, w) to pixel logits (n, classes, h, w)."""
+        return super().forward(image)[0]

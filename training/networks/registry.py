@@ -12,6 +12,7 @@ from training.networks import ready_made
 from training.networks.classic_resunet import ClassicResUNet
 from training.networks.double_unet import DoubleUNet
 from training.networks.efficient_lite import EfficientLiteClassifier
+from training.networks.efficient_unet import EfficientLiteMask
 from training.networks.mu_net import MUNet
 from training.networks.resunet_3d import ResUNet3D
 from training.networks.slices_unet import SlicesUNet
@@ -26,6 +27,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "residual-unet": ready_made.residual_unet,
     "efficient-lite": EfficientLiteClassifier,
     "efficient-unet": ready_made.efficient_unet,
+    "efficient-lite-unet": EfficientLiteMask,
     "double-unet": DoubleUNet,
     "resnet50": ready_made.resnet50,
     "classic-resunet": ClassicResUNet,

@@ -19,6 +19,9 @@ from training.data.items import Item, Pair
 from training.data.patches import draw_patch
 from training.systems.brains import brain_batches
 
+MEMORY = 2 * 2**30
+"""Bytes of decoded pictures that a process keeps, of the training part and of the validation part each."""
+
 
 class Examples(Dataset[tuple[Tensor, Tensor]]):
     """Input (channels, ...) and truth, (classes, ...) or (classes,), of each item, float32.
@@ -31,6 +34,8 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         self._system, self._items, self._training = system, items, training
         set_track_meta(False)  # tensors that carry affines cost more than our transforms
         self._vary = variation(system) if training else None
+        self._kept: dict[int, Pair] = {}
+        self._room = MEMORY
 
     def __len__(self) -> int:
         return len(self._items)
@@ -46,13 +51,24 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         return sample["image"].contiguous(), sample["truth"].float()
 
     def _read(self, index: int) -> Pair:
-        image, truth = self._items[index].read()
         if len(self._system.size) < 3:
-            return image, truth
+            return self._picture(index)
+        image, truth = self._items[index].read()
         # torch's seed differs from one reading process to the next, a generator of our own would not
         seed = int(torch.randint(2**31, ())) if self._training else index
         generator = np.random.default_rng(seed)
         return draw_patch(image, truth, self._system.size, self._system.least_tumour, generator)
+
+    def _picture(self, index: int) -> Pair:
+        """Decoded once, and then kept while there is room: decoding takes as long as varying it."""
+        if index in self._kept:
+            return self._kept[index]
+        pair = self._items[index].read()
+        size = pair[0].nbytes + pair[1].nbytes
+        if size <= self._room:
+            self._room -= size
+            self._kept[index] = pair
+        return pair
 
 
 def target(system: System, truth: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ class Keeper(Callback):
     """Writes best.pt, record.json and curves.png into the run's folder; its state is part of Lightning's checkpoint.
 
     Attributes:
-        history: One entry per epoch: epoch, loss, val_loss, score.
+        history: One entry per epoch: epoch, loss, val_loss, score, and the processor minutes of this process since the
+            run began, which a busy machine does not stretch as it stretches the clock's.
         best: Best score so far.
     """
 
@@ -25,6 +27,7 @@ class Keeper(Callback):
         self._folder, self._record = folder, record
         self.history: list[dict[str, float]] = []
         self.best = float("-inf")
+        self._used, self._since = 0.0, time.process_time()
 
     def on_validation_end(self, trainer: lightning.Trainer, learner: Learner) -> None:
         """Keeps the weights if there were no better ones, or whatever they are worth where nothing is to choose them.
@@ -43,7 +46,8 @@ class Keeper(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, learner: Learner) -> None:
         """Writes the record; Lightning has validated by now."""
         figures = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        self.history.append({"epoch": float(trainer.current_epoch), **figures})
+        minutes = self._used + (time.process_time() - self._since) / 60
+        self.history.append({"epoch": float(trainer.current_epoch), **figures, "processor_minutes": minutes})
         if not trainer.is_global_zero:
             return
         content = {**self._record, "best": self.best, "history": self.history}
@@ -57,6 +61,7 @@ class Keeper(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `state_dict`."""
         self.history, self.best = list(state_dict["history"]), float(state_dict["best"])
+        self._used = self.history[-1].get("processor_minutes", 0.0) if self.history else 0.0
 
 
 def draw_curves(path: Path, title: str, history: list[dict[str, float]]) -> None:

@@ -14,6 +14,7 @@ from training.classic import System
 from training.evaluate import area_under_curve
 from training.losses_volumetric import make_loss
 from training.networks.registry import make_network
+from training.systems.prior import expect
 
 
 def build(system: System) -> nn.Module:
@@ -53,6 +54,8 @@ class Learner(lightning.LightningModule):
         # convolutions on a processor are faster with the channels last
         self._layout = torch.channels_last if len(system.size) == 2 else torch.channels_last_3d
         self.network = with_channels_last(build(system))
+        if system.prior:
+            expect(self.network, system.prior)
         self.average = (
             AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(system.ema), use_buffers=True)
             if system.ema
