@@ -51,6 +51,6 @@ class EfficientLiteUNet(nn.Module):
 class EfficientLiteMask(EfficientLiteUNet):
     """The same network for who wants pixel logits only; nothing trains its slice head."""
 
-    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, image: Tensor) -> Tensor:
         """(n, channels, h, w) to pixel logits (n, classes, h, w)."""
         return super().forward(image)[0]
