@@ -13,6 +13,7 @@ from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, E
 from engines.errors import BuildFailed, InferenceFailed, PlanUnusable, PrecisionMissing
 from engines.libraries import import_openvino
 from engines.machine import processor, usable_cores
+from engines.openvino_rewrites import REWRITES, fold_unshuffles
 from engines.package import ModelPackage
 from engines.plans import Built, PlanKey, PlanStore
 
@@ -77,6 +78,7 @@ class OpenVinoEngine(Engine):
             core = import_openvino().Core()
             model = core.read_model(network)
             model.reshape({spec.name: _one_sample(spec.shape) for spec in self.package.manifest.inputs})
+            fold_unshuffles(model)
             return core.compile_model(model, "CPU", self._options())
         except Exception as error:
             raise BuildFailed(self.backend, self.package.name, _last_line(error)) from error
@@ -97,6 +99,7 @@ class OpenVinoEngine(Engine):
             options=(
                 *((spec.name, *_one_sample(spec.shape)) for spec in self.package.manifest.inputs),
                 *sorted(self._options().items()),
+                ("rewrites", REWRITES),
             ),
         )
 
