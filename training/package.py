@@ -162,7 +162,7 @@ def manifest(
             "split": {
                 "by": "patient",
                 "held_out": sorted(case.name for case in held_out),
-                "note": CHOSE[recipe.keep],
+                "note": CHOSE[recipe.keep, _chosen(records)],
             },
             "phantoms": any(record.get("phantoms") for record in records),
             "recipe": recipe.name,
@@ -178,9 +178,16 @@ def manifest(
 
 
 CHOSE = {
-    "best": "the held-out patients also chose the checkpoint and the threshold",
-    "last": "they chose nothing: the last weights, and a threshold fixed beforehand",
+    ("best", "best"): "the held-out patients also chose the checkpoint and the threshold",
+    ("best", "last"): "they chose the threshold, and no checkpoint",
+    ("last", "best"): "they chose the checkpoint of one of the runs; the threshold was fixed beforehand",
+    ("last", "last"): "they chose nothing: the last weights, and a threshold fixed beforehand",
 }
+"""How the threshold was fixed and how checkpoints were, `best` by what was held out, to what the card says of it."""
+
+
+def _chosen(records: Sequence[Mapping[str, Any]]) -> str:
+    return "last" if all(record["recipe"]["keep"] == "last" for record in records) else "best"
 
 
 def data_of(recipe: Recipe, records: Sequence[Mapping[str, Any]], trained_on: int) -> list[dict[str, Any]]:

@@ -122,6 +122,7 @@ RECIPES = {
             task="segmentation",
             more="brats",
             more_share=0.2,
+            keep="last",
             **_LGG,
         ),
         Recipe(
