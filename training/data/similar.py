@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,14 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from training.data.heads import Box, head_box
+
 BITS = 12
 """Two pictures are near duplicates if at most so many of the 64 bits of their hashes differ, and ..."""
 CORRELATION = 0.95
-"""... their thumbnails correlate at least so well: hashes alone take any two heads on black for one another."""
+"""... their thumbnails correlate at least so well: hashes alone take any two heads on black for one another, ..."""
+HEAD_CORRELATION = 0.90
+"""... or the thumbnails of their heads do: a caption on one of two copies moves the first, not the second."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +43,23 @@ def find_duplicates(paths: Sequence[Path]) -> Duplicates:
 
     `exact` counts the files beyond the first of equal pixels, `near` those that a cluster holds beyond that.
     """
-    thumbnails = np.stack([thumbnail(path) for path in paths])
     pixels = [_digest(path) for path in paths]
-    alike = _alike(thumbnails) | _alike(thumbnails, mirrored=True)
+    alike = _alike(paths, _without_margins, CORRELATION) | _alike(paths, head_box, HEAD_CORRELATION)
     alike |= np.equal.outer(np.array(pixels), np.array(pixels))
     count, groups = connected_components(coo_array(alike), directed=False)
     exact = len(paths) - len(set(pixels))
     return Duplicates(len(paths), exact, len(paths) - exact - int(count), tuple(int(g) for g in groups))
 
 
-def thumbnail(path: Path, size: int = 32) -> NDArray[np.float32]:
-    """(size, size), grey, black margins cut off, so that another border does not make another picture."""
+def thumbnail(path: Path, box: Callable[[Image.Image], Box | None], size: int = 32) -> NDArray[np.float32]:
+    """(size, size), grey, cut to what `box` says of the picture; None is the whole picture."""
     grey = ImageOps.exif_transpose(Image.open(path)).convert("L")
-    box = grey.point(lambda value: 255 * (value > 40)).getbbox()
-    return np.asarray(grey.crop(box).resize((size, size), Image.Resampling.BOX), np.float32)
+    return np.asarray(grey.crop(box(grey)).resize((size, size), Image.Resampling.BOX), np.float32)
+
+
+def _without_margins(grey: Image.Image) -> Box | None:
+    """So that another border does not make another picture."""
+    return grey.point(lambda value: 255 * (value > 40)).getbbox()
 
 
 def perceptual_hash(thumbnails: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -61,13 +68,14 @@ def perceptual_hash(thumbnails: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(low > np.median(low[:, 1:], axis=1, keepdims=True))
 
 
-def _alike(thumbnails: NDArray[np.float32], *, mirrored: bool = False) -> NDArray[np.bool_]:
+def _alike(paths: Sequence[Path], box: Callable[[Image.Image], Box | None], correlation: float) -> NDArray[np.bool_]:
     """(n, n), which pictures are near duplicates, or would be if one of the two were mirrored."""
-    others = thumbnails[:, :, ::-1] if mirrored else thumbnails
-    bits, other_bits = perceptual_hash(thumbnails), perceptual_hash(others)
-    distance = (bits[:, None] != other_bits[None]).sum(axis=2)
-    one, other = _standardised(thumbnails), _standardised(others)
-    alike = (distance <= BITS) & (one @ other.T >= CORRELATION)
+    thumbnails = np.stack([thumbnail(path, box) for path in paths])
+    bits, one = perceptual_hash(thumbnails), _standardised(thumbnails)
+    alike = np.zeros((len(paths), len(paths)), np.bool_)
+    for others in (thumbnails, thumbnails[:, :, ::-1]):
+        distance = (bits[:, None] != perceptual_hash(others)[None]).sum(axis=2)
+        alike |= (distance <= BITS) & (one @ _standardised(others).T >= correlation)
     return np.asarray(alike | alike.T)
 
 
