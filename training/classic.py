@@ -15,7 +15,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from training.data.items import Item, SplitBy, fold_items, split_items
-from training.data.yesno import Duplicated, load_yesno
+from training.data.yesno import Duplicated, View, load_yesno
 
 Layout = Literal["yesno", "mr-slices", "lgg", "brats", "brains", "lits"]
 BRATS = ("edema", "non-enhancing", "enhancing")
@@ -80,6 +80,9 @@ class System:
         epochs: Most epochs; `patience` epochs without a better score end it sooner.
         least_tumour: Share of a patch's voxels that is tumour at least.
         duplicated: What becomes of duplicate pictures.
+        view: Of a picture: the whole of it, whose layout tells too, or the head alone.
+        solve: The encoder stays as ImageNet left it, and the last layer is solved for exactly (`weight_decay` is its
+            ridge) on the pictures and their mirror images; nothing is drawn, varied or repeated.
         weight_decay: Of AdamW.
         ema: Share of the averaged weights that a step leaves as they were; the average is what is kept. 0 for none.
         prior: Share of the drawn pixels that are tumour, which an untrained network then says of every pixel; 0 leaves
@@ -115,6 +118,8 @@ class System:
     learning_rate: float = 1e-3
     least_tumour: float = 0.05
     duplicated: Duplicated = "drop"
+    view: View = "whole"
+    solve: bool = False
     weight_decay: float = 1e-4
     ema: float = 0.0
     prior: float = 0.0
@@ -131,7 +136,7 @@ class System:
         plane = (self.size[-2], self.size[-1])
         match self.data:
             case "yesno":
-                return load_yesno(root, plane, self.duplicated)
+                return load_yesno(root, plane, self.duplicated, self.view)
             case "mr-slices":
                 from training.data.mr_slices import load_mr_slices
 
@@ -283,6 +288,25 @@ SYSTEMS = {
             learning_rate=1e-3,
         ),
         System(name="yesno-efficient-lite", data="yesno", **_LITE, per_epoch=192, epochs=14, learning_rate=5e-4),
+        System(
+            name="yesno-frozen-lite",
+            data="yesno",
+            **{
+                **_LITE,
+                "options": {
+                    "pretrained": True,
+                    "mirror": True,
+                    "pools": ("mean", "max"),
+                    "sizes": (224, 288, 352, 416),
+                },
+                "size": (416, 416),
+                "variation": Variation(mirror=(1,)),
+                "positive_share": None,
+                "weight_decay": 1e-3,
+                "ema": 0.0,
+            },
+            solve=True,
+        ),
         System(name="lgg-two-conv", row="B", network="two-convolutions", **_LGG_CLASS),
         System(name="lgg-xception", row="B", network="xception", precision="32", **_LGG_CLASS),
         System(name="lgg-unet", row="B", network="unet", **_TUMOUR_SLICES, **_LGG_MASK),

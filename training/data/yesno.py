@@ -10,15 +10,19 @@ import numpy as np
 import structlog
 from PIL import Image, ImageOps
 
+from training.data.heads import head_box
 from training.data.items import Item, Pair
 from training.data.similar import find_duplicates
 
 log = structlog.get_logger(__name__)
 
 Duplicated = Literal["drop", "keep", "ignore"]
+View = Literal["whole", "head"]
+MARGIN = 0.04
+"""Around the head, as a share of it."""
 
 
-def load_yesno(root: Path, size: tuple[int, int], duplicated: Duplicated = "drop") -> list[Item]:
+def load_yesno(root: Path, size: tuple[int, int], duplicated: Duplicated = "drop", view: View = "whole") -> list[Item]:
     """Pictures (3, height, width) of 0..255 with truth (1,); the stratum is `yes` or `no`.
 
     Args:
@@ -27,6 +31,8 @@ def load_yesno(root: Path, size: tuple[int, int], duplicated: Duplicated = "drop
         duplicated: `drop` keeps the first picture of every cluster of duplicates, and none of one that is both yes and
             no; `keep` keeps them all in one group, so that a split by patient cannot tear them apart; `ignore` makes
             every picture its own group, as the publication did: copies of training pictures are then validated on.
+        view: `whole` as published, where the shape of the picture and its margins tell much of the answer, or `head`,
+            cropped to it with a margin.
 
     Raises:
         FileNotFoundError: One of the two folders is missing or empty.
@@ -35,7 +41,7 @@ def load_yesno(root: Path, size: tuple[int, int], duplicated: Duplicated = "drop
     found = find_duplicates(paths)
     log.info("duplicates", pictures=found.pictures, exact=found.exact, near=found.near, handling=duplicated)
     groups = range(len(paths)) if duplicated == "ignore" else found.groups
-    items = [_item(path, f"cluster-{group:04d}", size) for path, group in zip(paths, groups, strict=True)]
+    items = [_item(path, f"cluster-{group:04d}", size, view) for path, group in zip(paths, groups, strict=True)]
     return _distinct(items) if duplicated == "drop" else items
 
 
@@ -46,9 +52,9 @@ def _pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def _item(path: Path, group: str, size: tuple[int, int]) -> Item:
+def _item(path: Path, group: str, size: tuple[int, int], view: View) -> Item:
     label = path.parent.name
-    return Item(f"{label}/{path.name}", group, label, label == "yes", partial(_read, path, size))
+    return Item(f"{label}/{path.name}", group, label, label == "yes", partial(_read, path, size, view))
 
 
 def _distinct(items: list[Item]) -> list[Item]:
@@ -59,7 +65,14 @@ def _distinct(items: list[Item]) -> list[Item]:
     return [item for item in items if first.get(item.group) is item]
 
 
-def _read(path: Path, size: tuple[int, int]) -> Pair:
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB").resize((size[1], size[0]))
+def _read(path: Path, size: tuple[int, int], view: View) -> Pair:
+    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    picture = (picture if view == "whole" else _head(picture)).resize((size[1], size[0]))
     truth = np.array([path.parent.name == "yes"], np.uint8)
     return np.moveaxis(np.asarray(picture), -1, 0), truth
+
+
+def _head(picture: Image.Image) -> Image.Image:
+    left, top, right, bottom = head_box(picture.convert("L"))
+    across, down = round(MARGIN * (right - left)), round(MARGIN * (bottom - top))
+    return picture.crop((left - across, top - down, right + across, bottom + down))

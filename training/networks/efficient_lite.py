@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 # (expansion, width, blocks, stride of the first block, kernel)
 STAGES = (
@@ -25,6 +27,7 @@ STAGES = (
     (6, 320, 1, 1, 3),
 )
 STEM, HEAD = 32, 1280
+Pool = Literal["mean", "max"]
 WIDTHS = (16, 24, 40, 112, 320)
 """Channels of the feature maps at 1/2, 1/4, 1/8, 1/16 and 1/32."""
 
@@ -96,18 +99,30 @@ class EfficientLiteClassifier(nn.Module):
         channels: Channels of the image.
         classes: Number of outputs.
         dropout: Before the last layer.
+        pools: What the last layer sees of each feature map: its `mean`, its `max`, or both.
+        sizes: Edges that the image is resized to, and the last layer sees the features of all of them; None leaves it.
         pretrained: Start from ImageNet's weights.
         mirror: When it is not trained, answer with the mean over the image and its mirror image.
     """
 
     def __init__(
-        self, channels: int, classes: int, *, dropout: float = 0.3, pretrained: bool = False, mirror: bool = False
+        self,
+        channels: int,
+        classes: int,
+        *,
+        dropout: float = 0.3,
+        pools: Sequence[Pool] = ("mean",),
+        sizes: Sequence[int] | None = None,
+        pretrained: bool = False,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
-        self.mirror = mirror
+        self.mirror, self.pools, self.sizes = mirror, tuple(pools), sizes
         self.encoder = EfficientLite(channels)
         self.head = nn.Sequential(*convolution(WIDTHS[-1], HEAD), nn.ReLU6(inplace=True))
-        self.linear = nn.Sequential(nn.Dropout(dropout), nn.Linear(HEAD, classes))
+        self.linear = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(HEAD * len(self.pools) * len(sizes or (0,)), classes)
+        )
         if pretrained:
             start_from_imagenet(self)
 
@@ -118,8 +133,19 @@ class EfficientLiteClassifier(nn.Module):
         return (self._logits(image) + self._logits(image.flip(3))) / 2
 
     def _logits(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.head(self.encoder(image)[-1]).mean(dim=(2, 3)))
+        logits: Tensor = self.linear(self.features(image))
         return logits
+
+    def features(self, image: Tensor) -> Tensor:
+        """What the last layer sees: (n, channels, h, w) to (n, 1280 per pool and size)."""
+        if self.sizes is None:
+            return self._pooled(image)
+        resized = (functional.interpolate(image, (size, size), mode="bilinear") for size in self.sizes)
+        return torch.cat([self._pooled(each) for each in resized], dim=1)
+
+    def _pooled(self, image: Tensor) -> Tensor:
+        maps = self.head(self.encoder(image)[-1])
+        return torch.cat([maps.mean((2, 3)) if pool == "mean" else maps.amax((2, 3)) for pool in self.pools], dim=1)
 
 
 def imagenet_weights() -> Path:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import warnings
-from dataclasses import asdict
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import lightning
 import structlog
@@ -19,15 +14,14 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from training.classic import System
-from training.data.items import Item
 from training.systems.examples import batches
 from training.systems.keep import Keeper
 from training.systems.learn import Learner
+from training.systems.record import describe, write_split
 from training.systems.schedule import Schedule
+from training.systems.solve import solve_system
 
 log = structlog.get_logger(__name__)
-
-LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
 
 
 def fit_system(
@@ -55,14 +49,18 @@ def fit_system(
         workers: Processes that read images.
         progress: Show a progress bar.
 
+    Where the system is solved and not trained (`System.solve`), only the first three matter.
+
     Returns:
         One entry per epoch: epoch, loss, val_loss, score.
     """
     lightning.seed_everything(system.seed, workers=True, verbose=False)
+    if system.solve:
+        return solve_system(system, data, folder)
     items = system.items(data)
     training, validation, test = system.parts(items)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_split(folder, system, validation, test)
+    write_split(folder, system, validation, test)
     learner, record = Learner(system), describe(system, data, len(training))
     if initial is not None:
         learner.start_from(torch.load(initial, weights_only=True)["weights"])
@@ -110,28 +108,3 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-
-
-def describe(system: System, data: Path, trained_on: int) -> dict[str, Any]:
-    """What a run's record says beside its history."""
-    return {
-        "system": asdict(system),
-        "trained_on": trained_on,
-        "data_digest": data_digest(data),
-        "libraries": {name: version(name) for name in LIBRARIES},
-    }
-
-
-def _write_split(folder: Path, system: System, validation: list[Item], test: list[Item]) -> None:
-    content: dict[str, Any] = {"by": system.split}
-    for name, part in (("validation", validation), ("test", test)):
-        content[name] = sorted({item.group if system.split == "patient" else item.name for item in part})
-    (folder / "held_out.json").write_text(json.dumps(content, indent=1))
-
-
-def data_digest(data: Path) -> str:
-    """sha256 over the relative paths and sizes of all files: cheap, and it tells one data set from another."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in data.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(data)} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()

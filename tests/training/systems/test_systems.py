@@ -23,6 +23,7 @@ from training.systems.fit import fit_system  # noqa: E402
 OPTIONS = {
     "yesno-cnn": {"widths": (16, 16, 16), "dense": 16},
     "yesno-efficient-lite": {"mirror": True},
+    "yesno-frozen-lite": {"mirror": True, "pools": ("mean", "max"), "sizes": (32, 64)},
     "mr-efficient-lite": {},
     "lgg-two-conv": {"widths": (16, 16), "dense": 16},
     "lgg-xception": {"width": 48, "middle": 1},

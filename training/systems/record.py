@@ -1,0 +1,42 @@
+"""What a run writes down before it starts: its configuration, what it was given, and what it must not see."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from training.classic import System
+from training.data.items import Item
+
+LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
+
+
+def describe(system: System, data: Path, trained_on: int) -> dict[str, Any]:
+    """What a run's record says beside its history."""
+    return {
+        "system": asdict(system),
+        "trained_on": trained_on,
+        "data_digest": data_digest(data),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def write_split(folder: Path, system: System, validation: Sequence[Item], test: Sequence[Item]) -> None:
+    """Names of the patients, or slices, that are held out: held_out.json."""
+    content: dict[str, Any] = {"by": system.split}
+    for name, part in (("validation", validation), ("test", test)):
+        content[name] = sorted({item.group if system.split == "patient" else item.name for item in part})
+    (folder / "held_out.json").write_text(json.dumps(content, indent=1))
+
+
+def data_digest(data: Path) -> str:
+    """sha256 over the relative paths and sizes of all files: cheap, and it tells one data set from another."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in data.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(data)} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
