@@ -37,7 +37,7 @@ class Assembly:
         model_folders: The hospital's own model packages.
         as_of: The moment up to which everything that came has its row (Intake.indexed_until). What still waits to be
             indexed, while the database was away for example, must not make a study look complete.
-        on_superseded: Told the jobs that a new one takes the place of, so that they can be stopped if they run.
+        on_created: Told of every new job, which may take the place of others that have to be stopped if they run.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Assembly:
         after_release: timedelta | None = None,
         model_folders: tuple[Path, ...] = (),
         as_of: Callable[[], datetime] = lambda: datetime.now(UTC),
-        on_superseded: Callable[[tuple[int, ...]], None] = lambda job_ids: None,
+        on_created: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._rules = rules
@@ -57,7 +57,7 @@ class Assembly:
         self._after_release = after_release
         self._model_folders = model_folders
         self._as_of = as_of
-        self._on_superseded = on_superseded
+        self._on_created = on_created
 
     def step(self) -> bool:
         """Completes and routes every study that need not be waited for; True when there were some."""
@@ -108,9 +108,9 @@ class Assembly:
             log.info("images_came_meanwhile", study=study_uid)  # the study is receiving again and will be back
             return
         match made:
-            case Created(job_id=job_id, superseded=superseded):
+            case Created(job_id=job_id):
                 log.info("job_created", job_id=job_id, study=study_uid, rule=found.rule, pipeline=found.pipeline)
-                self._on_superseded(superseded)
+                self._on_created()
             case AlreadyExists(job_id=job_id, state=state, not_sent_to=missed):
                 log.info("job_exists", job_id=job_id, study=study_uid, state=str(state))
                 if missed:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from daemon.commands import check, database, demo, jobs, models, phantom, process, rules, serve
+from daemon.commands import check, database, demo, jobs, models, phantom, process, rules, serve, status
 from daemon.errors import BadConfiguration, ScanwardError, WrongUsage
 from daemon.logs import set_up_logs
 from db.errors import StoreError, UnsupportedDatabase
@@ -30,6 +30,7 @@ app.command("process")(process.process)
 app.command("demo")(demo.demo)
 app.command("phantom")(phantom.phantom)
 app.command("check")(check.check)
+app.command("status")(status.status)
 app.add_typer(rules.app, name="rules")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(database.app, name="db")

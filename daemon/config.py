@@ -88,11 +88,15 @@ class AssemblyPart(Part):
 
 
 class WorkersPart(Part):
-    """The worker processes: `count` on this machine, or those of the Dask scheduler at `scheduler`."""
+    """The worker processes: `count` on this machine, or those of the Dask scheduler at `scheduler`.
+
+    `time_limit` is a job's; a worker that has not opened its engines after `start_limit` is replaced.
+    """
 
     count: Annotated[int, Field(ge=1, le=64)] = 1
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*(GB|GiB|MB|MiB)$")] = "8GB"
     time_limit: Duration = timedelta(minutes=15)
+    start_limit: Duration = timedelta(minutes=30)
     scheduler: str | None = None
     tls: Tls | None = None
 
@@ -207,6 +211,11 @@ class Config(BaseSettings):
     def outbox_dir(self) -> Path:
         """Results, one folder per job, kept until every destination has them and after."""
         return self.data_dir / "outbox"
+
+    @property
+    def standing_file(self) -> Path:
+        """How the workers stand, for `scanward status`."""
+        return self.data_dir / "standing.json"
 
     @property
     def cache_dir(self) -> Path:

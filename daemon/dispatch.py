@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from daemon.errands import Failed, Finished, Lost, Return
 from daemon.identity import WORKER
-from daemon.workers import Failed, Finished, Lost, Return, WorkerPool
 from db.errors import BadRequest, DatabaseUnavailable
 from db.records import JobOutcome, NewMeasurement, NewResult
 from db.states import ResultKind
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from daemon.config import Config
+    from daemon.workers import WorkerPool
     from db.records import ClaimedJob
     from db.store import Database
     from engines.contract import EngineSettings

@@ -20,6 +20,7 @@ from daemon.errors import NotRunnable
 from daemon.identity import WORKER
 from daemon.intake import Intake
 from daemon.loop import Loop
+from daemon.standing import StandingFile
 from daemon.watcher import FolderWatcher, WatchedFolder
 from daemon.workers import WorkerPool
 from db.store import Database
@@ -120,6 +121,9 @@ class Service:
             on_return=wake,
         )
         self._stack.enter_context(pool)
+        standing = StandingFile(config.standing_file, lambda: pool.standing)
+        self._stack.callback(config.standing_file.unlink, missing_ok=True)
+        self._stack.enter_context(Loop("standing", standing.step, interval=1.0))
         dispatch = Dispatch(database, pool, config, settings, on_computed=deliver)
         self._stack.callback(dispatch.stop)
         dispatching = self._stack.enter_context(Loop("dispatch", dispatch.step, interval=0.2))
@@ -135,7 +139,7 @@ class Service:
             after_release=config.assembly.after_release,
             model_folders=config.models,
             as_of=lambda: intake.indexed_until,
-            on_superseded=lambda job_ids: dispatching.wake(),
+            on_created=dispatching.wake,
         )
         self._stack.enter_context(Loop("assembly", assembly.step, interval=0.25))
 

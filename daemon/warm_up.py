@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 from distributed import WorkerPlugin
 
 from daemon.logs import set_up_logs
+from daemon.roster import Readiness
 from pipelines.rehearsal import Cast, open_engines, rehearse
 from pipelines.work import take_gpu
 
 if TYPE_CHECKING:
     from daemon.config import LoggingPart
 
-READY = "scanward-ready"
-"""Topic on which a worker says that its engines are open."""
+PROGRESS = "scanward-workers"
+"""Topic on which a worker says how far it is: {"worker": its address, "state": "opening" or "ready"}."""
 
 
 class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
     """Opens engines and rehearses every pipeline when a worker process starts, so that no study pays for it."""
 
-    name = "scanward-warm-up"
+    # A scheduler elsewhere keeps the plugin of an earlier daemon under its name: another one when it says other things.
+    name = "scanward-warm-up-2"
     idempotent = True
 
     def __init__(self, cast: Cast, logging_part: LoggingPart, gpus: tuple[int, ...]) -> None:
@@ -36,11 +38,16 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
         threading.Thread(target=self._warm_up, args=(worker,), name="warm-up", daemon=True).start()
 
     def _warm_up(self, worker: Any) -> None:
+        _say(worker, Readiness.OPENING)
         try:
             open_engines(self._cast)
-        finally:
-            worker.log_event(READY, worker.address)
+        finally:  # whatever happened: its jobs say what is wrong, each in its own words
+            _say(worker, Readiness.READY)
         rehearse(self._cast)
+
+
+def _say(worker: Any, state: Readiness) -> None:
+    worker.log_event(PROGRESS, {"worker": worker.address, "state": str(state)})
 
 
 def gpu_of(name: object, gpus: tuple[int, ...]) -> int | None:

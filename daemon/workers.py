@@ -9,73 +9,45 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import dask
 import structlog
-from distributed import Client, KilledWorker, LocalCluster, get_worker
+from distributed import Client, LocalCluster
 from distributed.security import Security
 
 from daemon.config import LoggingPart
-from daemon.warm_up import READY, WarmUp
-from engines.errors import DeviceLost
+from daemon.errands import Lost, Return, Stranded, answer_of, run_errand
+from daemon.errors import NoWorkerFree
+from daemon.roster import Roster
+from daemon.standing import Replaced, Standing, WorkerStanding
+from daemon.warm_up import PROGRESS, WarmUp
 from pipelines.rehearsal import Cast
-from pipelines.work import JobDescription, Outcome, perform
 
 if TYPE_CHECKING:
     from daemon.config import WorkersPart
+    from pipelines.work import JobDescription
 
 log = structlog.get_logger(__name__)
 
 _RESTART_TIMEOUT = 30
-_FETCH_TIMEOUT = 60
+_GRACE = 10  # seconds in which Dask says by itself that a job's worker is gone
+_REMEMBERED = 20  # replacements that `standing` tells about
 
 
 @dataclass(frozen=True)
-class Finished:
-    """The worker answered: with what it found, or with why it refused."""
+class _Running:
+    """A job that is out: where, and since when (monotonic seconds)."""
 
-    job_id: str
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The worker raised: our bug, or an input that nobody foresaw. Trying again would give the same."""
-
-    job_id: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The worker died or was killed (crash, memory, time limit): worth one more try."""
-
-    job_id: str
-    reason: str
-
-
-Return = Finished | Failed | Lost
-
-
-@dataclass(frozen=True)
-class _Stranded:
-    """A job whose device is gone, and the address of the worker that is of no more use."""
-
-    worker: str
-    reason: str
-
-
-def _perform(job: JobDescription) -> Outcome | _Stranded:
-    """Runs in the worker: what happened to a device is no fault of the job, and worth one more try elsewhere."""
-    try:
-        return perform(job)
-    except DeviceLost as error:
-        return _Stranded(get_worker().address, str(error))
+    future: Any
+    started: float
+    address: str
 
 
 class WorkerPool:
@@ -108,10 +80,12 @@ class WorkerPool:
         self._on_return = on_return
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
-        self._running: dict[str, tuple[Any, float]] = {}
-        self._open = False
         self._entered = 0.0
-        self._lock = threading.Lock()
+        self._announced = False
+        self._lock = threading.Lock()  # what follows is also read by whoever asks for `standing`
+        self._running: dict[str, _Running] = {}
+        self._roster = Roster()
+        self._replaced: list[Replaced] = []
 
     def __enter__(self) -> Self:
         logging.getLogger("distributed").setLevel(logging.WARNING)
@@ -129,24 +103,8 @@ class WorkerPool:
             self._cluster = self._local_cluster()
             self._client = Client(self._cluster, set_as_default=False)
         self._entered = time.monotonic()
-        # Workers elsewhere were started by somebody else, long ago perhaps; they are not waited for.
-        self._open = self._settings.scheduler is not None
         self._client.register_plugin(WarmUp(self._warm_up, self._logging, self._gpus))
         return self
-
-    def _engines_are_open(self) -> bool:
-        """Whether every worker has said so; a successor's word counts for the one that died.
-
-        One that hangs while it opens them is waited for as long as for a job that hangs: then jobs go out all the same,
-        and the one that it gets finds out.
-        """
-        if not self._open:
-            seconds = time.monotonic() - self._entered
-            said = {address for _, address in self.client.get_events(READY)}
-            self._open = len(said) >= self._settings.count or seconds > self._settings.time_limit.total_seconds()
-            if self._open:
-                log.info("workers_ready", seconds=round(seconds, 2), workers=len(said))
-        return self._open
 
     def _local_cluster(self) -> LocalCluster:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -182,14 +140,6 @@ class WorkerPool:
                 log.warning("workers_not_ended_in_time")
 
     @property
-    def slots(self) -> int:
-        """How many jobs may run at once: one per worker thread that is there."""
-        if self._cluster is not None:
-            return self._settings.count
-        threads = self.client.nthreads()
-        return sum(threads.values())
-
-    @property
     def client(self) -> Client:
         """The Dask client; only between enter and exit."""
         if self._client is None:
@@ -198,11 +148,10 @@ class WorkerPool:
 
     @property
     def free(self) -> int:
-        """How many more jobs can be submitted now; none until the engines are open, whose plans may take minutes."""
-        if not self._engines_are_open():
-            return 0
+        """How many more jobs can be submitted now: to workers whose engines are open, which may take them minutes."""
+        self._take_stock()
         with self._lock:
-            return max(0, self.slots - len(self._running))
+            return len(self._places())
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -210,78 +159,122 @@ class WorkerPool:
         with self._lock:
             return tuple(self._running)
 
-    def submit(self, job: JobDescription) -> None:
-        """Starts a job on a free worker."""
-        future = self.client.submit(_perform, job, key=f"{job.job_id}-{time.monotonic_ns()}", pure=False, retries=0)
+    @property
+    def standing(self) -> Standing:
+        """The workers as a person should see them, when they were last looked at."""
         with self._lock:
-            self._running[job.job_id] = (future, time.monotonic())
+            jobs = {one.address: job_id for job_id, one in self._running.items()}
+            workers = [
+                WorkerStanding(address=one.address, state=one.state, since=one.seen, job=jobs.get(one.address))
+                for one in self._roster
+            ]
+            return Standing(wanted=self._settings.count, workers=tuple(workers), replaced=tuple(self._replaced))
+
+    def submit(self, job: JobDescription) -> None:
+        """Starts a job on a free worker.
+
+        Raises:
+            NoWorkerFree: There was one when `free` was asked, and now it is gone.
+        """
+        with self._lock:
+            places = self._places()
+        if not places:
+            raise NoWorkerFree(f"no worker is free for job {job.job_id} any more")
+        key = f"{job.job_id}-{time.monotonic_ns()}"
+        future = self.client.submit(run_errand, job, key=key, pure=False, retries=0, workers=[places[0]])
+        with self._lock:
+            self._running[job.job_id] = _Running(future, time.monotonic(), places[0])
         future.add_done_callback(lambda _: self._on_return())
 
     def returned(self) -> Iterator[Return]:
         """What has come home since the last call; ends jobs that are over the time limit and yields them as lost."""
-        limit = self._settings.time_limit.total_seconds()
         with self._lock:
             running = dict(self._running)
-        for job_id, (future, started) in running.items():
-            if future.done():
-                answer = self._answer(job_id, future)
-            elif time.monotonic() - started > limit:
-                self._kill_worker_of(future)
-                answer = Lost(job_id, f"took longer than the time limit of {limit:.0f} s; its worker was replaced")
-            else:
+        for job_id, one in running.items():
+            answer = self._answer(job_id, one)
+            if answer is None:
                 continue
             with self._lock:
                 self._running.pop(job_id, None)
-            future.release()
+            one.future.release()
             yield answer
 
     def cancel(self, job_id: str) -> None:
         """Stops a job at once by replacing its worker process; it does not come home any more."""
         with self._lock:
-            entry = self._running.pop(job_id, None)
-        if entry is not None:
-            self._kill_worker_of(entry[0])
-            entry[0].release()
+            one = self._running.pop(job_id, None)
+        if one is not None:
+            self._give_up(one, f"job {job_id} was cancelled")
+            one.future.release()
 
-    def _answer(self, job_id: str, future: Any) -> Return:
-        match _result(job_id, future):
-            case _Stranded(worker, reason):
-                self._replace([worker])
-                return Lost(job_id, f"{reason.rstrip('.')}; its worker was replaced")
-            case answer:
-                return answer
+    def _places(self) -> list[str]:
+        """The address of each free place, of those workers first that have least to do; under the lock."""
+        busy = Counter(one.address for one in self._running.values())
+        places = [
+            (taken, worker.address)
+            for worker in self._roster.ready
+            for taken in range(busy[worker.address], worker.threads)
+        ]
+        return [address for _, address in sorted(places)]
 
-    def _kill_worker_of(self, future: Any) -> None:
+    def _take_stock(self) -> None:
+        """Asks the scheduler who is there and how far they are; has those replaced that do not get ready."""
+        present = dict(self.client.nthreads())
+        said = [(word["worker"], word["state"]) for _, word in self.client.get_events(PROGRESS)]
+        now, limit = time.monotonic(), self._settings.start_limit.total_seconds()
+        with self._lock:
+            self._roster.update(present, said, now)
+            ready, overdue = len(self._roster.ready), self._roster.overdue(limit, now)
+        if not self._announced and ready >= (self._settings.count if self._cluster is not None else 1):
+            self._announced = True
+            log.info("workers_ready", seconds=round(now - self._entered, 2), workers=ready)
+        for worker in overdue:
+            self._replace(worker.address, f"its engines were not open after {now - worker.since:.0f} s")
+
+    def _answer(self, job_id: str, one: _Running) -> Return | None:
+        """What is to be said of a job, None while it runs."""
+        limit, taken = self._settings.time_limit.total_seconds(), time.monotonic() - one.started
+        if one.future.done():
+            match answer_of(job_id, one.future):
+                case Stranded(reason):
+                    self._replace(one.address, reason)
+                    return Lost(job_id, f"{reason.rstrip('.')}; its worker was replaced")
+                case answer:
+                    return answer
+        if taken > limit:
+            self._give_up(one, f"job {job_id} took longer than the time limit")
+            return Lost(job_id, f"took longer than the time limit of {limit:.0f} s; its worker was replaced")
+        with self._lock:
+            there = one.address in self._roster
+        if taken > _GRACE and not there:  # it went before the scheduler had given it the job, which then waits for ever
+            self._give_up(one, "")
+            return Lost(job_id, "its worker was lost before it began")
+        return None
+
+    def _give_up(self, one: _Running, reason: str) -> None:
         try:
-            processing = self.client.processing()
-            addresses = [address for address, keys in processing.items() if future.key in keys]
-            future.cancel(force=True)
+            one.future.cancel(force=True)
         except Exception as error:  # the scheduler is slow or away: the job is given up all the same
-            log.warning("worker_not_replaced", reason=f"{type(error).__name__}: {error}")
-        else:
-            self._replace(addresses)
+            log.warning("job_not_cancelled", reason=f"{type(error).__name__}: {error}")
+        with self._lock:
+            there = one.address in self._roster
+        if there:
+            self._replace(one.address, reason)
 
-    def _replace(self, addresses: list[str]) -> None:
+    def _replace(self, address: str, reason: str) -> None:
+        """Has a worker's process ended and another one started; jobs go to the others at once."""
+        log.warning("worker_replaced", worker=address, reason=reason)
+        with self._lock:
+            self._roster.leave(address, time.monotonic())
+            self._replaced.append(Replaced(when=datetime.now(UTC), worker=address, reason=reason))
+            del self._replaced[:-_REMEMBERED]
+        threading.Thread(target=self._restart, args=(address,), name="replace-worker", daemon=True).start()
+
+    def _restart(self, address: str) -> None:
+        """In a thread of its own: it waits until the successor is there."""
         try:
-            if addresses:
-                log.warning("worker_replaced", workers=addresses)
-                self.client.restart_workers(addresses, timeout=_RESTART_TIMEOUT, raise_for_error=False)
+            self.client.restart_workers([address], timeout=_RESTART_TIMEOUT, raise_for_error=False)
         except Exception as error:
-            log.warning("worker_not_replaced", reason=f"{type(error).__name__}: {error}")
-
-
-def _result(job_id: str, future: Any) -> Return | _Stranded:
-    if future.status in {"cancelled", "lost"}:  # such a future has no exception, and raises when asked for its result
-        return Lost(job_id, "its worker was lost")
-    try:
-        error = future.exception(timeout=_FETCH_TIMEOUT)
-        match error:
-            case None:
-                result = future.result(timeout=_FETCH_TIMEOUT)
-                return result if isinstance(result, _Stranded) else Finished(job_id, result)
-            case KilledWorker():
-                return Lost(job_id, "its worker process died (crash or memory limit)")
-            case _:
-                return Failed(job_id, f"{type(error).__name__}: {error}")
-    except Exception as error:  # the worker died between finishing and handing over
-        return Lost(job_id, f"its answer could not be fetched ({type(error).__name__})")
+            log.warning("worker_not_replaced", worker=address, reason=f"{type(error).__name__}: {error}")
+            with self._lock:
+                self._roster.stay(address, time.monotonic())

@@ -10,7 +10,7 @@ import pytest
 
 from daemon.config import Config
 from daemon.dispatch import Dispatch
-from daemon.workers import Finished, Return
+from daemon.errands import Finished, Return
 from db.errors import DatabaseUnavailable
 from db.records import IndexedInstance, JobOrder
 from db.states import Origin
@@ -131,6 +131,25 @@ def test_an_answer_that_cannot_be_written_down_is_written_down_later(
     assert state(database, job_id) == "running"
     dispatch.step()
     assert state(database, job_id) == "done"
+
+
+def test_what_served_and_how_long_it_took_is_written_down(dispatch: Dispatch, database: Database, bench: Bench) -> None:
+    """Engine, precision, device, plan and gate figures, in the words of the engine (tests/engines/test_gate.py)."""
+    job_id = order(database)
+    dispatch.step()
+    served = "tensorrt 11.4 fp16 on H200 (compute capability 9.0, CUDA 13.0), plan tiny.plan, gate: Dice 0.9990"
+    outcome = Outcome(
+        str(job_id),
+        models={"segmenter": "abdomen-liver-unet 0.1.0"},
+        engines={"segmenter": served},
+        seconds={"infer": 1.5},
+    )
+    bench.answers = [Finished(str(job_id), outcome)]
+    dispatch.step()
+    row = database.job(job_id)
+    assert dict(row.models or {}) == {"segmenter": "abdomen-liver-unet 0.1.0"}
+    assert dict(row.engines or {}) == {"segmenter": served}
+    assert dict(row.timings or {}) == {"infer": 1.5}
 
 
 def test_results_that_are_gone_fail_their_job(dispatch: Dispatch, database: Database, bench: Bench) -> None:

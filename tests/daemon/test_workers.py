@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
+from daemon import warm_up, workers
 from daemon.config import WorkersPart
-from daemon.workers import Failed, Finished, Lost, Return, WorkerPool
+from daemon.errands import Failed, Finished, Lost, Return
+from daemon.errors import NoWorkerFree
+from daemon.roster import Readiness
+from daemon.warm_up import WarmUp
+from daemon.workers import WorkerPool
+from engines.choose import BACKENDS
 from engines.contract import EngineSettings
+from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.package import shipped_folder
 from engines.plans import PlanStore
 from pipelines.work import EngineChoice, JobDescription, Outcome
@@ -30,6 +40,9 @@ JOB = JobDescription(
 )
 
 
+LONG = 240  # seconds; on a machine that has better things to do, starting a worker alone takes a minute
+
+
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
     with WorkerPool(WorkersPart(count=1), tmp_path_factory.mktemp("dask")) as started:
@@ -38,7 +51,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
 
 def arrange(how: str) -> int:
     """Runs in a worker: what `perform` does there from now on; returns the process id."""
-    from daemon import workers
+    from daemon import errands
     from engines.errors import DeviceLost
 
     def perform(job: JobDescription) -> Outcome:
@@ -49,30 +62,36 @@ def arrange(how: str) -> int:
                 raise ZeroDivisionError("ours")
             case "crash":
                 os._exit(1)
+            case "hang":
+                time.sleep(3600)
         return Outcome(job.job_id, summary=how)
 
-    workers.perform = perform  # type: ignore[assignment]
+    errands.perform = perform  # type: ignore[assignment]
     return os.getpid()
 
 
 def outcome(pool: WorkerPool, how: str) -> tuple[Return, int]:
     """What comes home of a job that fares like this, and the process that it ran in."""
+    assert takes_jobs(pool, LONG)
     process = in_worker(pool, arrange, how)
     pool.submit(JOB)
-    deadline = time.monotonic() + 120
+    return come_home(pool), process
+
+
+def come_home(pool: WorkerPool) -> Return:
+    deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:
-        found = list(pool.returned())
-        if found:
-            return found[0], process
+        for answer in pool.returned():
+            return answer
         time.sleep(0.05)
     raise AssertionError("it did not come home")
 
 
 def in_worker(pool: WorkerPool, function: Callable[..., int], *arguments: object) -> int:
     """What the function says in the one worker, once a worker that died is no longer listed in its place."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LONG
     while True:
-        pool.client.wait_for_workers(1, timeout=120)
+        pool.client.wait_for_workers(1, timeout=LONG)
         try:
             (answer,) = pool.client.run(function, *arguments).values()
         except (OSError, ValueError):  # distributed's CommClosedError is an OSError
@@ -107,8 +126,9 @@ def test_a_lost_device_or_process_is_replaced_and_worth_another_try(pool: Worker
     answer, process = outcome(pool, how)
     assert isinstance(answer, Lost)
     assert reason in answer.reason
-    assert process_now(pool) != process
-    assert isinstance(outcome(pool, "fine")[0], Finished)
+    answer, successor = outcome(pool, "fine")  # never given to the one that is being replaced
+    assert isinstance(answer, Finished)
+    assert successor != process
 
 
 def takes_jobs(pool: WorkerPool, seconds: float) -> bool:
@@ -118,6 +138,105 @@ def takes_jobs(pool: WorkerPool, seconds: float) -> bool:
             return True
         time.sleep(0.2)
     return False
+
+
+@pytest.mark.slow
+def test_a_job_over_the_time_limit_costs_its_worker_and_the_reason_is_kept(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert takes_jobs(pool, LONG)
+    process = in_worker(pool, arrange, "hang")
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "_settings", WorkersPart(count=1, time_limit=timedelta(seconds=1)))
+        pool.submit(JOB)
+        answer = come_home(pool)
+    assert isinstance(answer, Lost)
+    assert "longer than the time limit of 1 s" in answer.reason
+    assert "time limit" in pool.standing.replaced[-1].reason
+    answer, successor = outcome(pool, "fine")
+    assert isinstance(answer, Finished)
+    assert successor != process
+
+
+@pytest.mark.slow
+def test_nobody_free_is_said_and_loses_no_job(pool: WorkerPool) -> None:
+    assert takes_jobs(pool, LONG)
+    in_worker(pool, arrange, "fine")
+    pool.submit(JOB)
+    with pytest.raises(NoWorkerFree, match="job 8"):
+        pool.submit(dataclasses.replace(JOB, job_id="8"))
+    assert pool.running == ("7",)
+    assert isinstance(come_home(pool), Finished)
+
+
+class Hanging(OnnxRuntimeEngine):
+    """An engine that never opens."""
+
+    def _load(self) -> None:
+        time.sleep(3600)
+
+
+class SecondHangsOnce(WarmUp):
+    """In the worker with number 1 the engine hangs while it opens; in its successor it does not."""
+
+    def setup(self, worker: Any) -> None:
+        warm_up.rehearse = lambda cast: None  # another test's business
+        mark = Path(worker.local_directory).parent / "hung-once"
+        if worker.name == 1 and not mark.exists():
+            mark.touch()
+            BACKENDS["onnxruntime"] = Hanging
+        super().setup(worker)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * LONG)
+def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WarmUp", SecondHangsOnce)
+    package = shipped_folder() / "brain-lgg-classifier"
+    cast = {"brain-mr": {"classifier": EngineChoice(str(package), EngineSettings(backend="onnxruntime", threads=1))}}
+    patient = WorkersPart(count=2, start_limit=timedelta(hours=1))
+    with WorkerPool(patient, tmp_path / "dask", warm_up=cast) as pool:
+        assert takes_jobs(pool, LONG)  # the first worker takes jobs though the second is nowhere near
+        wait_until(lambda: states(pool) == ["opening", "ready"])
+        assert pool.free == 1
+        in_workers(pool, arrange, "fine")
+        for _ in range(3):
+            pool.submit(JOB)
+            assert isinstance(come_home(pool), Finished)
+        (hung,) = (one for one in pool.standing.workers if one.state is Readiness.OPENING)
+        assert pool.standing.replaced == ()
+
+        pool._settings = WorkersPart(count=2, start_limit=timedelta(seconds=1))
+        with structlog.testing.capture_logs() as said:
+            assert pool.free == 1  # the first still takes jobs, the second is on its way out
+        pool._settings = patient
+        assert {line["event"] for line in said} == {"worker_replaced"}
+        (replaced,) = pool.standing.replaced
+        assert (replaced.worker, replaced.reason[:30]) == (hung.address, "its engines were not open after"[:30])
+
+        def both_ready() -> bool:
+            return pool.free == 2
+
+        wait_until(both_ready)
+        assert hung.address not in [one.address for one in pool.standing.workers]
+
+
+def states(pool: WorkerPool) -> list[str]:
+    assert pool.free >= 0  # looks
+    return sorted(one.state for one in pool.standing.workers)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LONG
+    while not true():
+        assert time.monotonic() < deadline, "it did not come so far"
+        time.sleep(0.2)
+
+
+def in_workers(pool: WorkerPool, function: Callable[..., int], *arguments: object) -> None:
+    pool.client.run(function, *arguments)
 
 
 @pytest.mark.slow
@@ -131,7 +250,7 @@ def test_no_job_goes_out_before_the_engines_are_open(tmp_path: Path) -> None:
         with store._locked():  # somebody else is building: the worker waits for the plan
             pool = stack.enter_context(WorkerPool(WorkersPart(count=1), tmp_path / "dask", warm_up=cast))
             assert not takes_jobs(pool, 5)
-        assert takes_jobs(pool, 240)
+        assert takes_jobs(pool, LONG)
         assert list(store.folder.glob("*.plan"))
 
 
@@ -140,4 +259,4 @@ def test_a_worker_whose_engines_do_not_open_takes_jobs_all_the_same(tmp_path: Pa
     """They say what is wrong, each in its own words."""
     cast = {"brain-mr": {"classifier": EngineChoice(str(tmp_path / "no-such-package"), EngineSettings())}}
     with WorkerPool(WorkersPart(count=1), tmp_path / "dask", warm_up=cast) as pool:
-        assert takes_jobs(pool, 240)
+        assert takes_jobs(pool, LONG)

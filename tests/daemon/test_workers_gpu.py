@@ -43,6 +43,17 @@ def test_one_number_or_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("workers", "engine", "threads"), [(1, "{}", 8), (3, "{}", 2), (9, "{}", 1), (4, "{threads: 6}", 6)]
+)
+def test_eight_cores_are_shared_out_among_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, engine: str, threads: int
+) -> None:
+    monkeypatch.setattr("daemon.service.usable_cores", lambda: 8)
+    wanted = config(tmp_path, f"workers: {{count: {workers}}}\nengine: {engine}")
+    assert engine_settings(wanted).threads == threads
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("engine: {gpu: [0, 1]}", "names 2 GPUs, but workers.count is 1: one worker per GPU"),

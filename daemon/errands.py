@@ -1,0 +1,73 @@
+"""What a worker process is sent to do, and the four ways in which that comes home."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import KilledWorker
+
+from engines.errors import DeviceLost
+from pipelines.work import JobDescription, Outcome, perform
+
+_FETCH_TIMEOUT = 60
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The worker answered: with what it found, or with why it refused."""
+
+    job_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The worker raised: our bug, or an input that nobody foresaw. Trying again would give the same."""
+
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died or was killed (crash, memory, time limit): worth one more try."""
+
+    job_id: str
+    reason: str
+
+
+Return = Finished | Failed | Lost
+
+
+@dataclass(frozen=True)
+class Stranded:
+    """A job whose device is gone: its worker is of no more use."""
+
+    reason: str
+
+
+def run_errand(job: JobDescription) -> Outcome | Stranded:
+    """Runs in the worker: what happened to a device is no fault of the job, and worth one more try elsewhere."""
+    try:
+        return perform(job)
+    except DeviceLost as error:
+        return Stranded(str(error))
+
+
+def answer_of(job_id: str, future: Any) -> Return | Stranded:
+    """What a Dask future that is done came home with."""
+    if future.status in {"cancelled", "lost"}:  # such a future has no exception, and raises when asked for its result
+        return Lost(job_id, "its worker was lost")
+    try:
+        error = future.exception(timeout=_FETCH_TIMEOUT)
+        match error:
+            case None:
+                result = future.result(timeout=_FETCH_TIMEOUT)
+                return result if isinstance(result, Stranded) else Finished(job_id, result)
+            case KilledWorker():
+                return Lost(job_id, "its worker process died (crash or memory limit)")
+            case _:
+                return Failed(job_id, f"{type(error).__name__}: {error}")
+    except Exception as error:  # the worker died between finishing and handing over
+        return Lost(job_id, f"its answer could not be fetched ({type(error).__name__})")

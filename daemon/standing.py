@@ -1,0 +1,84 @@
+"""How the workers of a running daemon stand: what it leaves in a small file, and `scanward status` reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from daemon.roster import Readiness
+from engines.cache import write_atomically
+
+log = structlog.get_logger(__name__)
+
+REFRESH = 10.0
+"""Seconds after which it is written again though nothing changed: an old one tells that nobody looks any more."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class WorkerStanding(_Part):
+    """One worker process: its state since when, and the job that it has."""
+
+    address: str
+    state: Readiness
+    since: datetime
+    job: str | None = None
+
+
+class Replaced(_Part):
+    """A worker that was ended by us, and why."""
+
+    when: datetime
+    worker: str
+    reason: str
+
+
+class Standing(_Part):
+    """All of them; `wanted` is how many there should be, `looked` when it was written."""
+
+    wanted: int
+    workers: tuple[WorkerStanding, ...]
+    replaced: tuple[Replaced, ...]
+    looked: datetime | None = None
+
+
+class StandingFile:
+    """Keeps the file true. `step` is for a loop.
+
+    Args:
+        path: Where it lies; its folder exists.
+        ask: How the workers stand now.
+    """
+
+    def __init__(self, path: Path, ask: Callable[[], Standing]) -> None:
+        self._path = path
+        self._ask = ask
+        self._written: Standing | None = None
+        self._due = 0.0
+
+    def step(self) -> bool:
+        """Writes what has changed, and now and then what has not."""
+        now = self._ask()
+        if now != self._written or time.monotonic() >= self._due:
+            text = now.model_copy(update={"looked": datetime.now(UTC)}).model_dump_json(indent=1)
+            write_atomically(self._path, text.encode())
+            self._written, self._due = now, time.monotonic() + REFRESH
+        return False
+
+
+def read_standing(path: Path) -> Standing | None:
+    """What the daemon wrote last; None where there is nothing that this version understands."""
+    try:
+        return Standing.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        log.warning("standing_unreadable", file=str(path), reason=str(error))
+        return None

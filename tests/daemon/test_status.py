@@ -1,0 +1,124 @@
+"""`scanward status`, from the file that a daemon leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from daemon.roster import Readiness
+from daemon.standing import REFRESH, Replaced, Standing, StandingFile, WorkerStanding, read_standing
+from db.store import Database
+
+NOW = datetime.now(UTC)
+
+
+def standing(*workers: WorkerStanding, replaced: tuple[Replaced, ...] = ()) -> Standing:
+    return Standing(wanted=3, workers=workers, replaced=replaced)
+
+
+TWO = standing(
+    WorkerStanding(address="tls://a", state=Readiness.READY, since=NOW - timedelta(minutes=61), job="17"),
+    WorkerStanding(address="tls://b", state=Readiness.OPENING, since=NOW - timedelta(seconds=75)),
+    replaced=(Replaced(when=NOW, worker="tls://c", reason="its engines were not open after 1800 s"),),
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "scanward.yaml"
+    path.write_text("data_dir: data\n")
+    (tmp_path / "data").mkdir()
+    database = Database(f"sqlite:///{tmp_path / 'data' / 'scanward.sqlite'}")
+    database.upgrade()
+    database.close()
+    return path
+
+
+@pytest.fixture
+def file(config: Path) -> Path:
+    return config.parent / "data" / "standing.json"
+
+
+Status = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def status(config: Path, scanward: Callable[..., Result]) -> Status:
+    """Exit code and words."""
+
+    def ask(*options: str) -> tuple[int, str]:
+        run = scanward("status", "-c", config, *options)
+        return run.exit_code, run.stdout
+
+    return ask
+
+
+def test_no_daemon_is_said_and_is_no_success(status: Status) -> None:
+    code, said = status()
+    assert code == 1
+    assert "does not run" in said
+    assert "0 queued, 0 running" in said
+
+
+def test_workers_their_states_and_who_was_replaced_why(status: Status, file: Path) -> None:
+    StandingFile(file, lambda: TWO).step()
+    code, said = status()
+    assert code == 0, said
+    lines = [line.split() for line in said.splitlines()]
+    assert ["tls://a", "ready", "1", "h", "1", "min", "17"] in lines
+    assert any(line[:4] == ["tls://b", "opening", "1", "min"] for line in lines)
+    assert ["starting"] in [line[:1] for line in lines]  # of three that are wanted
+    assert "tls://c was replaced: its engines were not open after 1800 s" in " ".join(said.split())
+
+
+def test_a_daemon_that_does_not_look_any_more_is_not_taken_for_one_that_works(status: Status, file: Path) -> None:
+    looked = NOW - timedelta(seconds=5 * REFRESH)
+    file.write_text(TWO.model_copy(update={"looked": looked}).model_dump_json())
+    code, said = status()
+    assert code == 1
+    assert "was killed or hangs" in said
+    code, said = status("--json")
+    assert code == 1
+    assert json.loads(said)["running"] is False
+
+
+def test_json_has_it_all(status: Status, file: Path) -> None:
+    StandingFile(file, lambda: TWO).step()
+    code, said = status("--json")
+    found = json.loads(said)
+    assert code == 0
+    assert [worker["state"] for worker in found["workers"]] == ["ready", "opening"]
+    assert found["replaced"][0]["reason"] == "its engines were not open after 1800 s"
+    assert found["running"] is True
+    assert found["jobs"] == {"queued": 0, "running": 0, "delivering": 0}
+
+
+def test_the_file_is_written_when_something_changes_and_now_and_then(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [TWO]
+    keeper = StandingFile(file, lambda: asked[0])
+    keeper.step()
+    first = file.stat().st_ino
+    assert file.stat().st_mode & 0o777 == 0o600
+    keeper.step()
+    assert file.stat().st_ino == first
+    asked[0] = standing()
+    keeper.step()
+    assert (read_standing(file) or TWO).workers == ()
+    monkeypatch.setattr("daemon.standing.REFRESH", -1.0)
+    asked[0] = TWO
+    keeper.step()
+    third = file.read_bytes()
+    keeper.step()
+    assert file.read_bytes() != third  # the moment of the last look
+
+
+def test_a_file_of_another_version_counts_as_none(file: Path) -> None:
+    file.write_text('{"wanted": "many"}')
+    assert read_standing(file) is None
