@@ -17,7 +17,8 @@ import structlog
 from rich.console import Console
 from rich.progress import Progress
 
-from engines.benchmark import Contender, benchmark
+from engines.benchmark import benchmark
+from engines.benchmark_field import Contender, Interrupted
 from engines.benchmark_report import markdown, picture, table
 from engines.contract import EngineSettings
 from engines.machine import usable_cores
@@ -52,16 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     packages = find_packages(shipped_folder())
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("engines", total=1.0)
-        found = benchmark(
-            [packages[name] for name in options.package or packages],
-            EngineSettings(threads=options.threads),
-            batches=options.batch,
-            rounds=options.rounds,
-            seconds=options.seconds,
-            memory=not options.no_memory,
-            others=partial(torch_contenders, threads=options.threads, compiled=not options.no_compile),
-            progress=lambda what, share: bar.update(task, description=what, completed=share),
-        )
+        try:
+            found = benchmark(
+                [packages[name] for name in options.package or packages],
+                EngineSettings(threads=options.threads),
+                batches=options.batch,
+                rounds=options.rounds,
+                seconds=options.seconds,
+                memory=not options.no_memory,
+                others=partial(torch_contenders, threads=options.threads, compiled=not options.no_compile),
+                progress=lambda what, share: bar.update(task, description=what, completed=share),
+            )
+        except Interrupted as interruption:
+            bar.stop()
+            console.print(table(interruption.found))
+            raise SystemExit("interrupted: this is what was measured until then") from None
     console.print(table(found))
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engines.benchmark import Measurement
+from engines.benchmark_field import Measurement
 from engines.libraries import import_onnxruntime, import_openvino
 from engines.machine import processor, usable_cores
 
@@ -41,7 +41,8 @@ def table(measurements: Sequence[Measurement]) -> RenderableType:
         drawn.add_row(Text(f"{package}, {batch}", style="bold"))
         for line in group:
             if line.median_ms is None:
-                absent[f"{line.engine} {line.precision}: {line.problem or 'not measured'}"] = None
+                name = f"{line.engine} {line.precision}".rstrip()
+                absent[f"{name}: {line.problem or 'not measured'}"] = None
             else:
                 _, engine, precision, _, *figures, _ = _cells(line, measurements)
                 drawn.add_row(f"  {engine} {precision}", *figures, *_parity(line))

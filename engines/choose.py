@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings, Precision
-from engines.errors import DeviceLost, EngineNotOpen, EngineRefused, InferenceFailed, NoEngine
+from engines.errors import DeviceLost, EngineNotOpen, EngineRefused, InferenceFailed, NoEngine, PlanMissing
 from engines.gate import Agreement, admit, compare, reference_feeds
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.openvino_engine import OpenVinoEngine
@@ -35,7 +35,11 @@ FROM_VARIANT = ("int8", "fp16")  # precisions that need their own network in the
 
 
 def open_engine(
-    package: ModelPackage, settings: EngineSettings | None = None, progress: BuildProgress | None = None
+    package: ModelPackage,
+    settings: EngineSettings | None = None,
+    progress: BuildProgress | None = None,
+    *,
+    build: bool = True,
 ) -> Engine:
     """Opens the fastest engine that passes the admission gate; use it as a context manager, or close it.
 
@@ -47,13 +51,14 @@ def open_engine(
         package: What to serve.
         settings: Default settings if None.
         progress: Told which engine is tried, and how far a plan is that has to be built.
+        build: Whether plans may be built, which takes minutes; else an engine without a stored one is passed over.
 
     Raises:
         NoEngine: Every engine was refused; carries each reason.
         PackageError: The network is not what model.yaml says.
     """
     settings = settings or EngineSettings()
-    engine = ChosenEngine(package, settings, candidates(package, settings, progress), progress)
+    engine = ChosenEngine(package, settings, candidates(package, settings, progress), progress, build=build)
     engine.open()
     return engine
 
@@ -80,9 +85,12 @@ class ChosenEngine(Engine):
         settings: EngineSettings,
         engines: Sequence[Engine],
         progress: BuildProgress | None = None,
+        *,
+        build: bool = True,
     ) -> None:
         super().__init__(package, settings, progress)
         self._engines = tuple(engines)
+        self._build = build
         self._replacing = threading.Lock()
         self._current: Engine | None = None
         self._refusals: list[str] = []
@@ -112,7 +120,7 @@ class ChosenEngine(Engine):
 
     def _load(self) -> None:
         self._refusals, self._left = [], iter(self._engines)
-        self._current = self._next()
+        self._current = self._next(build=self._build)
         if self._current is None:
             raise NoEngine(self.package.name, "; ".join(self._refusals))
 
@@ -121,9 +129,11 @@ class ChosenEngine(Engine):
         if current is not None:
             current.close()
 
-    def _next(self, *, only_ready: bool = False) -> Engine | None:
+    def _next(self, *, build: bool) -> Engine | None:
         for engine in self._left:
-            if only_ready and not engine.ready:
+            if not build and engine.builds:
+                missing = PlanMissing(engine.backend, engine.settings.precision, self.package.name)
+                self._pass_over(engine, missing)
                 continue
             try:
                 self._tell(engine, "loading", 0.0)
@@ -146,7 +156,7 @@ class ChosenEngine(Engine):
         with self._replacing:
             if self._current is not broken:
                 return
-            following = self._next(only_ready=True)
+            following = self._next(build=False)
             if following is None:
                 raise error
             log.warning("engine_replaced", package=self.package.name, broken=str(broken.description), error=str(error))

@@ -194,9 +194,9 @@ class Engine(ABC):
         return max(1, min(self.settings.max_batch, PIECE_BYTES // sample))
 
     @property
-    def ready(self) -> bool:
-        """Whether opening takes seconds and may be done within a job; building a TensorRT plan takes minutes."""
-        return True
+    def builds(self) -> bool:
+        """Whether opening would build a plan first, which takes minutes and is no part of a job; a refusal is quick."""
+        return False
 
     @abstractmethod
     def _load(self) -> None:

@@ -18,6 +18,7 @@
     │   ├── PrecisionMissing        the processor or the package has no such precision
     │   ├── DeviceFull              too little free memory even for a batch of one
     │   ├── BuildFailed             the network does not compile
+    │   ├── PlanMissing             it would have to be built first, and now is not the time
     │   ├── PlanUnusable            a stored plan is damaged, foreign or outdated; it is rebuilt
     │   └── GateRefused             it answers differently from the reference
     ├── NoEngine                every engine was refused
@@ -192,6 +193,15 @@ class BuildFailed(EngineRefused):
     backend: str
     package: str
     reason: str
+
+
+@dataclass(eq=False)
+class PlanMissing(EngineRefused):
+    """{backend} {precision}: no stored plan of {package}; `scanward models build` makes it."""
+
+    backend: str
+    precision: str
+    package: str
 
 
 @dataclass(eq=False)

@@ -78,10 +78,13 @@ class OpenVinoEngine(Engine):
             core = import_openvino().Core()
             model = core.read_model(network)
             model.reshape({spec.name: _one_sample(spec.shape) for spec in self.package.manifest.inputs})
-            fold_unshuffles(model)
+            self._rewrite(model)
             return core.compile_model(model, "CPU", self._options())
         except Exception as error:
             raise BuildFailed(self.backend, self.package.name, _last_line(error)) from error
+
+    def _rewrite(self, model: openvino.Model) -> None:
+        fold_unshuffles(model)
 
     def _read(self, plan: bytes) -> openvino.CompiledModel:
         try:

@@ -66,17 +66,17 @@ class TensorRtEngine(Engine):
         return self._piece or super().piece
 
     @property
-    def ready(self) -> bool:
-        """Whether a plan is stored for this GPU."""
-        store = self._store()
-        if store is None:
-            return False
+    def builds(self) -> bool:
+        """Whether this GPU could serve, and no plan is stored for it."""
         try:
+            import_tensorrt()
+            network_for(self.package, self.precision)
             gpu = Gpu(self.settings.gpu)
         except EngineRefused:
             return False
         try:
-            return store.has(self._key(gpu))
+            store = self._store()
+            return store is None or not store.has(self._key(gpu))
         except EngineRefused:
             return False
         finally:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engines.benchmark import Contender, Run
+from engines.benchmark_field import Contender, Run
 from training.classic import SYSTEMS, System
 from training.recipes import RECIPES
 

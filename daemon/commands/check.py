@@ -21,7 +21,7 @@ from db.errors import StoreError
 from db.store import Database
 from dicomio.errors import DicomError
 from dicomio.sender import Peer, echo
-from engines.choose import open_engine
+from engines.choose import candidates, open_engine
 from engines.errors import EngineError
 from pipelines.errors import ModelMissing, PipelineError
 from pipelines.networks import package_named
@@ -30,6 +30,8 @@ from pipelines.rules import load_rules
 
 if TYPE_CHECKING:
     from daemon.config import Config
+    from engines.contract import EngineSettings
+    from engines.package import ModelPackage
 
 ENOUGH_DISK = 20e9
 """Bytes: a busy day of CT and MR; less is worth a warning, not an error."""
@@ -72,9 +74,9 @@ def _answers(config: Config, path: Path) -> Iterator[Answer]:
         yield Answer(f"watch {watch.path}", "ok" if seen else "error", "there" if seen else "there is no such folder")
     for pipeline in PIPELINES.values():
         for slot, name in pipeline.models.items():
-            yield _tried(f"{pipeline.name} {slot}", partial(_engine, config, name))
+            yield _network(f"{pipeline.name} {slot}", config, name)
         for slot, name in pipeline.optional_models.items():
-            yield _tried(f"{pipeline.name} {slot}", partial(_optional_engine, config, name))
+            yield _network(f"{pipeline.name} {slot}", config, name, optional=True)
     for name, destination in config.destinations.items():
         yield _tried(f"destination {name}", partial(_echo, peer_of(destination, config)))
 
@@ -124,19 +126,31 @@ def _listener(config: Config) -> Answer:
     return Answer("listener", "ok", f"{where}, port free")
 
 
-def _engine(config: Config, name: str) -> str:
-    package = package_named(name, config.models)
+def _network(what: str, config: Config, name: str, *, optional: bool = False) -> Answer:
+    """Which engine would serve a package."""
+    try:
+        package = package_named(name, config.models)
+    except ModelMissing as error:
+        if optional:
+            return Answer(what, "ok", f"{name} is not installed; the pipeline does without it")
+        return Answer(what, "error", str(error))
+    except (EngineError, PipelineError) as error:
+        return Answer(what, "error", str(error))
     for folder in (config.data_dir, config.cache_dir):  # the engine would make them readable by everybody
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open_engine(package, engine_settings(config)) as engine:
-        return f"{package.name} {package.manifest.version}: {engine.description}"
+    return _served(what, package, engine_settings(config))
 
 
-def _optional_engine(config: Config, name: str) -> str:
+def _served(what: str, package: ModelPackage, settings: EngineSettings) -> Answer:
+    """Plans that are not stored are said, not built: that takes minutes, and nobody who checks waits for them."""
+    unbuilt = [f"{one.backend} {one.settings.precision}" for one in candidates(package, settings) if one.builds]
+    hint = f"no stored plan for {', '.join(unbuilt)}; `scanward models build`"
     try:
-        return _engine(config, name)
-    except ModelMissing:
-        return f"{name} is not installed; the pipeline does without it"
+        with open_engine(package, settings, build=False) as engine:
+            said = f"{package.name} {package.manifest.version}: {engine.description}"
+    except EngineError as error:
+        return Answer(what, "warning", hint) if unbuilt else Answer(what, "error", str(error))
+    return Answer(what, "warning", f"{hint}; without it {said}") if unbuilt else Answer(what, "ok", said)
 
 
 def _echo(peer: Peer) -> str:

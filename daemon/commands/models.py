@@ -18,7 +18,8 @@ from daemon.logs import set_up_logs
 from daemon.render import plain_table
 from daemon.service import engine_settings
 from engines import benchmark_report
-from engines.benchmark import Contender, benchmark
+from engines.benchmark import benchmark
+from engines.benchmark_field import Contender, Interrupted, Measurement
 from engines.choose import Verification, open_engine, verify
 from engines.contract import EngineSettings
 from engines.machine import usable_cores
@@ -26,6 +27,8 @@ from pipelines.networks import packages_in
 from pipelines.registry import PIPELINES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engines.package import ModelPackage
 
 app = typer.Typer(no_args_is_help=True, help="Model packages: what ships, what the hospital has added, who uses them.")
@@ -35,6 +38,9 @@ OptionalConfig = Annotated[
     typer.Option("-c", "--config", help="Configuration with further model folders.", envvar="SCANWARD_CONFIG"),
 ]
 
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 PackageOption = Annotated[list[str] | None, typer.Option("--package", help="Only this package; repeat.")]
 
@@ -130,19 +136,27 @@ def benchmark_models(
     """Measure every engine that opens, in turns, on the package's reference inputs: one table and a picture."""
     settings = _settings(config)
     threads = settings.threads or usable_cores()
+    found: Sequence[Measurement]
+    interrupted = False
     with Progress(TextColumn("{task.description}"), BarColumn(), console=console, transient=True) as bar:
         task = bar.add_task("Measuring", total=1.0)
-        found = benchmark(
-            _wanted(config, package),
-            settings.model_copy(update={"threads": threads}),
-            batches=batch,
-            rounds=rounds,
-            seconds=seconds,
-            memory=memory,
-            others=partial(_contenders, threads=threads, compiled=compiled) if torch else lambda package: (),
-            progress=partial(_show, bar, task, "Measuring"),
-        )
+        try:
+            found = benchmark(
+                _wanted(config, package),
+                settings.model_copy(update={"threads": threads}),
+                batches=batch,
+                rounds=rounds,
+                seconds=seconds,
+                memory=memory,
+                others=partial(_contenders, threads=threads, compiled=compiled) if torch else lambda package: (),
+                progress=partial(_show, bar, task, "Measuring"),
+            )
+        except Interrupted as interruption:
+            found, interrupted = interruption.found, True
     console.print(benchmark_report.table(found))
+    if interrupted:
+        console.print("Interrupted: this is what was measured until then.", style="yellow")
+        raise typer.Exit(INTERRUPTED)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "engines.md").write_text(benchmark_report.markdown(found))

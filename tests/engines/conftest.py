@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from engines.package import ModelPackage, load_package
+from engines.plans import Built, PlanKey, PlanStore
 
 onnx = pytest.importorskip("onnx", reason="onnx (dev extra) makes the networks of these tests")
 
@@ -89,6 +90,15 @@ def write(folder: Path, content: dict[str, Any], model: bytes, reference: dict[s
 def images(batch: int, *shape: int, seed: int = 0) -> np.ndarray:
     """Normal noise (batch, ...)."""
     return np.random.default_rng(seed).standard_normal((batch, *shape), dtype=np.float32)
+
+
+def spoil(cache_dir: Path, key: PlanKey, content: bytes = b"no plan at all") -> PlanStore:
+    """Puts in a plan's place what the store takes for whole, and the library that reads it will refuse."""
+    store = PlanStore(cache_dir)
+    store.discard(key, "to put another in its place")
+    store.obtain(key, lambda timing: Built(content))
+    assert store.read(key) == content
+    return store
 
 
 class Sample:

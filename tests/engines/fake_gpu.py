@@ -342,7 +342,10 @@ def fake_tensorrt(drivers: Sequence[Driver]) -> Any:
 def fake_build(
     package: Any, precision: str, shapes: Any, timing: bytes = b"", progress: BuildProgress | None = None
 ) -> Built:
-    """A plan that FakePlan understands."""
+    """A plan that FakePlan understands; tells of one phase, and that it is built."""
+    if progress is not None:
+        progress("fake phase", 0.5)
+        progress("built", 1.0)
     return Built(MAGIC + f"{shapes[0].largest[0]}\n".encode() + package.network(precision), b"timings")
 
 

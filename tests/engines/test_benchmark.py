@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
-from engines.benchmark import Contender, benchmark, tiled
+from engines.benchmark import benchmark
+from engines.benchmark_field import Contender, Interrupted, Measurement, tiled
 from engines.benchmark_report import markdown, picture, table
 from engines.contract import EngineSettings
 
-from .conftest import plain_sample, two_inputs_sample
+from .conftest import plain_sample, two_inputs_sample, volume_sample
 
 SETTINGS = EngineSettings(threads=1)
 
@@ -85,6 +86,89 @@ def test_progress_is_told(tmp_path):
     assert told == [("tiny, batch 1", 0), ("tiny, batch 16", 0.5), ("done", 1)]
 
 
+QUICK = {"rounds": 3, "memory": False}
+REFERENCE = EngineSettings(backend="onnxruntime", threads=1)
+
+
+def test_volumes_that_go_one_by_one_are_not_measured_by_sixteen(tmp_path, monkeypatch):
+    monkeypatch.setattr("engines.benchmark.PIECE_BYTES", 3 * 8 * 16 * 16 * 4)
+    package = volume_sample(tmp_path / "volume").package
+    found = benchmark([package], REFERENCE, batches=(1, 2, 16, 32), **QUICK)
+    assert [(line.engine, line.batch) for line in found if line.median_ms] == [
+        ("onnxruntime", number) for number in (1, 2, 3)
+    ]
+    left_out = [line for line in found if line.median_ms is None]
+    assert [line.batch for line in left_out] == [16, 32]
+    console = Console(width=200, record=True)
+    console.print(table(found))
+    shown = console.export_text()
+    assert "volume, 16 a call, 3 instead: of inputs of this size an engine takes no more at once" in shown
+    assert "volume, 32 a call" in markdown(found)
+
+
+def test_slices_are_measured_by_however_many_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("engines.benchmark.PIECE_BYTES", 1)
+    found = benchmark([plain_sample(tmp_path / "a").package], REFERENCE, batches=(40,), **QUICK)
+    assert [line.batch for line in found if line.median_ms] == [40]
+
+
+@contextmanager
+def heavy():
+    """Twenty milliseconds for every sample."""
+
+    def run(feeds):
+        time.sleep(0.02 * len(feeds["image"]))
+        return feeds
+
+    yield run
+
+
+def test_a_batch_that_would_take_too_long_is_made_smaller_and_that_is_said(tmp_path):
+    package = plain_sample(tmp_path / "a").package
+    others = [Contender("sleeper", "none", heavy, comparable=False)]
+    found = benchmark([package], REFERENCE, batches=(64,), seconds=2, others=lambda package: others, **QUICK)
+    measured = {line.batch for line in found if line.median_ms}
+    assert len(measured) == 1
+    assert 1 <= max(measured) <= 20  # 2 s are 5 calls of 20 samples
+    (left_out,) = [line for line in found if line.median_ms is None]
+    assert left_out.batch == 64
+    assert "it would take longer than 2 s" in left_out.problem
+
+
+def presses_ctrl_c(after: int):
+    """A contender in whose call of this number somebody presses Ctrl-C."""
+    calls = iter(range(1, after + 1))
+
+    @contextmanager
+    def opened():
+        def run(feeds):
+            if next(calls) == after:
+                raise KeyboardInterrupt
+            return feeds
+
+        yield run
+
+    return [Contender("typist", "none", opened, comparable=False)]
+
+
+@pytest.mark.parametrize(
+    ("after", "complete", "begun"),
+    [(2 + 2 + 3 + 2 + 2 + 1, 1, False), (2 + 2 + 3 + 2 + 2 + 2, 1, True), (1, 0, False), (2 + 2 + 2, 0, True)],
+    ids=["no round of the second batch", "one round of the second batch", "at once", "in the first batch"],
+)
+def test_ctrl_c_gives_what_was_measured_until_then(tmp_path, after, complete, begun):
+    """Its calls: one at opening, one to see how long it takes, two to warm up, three that are timed; the next batch."""
+    package = plain_sample(tmp_path / "a").package
+    others = presses_ctrl_c(after)
+    with pytest.raises(Interrupted) as caught:
+        benchmark([package], REFERENCE, batches=(1, 2), others=lambda package: others, **QUICK)
+    found = caught.value.found
+    assert {line.batch for line in found if line.dice is not None} == ({1} if complete else set())
+    assert {line.batch for line in found if line.median_ms} == {*range(1, 1 + complete), *([complete + 1] * begun)}
+    if found:
+        assert "typist" in markdown(found)
+
+
 def test_feeds_are_the_reference_inputs_over_and_over(plain):
     feeds = tiled(plain.package, 8)["image"]
     reference = plain.package.reference()["image"]
@@ -107,6 +191,15 @@ def test_the_picture_is_a_picture(measured, tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib (train extra) draws the picture")
     picture(measured, tmp_path / "engines.png")
     assert (tmp_path / "engines.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_ratio_is_the_speed_against_onnxruntime():
+    def line(engine, precision, median):
+        return Measurement("tiny", engine, precision, 1, median_ms=median, p95_ms=median, per_second=1000 / median)
+
+    lines = [line("openvino", "bf16", 5.0), line("onnxruntime", "fp32", 20.0), line("torch eager", "fp32", 40.0)]
+    rows = [row.split(" | ") for row in markdown(lines).splitlines() if row.startswith("| tiny")]
+    assert [row[7] for row in rows] == ["4.00x", "1.00x", "0.50x"]
 
 
 @pytest.mark.slow

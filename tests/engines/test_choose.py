@@ -23,12 +23,12 @@ class Failing(OnnxRuntimeEngine):
     backend: ClassVar[str] = "failing"
     failure: Exception | None = None
     refusal: Exception | None = None
-    is_ready = True
+    has_to_build = False
     times_opened = 0
 
     @property
-    def ready(self) -> bool:
-        return self.is_ready
+    def builds(self) -> bool:
+        return self.has_to_build
 
     def _load(self) -> None:
         self.times_opened += 1
@@ -93,10 +93,20 @@ def test_when_all_break_the_last_error_is_heard_and_the_last_engine_stays(chosen
 
 def test_within_a_job_nothing_is_built_that_takes_minutes(chosen, engines, plain):
     engines[0].failure = OutOfDeviceMemory("tiny", "failing", "full")
-    engines[1].is_ready = False
+    engines[1].has_to_build = True
     check(chosen, plain)
     assert chosen.current is engines[2]
     assert engines[1].times_opened == 0
+    assert "no stored plan of tiny; `scanward models build` makes it" in " ".join(chosen.description.passed_over)
+
+
+def test_without_leave_to_build_an_engine_that_must_is_passed_over_at_opening_too(plain, engines):
+    engines[0].has_to_build = True
+    with ChosenEngine(plain.package, SETTINGS, engines, build=False) as chosen:
+        assert chosen.current is engines[1]
+    assert engines[0].times_opened == 0
+    with ChosenEngine(plain.package, SETTINGS, engines) as chosen:
+        assert chosen.current is engines[0]
 
 
 def test_many_threads_replace_it_once(chosen, engines, plain):

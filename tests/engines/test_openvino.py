@@ -14,7 +14,7 @@ from engines.errors import NoEngine, PrecisionMissing
 from engines.machine import processor, usable_cores
 from engines.openvino_engine import OpenVinoEngine, precisions
 
-from .conftest import volume_sample
+from .conftest import spoil, volume_sample
 
 FP32 = EngineSettings(backend="openvino", precision="fp32", threads=2)
 
@@ -54,15 +54,11 @@ def test_damage_is_noticed_and_mended(plain, kept, place):
 
 
 def test_a_plan_that_openvino_refuses_is_compiled_again(plain, kept):
-    from engines.plans import Built, PlanStore
-
     first = answer(plain, kept)
     key = OpenVinoEngine(plain.package, kept)._key()
-    store = PlanStore(kept.cache_dir)
-    store.discard(key, "to put another in its place")
-    store.obtain(key, lambda timing: Built(b"no compiled network"))
+    store = spoil(kept.cache_dir, key)
     np.testing.assert_array_equal(answer(plain, kept), first)
-    assert store.read(key) != b"no compiled network"
+    assert store.read(key) != b"no plan at all"
 
 
 def test_other_threads_are_another_plan(plain, kept):
@@ -120,6 +116,26 @@ def test_what_int8_leaves_is_computed_as_fast_as_the_processor_can(plain, monkey
     engine = OpenVinoEngine(plain.package, FP32.model_copy(update={"precision": "int8"}))
     assert engine._options()["INFERENCE_PRECISION_HINT"] == hint
     assert OpenVinoEngine(plain.package, FP32)._options()["INFERENCE_PRECISION_HINT"] == "f32"
+
+
+def test_the_settings_reach_openvino(plain, monkeypatch):
+    """Threads from the worker's share of the machine, not pinned, in as many streams as they feed."""
+    from openvino import Core
+
+    given = []
+    compile_model = Core.compile_model
+
+    def spy(self, model, device, options):
+        given.append(options)
+        return compile_model(self, model, device, options)
+
+    monkeypatch.setattr(Core, "compile_model", spy)
+    answer(plain, FP32.model_copy(update={"threads": 2}))
+    answer(plain, FP32.model_copy(update={"threads": 1}))
+    assert [one["INFERENCE_NUM_THREADS"] for one in given] == [2, 1]
+    assert [one["NUM_STREAMS"] for one in given] == [2, 1]
+    assert [one["INFERENCE_PRECISION_HINT"] for one in given] == ["f32", "f32"]
+    assert not any(one["ENABLE_CPU_PINNING"] for one in given)
 
 
 def test_a_variant_that_the_package_lacks(plain):

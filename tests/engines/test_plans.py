@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -186,6 +187,54 @@ def test_the_longest_unused_go_when_there_is_too_much(store):
         age(store.folder / key.file, 10 - number)
     store.max_bytes = 2 * (store.folder / plans[0].file).stat().st_size
     assert sorted(store.purge()) == sorted(key.file for key in plans[:2])
+
+
+def test_what_follows_a_plan_that_is_too_large_may_stay(store):
+    newest, large, oldest = keys(3)
+    for number, (key, size) in enumerate(((newest, 1000), (large, 9000), (oldest, 1000))):
+        store.obtain(key, Builder(bytes(size)))
+        age(store.folder / key.file, 1 + number)
+    store.max_bytes = 2 * (store.folder / newest.file).stat().st_size + 1000
+    assert store.purge() == [large.file]
+
+
+def test_a_build_clears_out_what_is_too_old_and_too_much(store):
+    """Nobody calls `purge` by hand."""
+    old, long_unused, new = keys(3)
+    for key, days in ((old, 91), (long_unused, 5)):
+        store.obtain(key, Builder(bytes(1000)))
+        age(store.folder / key.file, days)
+    store.obtain(new, Builder(bytes(1000)))
+    assert [store.has(key) for key in (old, long_unused, new)] == [False, True, True]
+    store.max_bytes = 1
+    store.obtain(keys(4)[3], Builder(bytes(1000)))
+    assert [path.name for path in store.folder.glob("*.plan")] == [keys(4)[3].file]
+
+
+def test_the_limits_that_the_guide_states():
+    """docs/engines.md: 90 days, 8 GiB."""
+    store = inspect.signature(PlanStore).parameters
+    assert (store["max_age"].default, store["max_bytes"].default) == (90 * 24 * 3600, 8 * 1024**3)
+
+
+def test_a_plan_is_on_the_disk_before_it_has_its_name(store, monkeypatch):
+    """Else a power failure could leave a whole name with half a plan behind it."""
+    order = []
+    sync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (order.append("sync"), sync(handle))[1])
+    monkeypatch.setattr(os, "replace", lambda source, target: (order.append("name"), rename(source, target))[1])
+    store.obtain(KEY, Builder())
+    assert order == ["sync", "name"] * 2  # the plan, and the timings
+
+
+def test_a_crash_while_it_is_written_leaves_no_plan(store, monkeypatch):
+    def crash(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        store.obtain(KEY, Builder())
+    assert [path.name for path in store.folder.iterdir()] == ["lock"]
 
 
 def test_a_new_plan_is_kept_however_large(store):

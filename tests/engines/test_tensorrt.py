@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from engines import tensorrt_run
 from engines.choose import candidates, open_engine, verify
@@ -15,11 +16,11 @@ from engines.errors import BackendMissing, BuildFailed, EngineRefused, NoEngine,
 from engines.gpu import Gpu
 from engines.libraries import import_tensorrt
 from engines.package import load_package
-from engines.plans import Built, PlanKey, PlanStore
+from engines.plans import PlanKey, PlanStore
 from engines.tensorrt_build import Profile, build, profiles
 from engines.tensorrt_engine import TensorRtEngine
 
-from .conftest import images, manifest, plain_sample, segmenter, two_inputs_sample, volume_sample, write
+from .conftest import images, manifest, plain_sample, segmenter, spoil, two_inputs_sample, volume_sample, write
 
 
 def installed() -> str | None:
@@ -86,13 +87,13 @@ def test_verify_says_why_not(plain):
 
 
 @without_gpu
-def test_an_engine_that_cannot_open_is_not_ready_and_closes_quietly(plain, tmp_path):
+def test_an_engine_that_cannot_open_has_nothing_to_build_and_closes_quietly(plain, tmp_path):
     engine = TensorRtEngine(plain.package, SETTINGS.model_copy(update={"cache_dir": tmp_path / "cache"}))
-    assert not engine.ready
+    assert not engine.builds
     with pytest.raises(EngineRefused):
         engine.open()
     engine.close()
-    assert not TensorRtEngine(plain.package, SETTINGS).ready
+    assert not TensorRtEngine(plain.package, SETTINGS).builds
 
 
 @needs_tensorrt
@@ -125,11 +126,41 @@ def test_ctrl_c_ends_a_build_and_leaves_the_builder_usable(plain):
 
 
 @needs_tensorrt
-def test_timings_are_taken_up_and_strange_ones_ignored(plain):
+def test_timings_are_taken_up_and_strange_ones_ignored(plain, monkeypatch):
     shapes = profiles(plain.package, 2)
     first = build(plain.package, "fp32", shapes)
-    assert build(plain.package, "fp32", shapes, first.timing).plan
-    assert build(plain.package, "fp32", shapes, b"these are no timings").plan
+    taken = []
+    config = import_tensorrt().IBuilderConfig
+    create = config.create_timing_cache
+    monkeypatch.setattr(config, "create_timing_cache", lambda self, data: (taken.append(data), create(self, data))[1])
+    with capture_logs() as said:
+        assert build(plain.package, "fp32", shapes, first.timing).plan
+    assert taken == [first.timing]
+    assert "timing_cache_unusable" not in {line["event"] for line in said}
+    with capture_logs() as said:
+        assert build(plain.package, "fp32", shapes, b"these are no timings").plan
+    assert "timing_cache_unusable" in {line["event"] for line in said}
+
+
+@needs_tensorrt
+def test_the_builder_speaks_through_our_log(plain):
+    with capture_logs() as said:
+        build(plain.package, "fp32", profiles(plain.package, 2))
+    spoken = [line for line in said if line["event"] == "tensorrt"]
+    assert all(line["message"] for line in spoken)
+    assert {line["log_level"] for line in spoken} & {"debug", "warning"}
+
+
+@needs_tensorrt
+def test_the_network_is_strongly_typed(plain, monkeypatch):
+    """So that its precision is the file's in TensorRT 10 as in 11."""
+    trt, flags = import_tensorrt(), []
+    create = trt.Builder.create_network
+    monkeypatch.setattr(
+        trt.Builder, "create_network", lambda self, wanted: (flags.append(wanted), create(self, wanted))[1]
+    )
+    build(plain.package, "fp32", profiles(plain.package, 2))
+    assert flags == [1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)]
 
 
 @needs_tensorrt
@@ -239,9 +270,9 @@ class TestOnTheGpu:
     def test_the_second_start_uses_the_plan(self, plain, tmp_path):
         settings = SETTINGS.model_copy(update={"cache_dir": tmp_path / "cache"})
         engine = TensorRtEngine(plain.package, settings)
-        assert not engine.ready
+        assert engine.builds
         with engine:
-            assert engine.ready
+            assert not engine.builds
         plan = next((tmp_path / "cache" / "plans").glob("*.plan"))
         made = plan.stat().st_ino
         with engine:
@@ -252,9 +283,7 @@ class TestOnTheGpu:
         engine = TensorRtEngine(plain.package, settings)
         with engine:
             key = engine._key(engine._gpu)
-        store = PlanStore(tmp_path / "cache")
-        store.discard(key, "to put another in its place")
-        store.obtain(key, lambda timing: Built(b"no plan at all", b""))
+        store = spoil(tmp_path / "cache", key)
         with engine:
             assert engine.infer(plain.feeds(2))["logits"].shape == (2, 1, 32, 32)
         assert store.read(key) != b"no plan at all"

@@ -12,8 +12,8 @@ from engines.errors import BuildFailed, DeviceFull, DeviceLost, DeviceMissing, N
 from engines.gpu import Pipeline, Tensor
 from engines.tensorrt_engine import TensorRtEngine
 
-from .conftest import images
-from .fake_gpu import CudaError, Driver, FakeContext, FakeGpu, FakePlan, Stream, install
+from .conftest import images, spoil
+from .fake_gpu import CudaError, Driver, FakeContext, FakeGpu, FakePlan, Stream, fake_build, install
 
 SETTINGS = EngineSettings(backend="tensorrt", max_batch=4)
 
@@ -252,26 +252,49 @@ def test_each_engine_uses_the_gpu_that_it_is_given(monkeypatch, plain):
 def test_a_plan_is_built_once_and_serves_through_the_gate(driver, plain, tmp_path, monkeypatch):
     settings = SETTINGS.model_copy(update={"cache_dir": tmp_path / "cache"})
     engine = TensorRtEngine(plain.package, settings)
-    assert not engine.ready
+    assert engine.builds
     with open_engine(plain.package, settings) as chosen:
         assert chosen.description.plan.startswith("tiny-tensorrt-fp32-")
         assert chosen.description.gate.dice == 1
-    assert engine.ready
+    assert not engine.builds
     monkeypatch.setattr(tensorrt_engine, "build", lambda *_: pytest.fail("it was built again"))
     with open_engine(plain.package, settings) as chosen:
         assert chosen.description.gate.cached
 
 
-def test_a_plan_that_tensorrt_refuses_is_built_again(driver, plain, tmp_path):
-    from engines.plans import Built, PlanStore
+def test_whoever_opens_is_told_which_engine_is_tried_and_how_far_its_plan_is(driver, plain):
+    told = []
+    with open_engine(plain.package, SETTINGS, lambda phase, share: told.append((phase, share))):
+        pass
+    assert told == [
+        ("tensorrt fp32, loading", 0.0),
+        ("fake phase", 0.5),
+        ("built", 1.0),
+        ("tensorrt fp32, admission gate", 1.0),
+    ]
 
+
+def test_earlier_timings_go_to_the_builder(driver, plain, tmp_path, monkeypatch):
+    settings = SETTINGS.model_copy(update={"cache_dir": tmp_path / "cache"})
+    given = []
+
+    def build(package, precision, shapes, timing=b"", progress=None):
+        given.append((precision, timing, shapes[0].largest[0]))
+        return fake_build(package, precision, shapes, timing, progress)
+
+    monkeypatch.setattr(tensorrt_engine, "build", build)
+    for batch in (4, 2):
+        with TensorRtEngine(plain.package, settings.model_copy(update={"max_batch": batch})):
+            pass
+    assert given == [("fp32", b"", 4), ("fp32", b"timings", 2)]
+
+
+def test_a_plan_that_tensorrt_refuses_is_built_again(driver, plain, tmp_path):
     settings = SETTINGS.model_copy(update={"cache_dir": tmp_path / "cache"})
     engine = TensorRtEngine(plain.package, settings)
     with engine:
         key = engine._key(engine._gpu)
-    store = PlanStore(tmp_path / "cache")
-    store.discard(key, "to put another in its place")
-    store.obtain(key, lambda timing: Built(b"no plan at all", b""))
+    store = spoil(tmp_path / "cache", key)
     with engine:
         check(engine, plain)
     assert store.read(key) != b"no plan at all"
