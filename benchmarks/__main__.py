@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import around, engines, ingest, startup, turnaround
+from benchmarks import around, engines, ingest, processor, startup, turnaround
 
 
 def main() -> None:
@@ -12,6 +12,7 @@ def main() -> None:
     startup.main([])
     around.main([])
     engines.main([])
+    processor.main([])
 
 
 if __name__ == "__main__":
