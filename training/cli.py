@@ -112,6 +112,9 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     out: Annotated[Path | None, typer.Option(help="Folder of packages; the shipped one by default.")] = None,
     version: Annotated[str, typer.Option(help="Version of the package.")] = "0.1.0",
     half: Annotated[bool, typer.Option("--fp16/--no-fp16", help="Add a network in FP16, if it answers alike.")] = True,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Keep the weights in 16 bits: half the file, computed in 32 all the same.")
+    ] = False,
     variants: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Only add the FP16 network to this package, as it stands."),
@@ -125,18 +128,19 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         return
     if name is None or data is None or not runs:
         raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE")
+    options = {"half": half, "compact": compact}
     if name in SYSTEMS:
         from training.systems.commands import export_runs
 
         try:
-            _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, half=half))
+            _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, **options))
         except UnfitError as error:
             raise typer.BadParameter(str(error)) from error
         return
     from training.export import export as write_package
 
     recipe = recipe_named(name)
-    _print_package(write_package(recipe, runs, recipe.loader(data), out or shipped_folder(), version, half=half))
+    _print_package(write_package(recipe, runs, recipe.loader(data), out or shipped_folder(), version, **options))
 
 
 def _print_package(package: ModelPackage) -> None:

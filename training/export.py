@@ -26,6 +26,7 @@ from training.measure import measure
 from training.networks.mean import Mean
 from training.package import LIMITS, accuracy, manifest
 from training.recipes import Recipe
+from training.storage import round_weights, store_in_half
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +70,10 @@ def load_answer(recipe: Recipe, runs: Sequence[Path]) -> Mean:
     return mean
 
 
-def write_onnx(answer: nn.Module, example: NDArray[np.float32], path: Path) -> None:
-    """Writes the network with a free batch dimension; `example` is (n, channels, ...)."""
+def write_onnx(answer: nn.Module, example: NDArray[np.float32], path: Path, *, compact: bool = False) -> None:
+    """Writes the network with a free batch dimension; `example` is (n, channels, ...); `compact` rounds its weights."""
+    if compact:
+        round_weights(answer)
     two = np.resize(example, (2, *example.shape[1:]))  # of a batch of one, the exporter would make a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to fix
@@ -87,6 +90,8 @@ def write_onnx(answer: nn.Module, example: NDArray[np.float32], path: Path) -> N
             verbose=False,
         )
     forget_origin(path)
+    if compact:
+        store_in_half(path)
 
 
 def forget_origin(path: Path) -> None:
@@ -133,6 +138,7 @@ def export(
     version: str,
     *,
     half: bool = True,
+    compact: bool = False,
     pictures: bool = True,
 ) -> ModelPackage:
     """Writes the package `out/<package name>` of what `runs` kept, with figures measured on the held-out patients.
@@ -144,6 +150,7 @@ def export(
         out: Folder of packages.
         version: Version of the package, such as 0.1.0.
         half: Make an FP16 variant too, if it answers alike.
+        compact: Keep the weights in 16 bits; they are rounded before anything is measured.
         pictures: Draw a gallery into the first run's folder.
 
     Raises:
@@ -158,7 +165,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     reference = reference_inputs(recipe)
     answer = load_answer(recipe, runs)
-    write_onnx(answer, reference, folder / "model.onnx")
+    write_onnx(answer, reference, folder / "model.onnx", compact=compact)
     difference = check_against_torch(answer, folder / "model.onnx", reference)
     np.savez_compressed(folder / "reference.npz", image=reference)
     network = (folder / "model.onnx").read_bytes()

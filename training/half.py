@@ -17,6 +17,7 @@ from onnx import ModelProto, NodeProto
 from engines.gate import Agreement, agreement, reference_feeds
 from engines.package import CARD, MANIFEST, ModelPackage, load_package
 from training.card import with_section
+from training.storage import widened
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +105,7 @@ def make_half(package: ModelPackage) -> Half:
     Raises:
         VariantRefusedError: Even that answers differently, or cannot be converted.
     """
-    model = onnx.load_from_string(package.network())
+    model = widened(onnx.load_from_string(package.network()))
     reason = "nothing was tried"
     for in_full, words in _attempts(model):
         try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engines.package import ModelPackage
 from training.data.case import Case
 from training.evaluate import Figure
 from training.recipes import Recipe
@@ -98,6 +99,12 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "connected component of the liver.",
     ),
 }
+
+
+def threshold_of(package: ModelPackage) -> float:
+    """The threshold that the package serves with."""
+    thresholds = package.manifest.thresholds
+    return thresholds.mask if package.manifest.task == "segmentation" else thresholds.probability
 
 
 def describe(recipe: Recipe) -> str:

@@ -34,11 +34,14 @@ def train_system(system: System, data: Path, folder: Path, threads: int | None, 
     fit_system(system, data, folder, progress=sys.stderr.isatty(), **options)
 
 
-def export_runs(runs: Sequence[Path], data: Path, out: Path, version: str, *, half: bool = True) -> ModelPackage:
-    """Makes a package of a run, of the system as the run recorded it; of several, one that answers with their mean."""
+def export_runs(runs: Sequence[Path], data: Path, out: Path, version: str, **options: bool) -> ModelPackage:
+    """Makes a package of a run, of the system as the run recorded it; of several, one that answers with their mean.
+
+    `options` are those of `training.systems.export.export_system`.
+    """
     from training.systems.export import export_system
 
-    return export_system([system_of(run) for run in runs], runs, data, out, version, half=half)
+    return export_system([system_of(run) for run in runs], runs, data, out, version, **options)
 
 
 def system_of(run: Path) -> System:

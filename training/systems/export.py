@@ -24,7 +24,7 @@ from training.export import THRESHOLD, check_against_torch, write_onnx
 from training.figures import reliability_diagram
 from training.half import SECTION, write_half
 from training.networks.mean import Mean
-from training.package import IMAGENET, INTENDED_USE
+from training.package import IMAGENET, INTENDED_USE, threshold_of
 from training.pictures import Shown, draw_gallery
 from training.systems.gallery import animate_scan, median_item
 from training.systems.learn import build
@@ -68,6 +68,7 @@ def export_system(
     version: str,
     *,
     half: bool = True,
+    compact: bool = False,
     pictures: bool = True,
 ) -> ModelPackage:
     """Writes the package `out/<package name>` of what `runs` kept, with figures measured on items that were held out.
@@ -84,6 +85,7 @@ def export_system(
         out: Folder of packages.
         version: Version of the package, such as 0.1.0.
         half: Make an FP16 variant too, if it answers alike.
+        compact: Keep the weights in 16 bits; they are rounded before anything is measured.
         pictures: Draw a gallery or a reliability diagram into the first run's folder.
 
     Raises:
@@ -95,7 +97,7 @@ def export_system(
     folder = out / package_name(system)
     folder.mkdir(parents=True, exist_ok=True)
     network, reference = load_network(systems, runs), reference_inputs(system)
-    write_onnx(network, reference, folder / "model.onnx")
+    write_onnx(network, reference, folder / "model.onnx", compact=compact)
     difference = check_against_torch(network, folder / "model.onnx", reference)
     np.savez_compressed(folder / "reference.npz", image=reference)
     content = manifest(systems, runs, folder, version, (training, test or validation, bool(test)))
@@ -118,12 +120,6 @@ def _threshold(system: System, package: ModelPackage, validation: Sequence[Item]
         return THRESHOLD
     with open_engine(package, EngineSettings()) as engine:
         return choose_threshold(system, by_engine(engine), validation)
-
-
-def threshold_of(package: ModelPackage) -> float:
-    """The threshold that the package serves with."""
-    thresholds = package.manifest.thresholds
-    return thresholds.mask if package.manifest.task == "segmentation" else thresholds.probability
 
 
 def measure_package(

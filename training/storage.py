@@ -1,0 +1,71 @@
+"""Weights kept in 16 bits, computed with in 32: half the file, the same arithmetic in every engine.
+
+The network is rounded before it is exported and measured, so that what torch, ONNX Runtime and the card speak of is the
+one network. Engines turn the numbers back when they read the file, and lose no time by it.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import nn
+
+SMALLEST = 1024
+"""Tensors of fewer numbers (norms, biases) stay in 32 bits: they weigh nothing in a file, and much in an answer."""
+
+_ENDING = ".fp16"
+
+
+def round_weights(network: nn.Module) -> None:
+    """Rounds the weights to what FP16 can say, in place.
+
+    Raises:
+        ValueError: A weight is too large for FP16.
+    """
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if weight.numel() < SMALLEST:
+                continue
+            rounded = weight.half().float()
+            if not torch.isfinite(rounded).all():
+                raise ValueError(f"{name}: expected weights under 65504, received {float(weight.abs().max()):.0f}")
+            weight.copy_(rounded)
+
+
+def store_in_half(path: Path) -> None:
+    """Rewrites an ONNX file whose weights `round_weights` rounded: FP16 in the file, cast to FP32 before use."""
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or prod(tensor.dims) < SMALLEST:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name + _ENDING))
+        casts.append(helper.make_node("Cast", [name + _ENDING], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def widened(model: ModelProto) -> ModelProto:
+    """The network with its weights in FP32 again; undoes `store_in_half`."""
+    wide = ModelProto()
+    wide.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in wide.graph.initializer}
+    nodes = []
+    for node in wide.graph.node:
+        if node.op_type == "Cast" and node.input[0].endswith(_ENDING) and node.input[0] in tensors:
+            tensor = tensors[node.input[0]]
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
+        else:
+            nodes.append(node)
+    del wide.graph.node[:]
+    wide.graph.node.extend(nodes)
+    return wide
