@@ -17,6 +17,7 @@ from engines.package import CARD, ModelPackage, load_package
 from training.card import figure_rows, with_section
 from training.data.studies import Study, find_studies
 from training.evaluate import Figure, UnfitError
+from training.package import threshold_of
 from training.recipes import RECIPES
 from training.studywise import as_served, read_studies, study_figures
 
@@ -127,7 +128,6 @@ def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
 
 def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> Measured:
     from training.systems.commands import system_in, unseen_names
-    from training.systems.export import threshold_of
     from training.systems.predict import by_engine
     from training.systems.studies import by_slices
 
@@ -177,9 +177,7 @@ def _recipe(package: ModelPackage, record: dict[str, Any], asked: Asked) -> Meas
     cases = [case for case in recipe.loader(asked.data) if asked.everyone or case.name in held_out]
     if not cases:
         raise FileNotFoundError(f"none of the {len(held_out)} held-out patients is in {asked.data}")
-    thresholds = package.manifest.thresholds
-    fixed = thresholds.mask if package.manifest.task == "segmentation" else thresholds.probability
-    _, figures = measure(recipe, package, cases, fixed, asked.pictures)
+    _, figures = measure(recipe, package, cases, threshold_of(package), asked.pictures)
     return Measured(package.name, f"{len(cases)} patients", tuple(figures), _scattered(package))
 
 
