@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from engines.package import ModelPackage, load_package, shipped_folder
-from training.classic import SYSTEMS
+from training.classic import SYSTEMS, System
 from training.data.items import SplitBy
 from training.evaluate import UnfitError
 from training.recipes import RECIPES, Recipe
@@ -20,6 +20,9 @@ console = Console()
 
 Name = Annotated[str, typer.Argument(help=f"One of: {', '.join((*RECIPES, *SYSTEMS))}.")]
 Data = Annotated[Path, typer.Option("--data", exists=True, file_okay=False, help="The data set, as published.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", exists=True, dir_okay=False, help="YAML that changes a published system.")
+]
 
 
 def recipe_named(name: str) -> Recipe:
@@ -27,6 +30,15 @@ def recipe_named(name: str) -> Recipe:
     if name not in RECIPES:
         raise typer.BadParameter(f"expected one of {', '.join((*RECIPES, *SYSTEMS))}, received {name!r}")
     return RECIPES[name]
+
+
+def _system(name: str, config: Path | None, split: SplitBy | None = None) -> System:
+    from training.systems.commands import chosen
+
+    try:
+        return chosen(name, config, split)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()
@@ -40,9 +52,7 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     initial: Annotated[Path | None, typer.Option(exists=True, help="A best.pt to start from.")] = None,
     resume: Annotated[bool, typer.Option(help="Take up an interrupted run.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="YAML that changes a published system.")
-    ] = None,
+    config: Config = None,
     split: Annotated[SplitBy | None, typer.Option(help="By slice, as published, if told so.")] = None,
     more: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Recipes: a further data set to mix in.")
@@ -54,15 +64,11 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
 ) -> None:
     """Train a network; `best.pt` in the run's folder can be exported at any time meanwhile."""
     if name in SYSTEMS:
-        from training.systems.commands import chosen, train_system
+        from training.systems.commands import train_system
 
         run_folder = out or Path("runs") / name
         limits = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume, "workers": workers}
-        try:
-            system = chosen(name, config, split)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-        train_system(system, data, run_folder, threads, limits)
+        train_system(_system(name, config, split), data, run_folder, threads, limits)
         console.print(f"export with: scanward export {name} --run {run_folder} --data {data}")
         return
     from training.commands import train_recipe
@@ -85,6 +91,7 @@ def cross_validate(  # noqa: PLR0917 - see train
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Time budget of each fold.")] = None,
     initial: Annotated[Path | None, typer.Option(exists=True, help="A best.pt that every fold starts from.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
+    config: Config = None,
 ) -> None:
     """Train a published system once per fold, and measure every item by the network that was not trained on it."""
     from training.fit import use_threads
@@ -94,7 +101,7 @@ def cross_validate(  # noqa: PLR0917 - see train
         raise typer.BadParameter(f"expected one of {', '.join(SYSTEMS)}, received {name!r}")
     use_threads(threads)
     folder, options = out or Path("runs") / f"{name}-folds", {"minutes": minutes, "initial": initial}
-    figures = measure_folds(SYSTEMS[name], data, folder, folds, options)
+    figures = measure_folds(_system(name, config), data, folder, folds, options)
     for figure in figures:
         console.print(str(figure), markup=False)
 

@@ -11,10 +11,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
 
+from typer.testing import CliRunner  # noqa: E402
+
 from training.classic import SYSTEMS  # noqa: E402
+from training.cli import app  # noqa: E402
 from training.data.yesno import load_yesno  # noqa: E402
 from training.networks.efficient_lite import EfficientLiteClassifier  # noqa: E402
-from training.systems.folds import cross_validate  # noqa: E402
+from training.systems.commands import system_of  # noqa: E402
 from training.systems.learn import build  # noqa: E402
 from training.systems.solve import look_at, set_last_layer, solve_system  # noqa: E402
 
@@ -73,14 +76,20 @@ def test_only_a_classifier_over_efficient_lite_is_solved(tiny_yesno, tmp_path):
         solve_system(replace(SYSTEMS["yesno-cnn"], size=(32, 32)), tiny_yesno, tmp_path)
 
 
-def test_over_all_folds_each_picture_is_measured_once_and_a_fold_that_is_there_is_kept(tiny, tiny_yesno, tmp_path):
-    figures = cross_validate(tiny, tiny_yesno, tmp_path, 2)
-    assert {figure.n for figure in figures} == {20, 2}
-    written = json.loads((tmp_path / "figures.json").read_text())
-    assert [entry["value"] for entry in written] == [figure.value for figure in figures]
-    stamps = [(tmp_path / f"fold-{fold}" / "best.pt").stat().st_mtime_ns for fold in range(2)]
-    assert cross_validate(tiny, tiny_yesno, tmp_path, 2) == figures
-    assert [(tmp_path / f"fold-{fold}" / "best.pt").stat().st_mtime_ns for fold in range(2)] == stamps
+def test_over_all_folds_each_picture_is_measured_once_and_a_fold_that_is_there_is_kept(tiny_yesno, tmp_path):
+    config = tmp_path / "heads.yaml"
+    config.write_text("size: [32, 32]\noptions: {pools: [mean]}\nview: head\n")
+    command = ("cross-validate", "yesno-frozen-lite", "--data", tiny_yesno, "--out", tmp_path, "--config", config)
+    first, stamps = [], []
+    for _ in range(2):
+        result = CliRunner().invoke(app, [str(each) for each in (*command, "--folds", 2, "--threads", 1)])
+        assert result.exit_code == 0, result.output
+        first.append(json.loads((tmp_path / "figures.json").read_text()))
+        stamps.append([(tmp_path / f"fold-{fold}" / "best.pt").stat().st_mtime_ns for fold in range(2)])
+    assert stamps[0] == stamps[1]
+    assert first[0] == first[1]
+    assert {entry["metric"]: entry["n"] for entry in first[0]}["tumour: accuracy by slice"] == 20
+    assert system_of(tmp_path / "fold-1").view == "head"
 
 
 def test_the_head_fills_the_picture(tiny_yesno):
