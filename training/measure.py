@@ -22,7 +22,7 @@ from training.evaluate import (
     in_batches,
     segmentation_figures,
 )
-from training.figures import reliability_diagram
+from training.figures import calibration_figure, reliability_diagram
 from training.gallery import answers_of, patients_of
 from training.pictures import draw_gallery
 from training.recipes import Recipe
@@ -55,7 +55,8 @@ def measure(
                 draw_gallery(pictures / "gallery.png", answers_of(held_out, [scores for scores, _ in scored]))
                 joined = [np.concatenate(column) for column in zip(*scored, strict=True)]
                 reliability_diagram(pictures / "reliability.png", joined[0], joined[1], package.name)
-            return threshold, classification_figures(scored, recipe.classes[0], threshold)
+            name = recipe.classes[0]
+            return threshold, [*classification_figures(scored, name, threshold), calibration_figure(name, scored)]
         segmented = [Segmented.of(lambda inputs: infer(engine, inputs), case) for case in held_out]
     threshold = threshold or _best_threshold(segmented, len(recipe.classes))
     if pictures is not None:

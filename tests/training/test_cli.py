@@ -32,7 +32,7 @@ def test_a_network_is_trained_exported_and_measured(tiny_lgg, tmp_path):
     assert "AUC by slice" in measured.output
     card = (models / "brain-lgg-classifier" / "MODEL_CARD.md").read_text()
     again = json.loads(figures.read_text())
-    assert len(again) == 4
+    assert len(again) == 5
     for figure in again:  # the card's figures, digit by digit
         low, high = (f"{round(bound, 4):.3f}" for bound in figure["interval"])
         row = f"| {figure['metric']} | {round(figure['value'], 4):.3f} | {low} to {high} | {figure['n']} |"
