@@ -329,7 +329,14 @@ SYSTEMS = {
             **{**_LGG_MASK, **_STAGE},
         ),
         System(
-            name="brats-unet3d", row="D", network="unet-3d", classes=BRATS, loss="soft-dice", size=(16, 160, 160), **_MR
+            name="brats-unet3d",
+            row="D",
+            network="unet-3d",
+            classes=BRATS,
+            loss="soft-dice",
+            size=(16, 160, 160),
+            prior=0.02,
+            **_MR,
         ),
         System(
             name="lits-munet",
