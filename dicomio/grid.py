@@ -12,6 +12,7 @@ from typing import Literal, cast
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 
+from dicomio.masks import Box
 from dicomio.volume import Volume
 
 Interpolation = Literal["linear", "nearest", "bspline"]
@@ -122,6 +123,15 @@ class Reorientation:
         """A view of an array (a mask) of the reoriented volume's shape, back on the grid of the original volume."""
         old_axes = [self.axes.index(axis) for axis in range(3)]
         return self._flipped(array).transpose(old_axes)
+
+    def inverse_box(self, box: Box, shape: tuple[int, ...]) -> Box:
+        """Where a box of a reoriented array of `shape` lies in the original one."""
+        turned = [
+            slice(size - part.stop, size - part.start) if flipped else part
+            for part, size, flipped in zip(box, shape, self.flips, strict=True)
+        ]
+        first, second, third = (turned[self.axes.index(axis)] for axis in range(3))
+        return first, second, third
 
     def _flipped(self, array: np.ndarray) -> np.ndarray:
         return np.flip(array, tuple(axis for axis in range(3) if self.flips[axis]))

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Grid = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+"""Slices, rows and columns of a volume, each from a first to a last one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +34,14 @@ class MaskBox:
         """Cuts a mask of a volume's shape (slices, rows, columns), zero outside, down to its box."""
         if mask.ndim != 3:
             raise ValueError(f"a mask has three axes (slices, rows, columns), this one has the shape {mask.shape}")
-        slices, rows, columns = extents(mask)
-        grid = (mask.shape[0], mask.shape[1], mask.shape[2])
-        return cls((slices.start, rows.start, columns.start), mask[slices, rows, columns].astype(bool), grid)
+        return cls.placed(mask, (slice(0, None),) * 3, (mask.shape[0], mask.shape[1], mask.shape[2]))
+
+    @classmethod
+    def placed(cls, part: NDArray[np.generic], box: Box, grid: Grid) -> MaskBox:
+        """Cuts a mask that lies in the box `box` of a volume of shape `grid` further down to its own box."""
+        tight = extents(part)
+        first, second, third = (outer.start + inner.start for outer, inner in zip(box, tight, strict=True))
+        return cls((first, second, third), part[tight].astype(bool), grid)
 
     @property
     def empty(self) -> bool:
@@ -83,10 +90,13 @@ class MaskBox:
         return mask
 
 
-def mask_boxes(labels: NDArray[np.integer]) -> Iterator[tuple[int, MaskBox]]:
-    """Yields the number and the mask of every label above zero in a label map (slices, rows, columns), in one pass."""
+def mask_boxes(labels: NDArray[np.integer], within: Box | None = None) -> Iterator[tuple[int, MaskBox]]:
+    """Yields the number and the mask of every label above zero in a label map (slices, rows, columns), in one pass.
+
+    Whoever knows that there are none outside of the box `within` spares a look through the whole map.
+    """
     grid = (labels.shape[0], labels.shape[1], labels.shape[2])
-    whole = extents(labels)
+    whole = extents(labels) if within is None else within
     if whole[0].stop == 0:
         return
     inside = labels[whole]
@@ -96,7 +106,7 @@ def mask_boxes(labels: NDArray[np.integer]) -> Iterator[tuple[int, MaskBox]]:
             yield number, MaskBox((first, second, third), inside[box] == number, grid)
 
 
-def extents(mask: NDArray[np.generic]) -> tuple[slice, slice, slice]:
+def extents(mask: NDArray[np.generic]) -> Box:
     """Slices, rows and columns from the first to the last that is not zero; all empty where there are none.
 
     Each axis is looked through within what the axes before it left over: most of a long series is never touched again.
@@ -117,4 +127,12 @@ def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     pieces, count = ndimage.label(mask)
     if count == 0:
         return np.zeros(mask.shape, bool)
-    return np.asarray(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
+    return np.asarray(pieces == piece_sizes(pieces, mask, count).argmax() + 1)
+
+
+def piece_sizes(pieces: NDArray[np.integer], mask: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
+    """Voxels of each of the `count` pieces of a mask, as `ndimage.label` numbers them from 1.
+
+    Only the mask's own voxels are counted through: the background, most of a box, took four fifths of the time.
+    """
+    return np.asarray(np.bincount(pieces[mask], minlength=count + 1)[1:], np.intp)

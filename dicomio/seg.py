@@ -116,7 +116,7 @@ def encode_segmentation(
     header = header if header is not None else read_source_header(volume.sources[0].path)
     occupied = sorted({index for box in boxes.values() for index in box.slices()})
     segmentation = Segmentation(
-        source_images=[_placeholder(header, volume, index) for index in occupied],
+        source_images=list(_placeholders(header, volume, occupied)),
         pixel_array=_presence(boxes, occupied, encoding),
         segmentation_type=encoding,
         segment_descriptions=[_description(spec, algorithm) for spec in specs],
@@ -151,15 +151,23 @@ def _boxes(masks: Mapping[int, Mask], specs: Sequence[SegmentSpec], volume: Volu
     return boxes
 
 
-def _placeholder(header: Dataset, volume: Volume, index: int) -> Dataset:
-    """A slice of the volume as highdicom wants to see it: one pixel of a classic single-frame image."""
+def _placeholders(header: Dataset, volume: Volume, indices: Iterable[int]) -> Iterator[Dataset]:
+    """Slices of the volume as highdicom wants to see them: one pixel of a classic single-frame image each."""
+    common = {element.tag: element for element in _common_placeholder(header, volume)}
+    for index in indices:
+        image = Dataset(dict(common))  # shared elements: to make them anew for each slice took most of the time
+        image.SOPInstanceUID = _PLACEHOLDER.format(index + 1)
+        image.ImagePositionPatient = _decimals(volume.affine[:3, 3] + index * volume.affine[:3, 0])
+        yield image
+
+
+def _common_placeholder(header: Dataset, volume: Volume) -> Dataset:
+    """What all slices have in common."""
     image = blank_source(header.StudyInstanceUID, volume.series_instance_uid)
-    image.SOPInstanceUID = _PLACEHOLDER.format(index + 1)
     image.Modality = volume.modality
     image.Rows = image.Columns = 1
     image.FrameOfReferenceUID = volume.frame_of_reference_uid
     image.PositionReferenceIndicator = header.get("PositionReferenceIndicator")
-    image.ImagePositionPatient = _decimals(volume.affine[:3, 3] + index * volume.affine[:3, 0])
     slice_spacing, row_spacing, column_spacing = volume.spacing
     # The direction along a row is that of increasing columns, and the other way round (PS3.3 C.7.6.2.1.1).
     along_row, along_column = volume.affine[:3, 2] / column_spacing, volume.affine[:3, 1] / row_spacing

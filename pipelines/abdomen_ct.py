@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from dicomio.grid import reorient
-from dicomio.masks import MaskBox, mask_boxes
+from dicomio.masks import MaskBox, mask_boxes, piece_sizes
 from pipelines.findings import Findings, Label, Region
 from pipelines.labels import labels_of
 from pipelines.measure import bounding_box, measure_region, split_components
@@ -19,6 +19,7 @@ from pipelines.preprocess import prepare
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicomio.masks import Box
     from dicomio.volume import Volume
     from engines.manifest import OutputSpec
 
@@ -40,16 +41,19 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     report("segment", 0.0)
     organ, tumour = segment(network, ct, report)
     report("measure", 0.0)
-    organ |= tumour
-    organ = keep_organ(organ, ct.voxel_ml)
-    tumour &= organ
-    source = inputs["ct"]
-    organ, tumour = (np.asarray(turned.inverse(mask), dtype=bool) for mask in (organ, tumour))
-    return _findings(source, organ, tumour, labels, network)
+    box = bounding_box(organ) or (slice(0, 0),) * 3
+    organ = keep_organ(organ[box], ct.voxel_ml)
+    tumour = tumour[box] & organ
+    box = turned.inverse_box(box, ct.array.shape)
+    masks = turned.inverse(organ), turned.inverse(tumour)
+    return _findings(inputs["ct"], box, masks, labels, network)
 
 
 def segment(network: Network, ct: Volume, report: Progress) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Liver and tumour masks (slices, rows, columns) on the CT's grid, as the network says."""
+    """Masks (slices, rows, columns) on the CT's grid, as the network says: liver with its tumours, and tumours.
+
+    Memory that is never written to costs nothing, so nothing but the network's window is looked at.
+    """
     manifest = network.package.manifest
     prepared = prepare(manifest.preprocessing.name, {"ct": ct.array}, ct.spacing)
     threshold = manifest.thresholds.mask
@@ -61,7 +65,8 @@ def segment(network: Network, ct: Volume, report: Progress) -> tuple[NDArray[np.
         if seen.size:
             rows, columns = prepared.source_window(likely.any(axis=0))
             restored = prepared.restore(both[seen], (rows, columns)) >= threshold
-            organ[at + seen, rows, columns], tumour[at + seen, rows, columns] = restored[:, 0], restored[:, 1]
+            organ[at + seen, rows, columns] = restored[:, 0] | restored[:, 1]
+            tumour[at + seen, rows, columns] = restored[:, 1]
     return organ, tumour
 
 
@@ -76,18 +81,16 @@ def organ_and_tumour(probability: NDArray[np.float32], output: OutputSpec) -> ND
 
 def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
     """The largest connected piece, holes filled slice by slice; empty when even that is too small to be a liver."""
-    box = bounding_box(mask)
-    organ = np.zeros(mask.shape, dtype=bool)  # zeros_like would touch all of it at once
-    if box is None:
+    organ = np.zeros(mask.shape, dtype=bool)
+    pieces, count = ndimage.label(mask)
+    sizes = piece_sizes(pieces, mask, count)
+    if sizes.max(initial=0) * voxel_ml < SMALLEST_LIVER_ML:
         return organ
-    pieces, count = ndimage.label(mask[box])
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] if count > 1 else [np.count_nonzero(mask[box])]
-    if max(sizes) * voxel_ml < SMALLEST_LIVER_ML:
-        return organ
-    largest = pieces == np.argmax(sizes) + 1
-    for plane in largest:
+    largest = int(sizes.argmax()) + 1
+    box = ndimage.find_objects(pieces, max_label=largest)[-1]  # specks elsewhere make the mask's own box much larger
+    for plane, piece in zip(organ[box], pieces[box], strict=True):
+        np.equal(piece, largest, out=plane)
         fill_holes(plane)
-    organ[box] = largest
     return organ
 
 
@@ -102,27 +105,37 @@ def fill_holes(plane: NDArray[np.bool_]) -> None:
 
 
 def _findings(
-    ct: Volume, organ: NDArray[np.bool_], tumour: NDArray[np.bool_], labels: Mapping[str, Label], network: Network
+    ct: Volume,
+    box: Box,
+    masks: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    labels: Mapping[str, Label],
+    network: Network,
 ) -> Findings:
+    """Findings from the masks of organ and tumours in the part `box` of the CT; outside of it there is nothing."""
+    organ, tumour = masks
+    grid = (ct.array.shape[0], ct.array.shape[1], ct.array.shape[2])
     minimum = network.package.manifest.thresholds.min_volume_ml
-    components = split_components(tumour, voxel_ml=ct.voxel_ml, min_volume_ml=minimum)
-    boxes = dict(mask_boxes(components.array))
+    components = np.zeros(grid, np.uint16)
+    components[box] = split_components(tumour, voxel_ml=ct.voxel_ml, min_volume_ml=minimum).array
+    boxes = dict(mask_boxes(components, box))
     lesions = tuple(
-        measure_region(box, ct, labels["tumour"], f"Lesion {number}", component=number) for number, box in boxes.items()
+        measure_region(lesion, ct, labels["tumour"], f"Lesion {number}", component=number)
+        for number, lesion in boxes.items()
     )
     livers: tuple[Region, ...] = ()
     if organ.any():
         holds = (labels["tumour"].number,)
-        box = MaskBox.of(organ)
-        livers = (measure_region(box, ct, labels["liver"], "Liver", with_diameters=False, holds=holds),)
-    segmentation = np.multiply(organ, labels["liver"].number, dtype=np.uint8, order="C")
-    for box in boxes.values():
-        box.of_volume(segmentation)[box.voxels] = labels["tumour"].number
+        liver = MaskBox.placed(organ, box, grid)
+        livers = (measure_region(liver, ct, labels["liver"], "Liver", with_diameters=False, holds=holds),)
+    segmentation = np.zeros(grid, np.uint8)
+    np.multiply(organ, labels["liver"].number, dtype=np.uint8, out=segmentation[box])
+    for lesion in boxes.values():
+        lesion.of_volume(segmentation)[lesion.voxels] = labels["tumour"].number
     notes = () if livers else ("No liver was found in this series",)
     return Findings(
         volume=ct,
         segmentation=segmentation,
-        components=components.array,
+        components=components,
         labels=tuple(sorted(labels.values(), key=lambda label: label.number)),
         regions=(*livers, *lesions),
         totals=_totals(livers, lesions),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+from dicomio.masks import extents
 
 if TYPE_CHECKING:
     import numpy as np
 
     from dicomio.coding import Code
+    from dicomio.masks import Box
     from dicomio.volume import Volume
 
 
@@ -76,7 +80,8 @@ class Findings:
     Attributes:
         volume: The series that the masks lie on (the FLAIR, the CT).
         segmentation: Label map (slices, rows, columns), uint8; 0 background, else `Label.number`.
-        components: Lesion number per voxel (slices, rows, columns), uint16; 0 none, else `Region.component`.
+        components: Lesion number per voxel (slices, rows, columns), uint16; 0 none, else `Region.component`. Zero where
+            `segmentation` is.
         totals: Figures of the study as a whole, name -> (value, UCUM unit), such as the tumour burden in %.
         models: Model package name -> sha256 digest of its network.
         used: What a network was for (`segmenter`, `classifier`) -> name of the package that did it.
@@ -95,6 +100,11 @@ class Findings:
     engines: dict[str, str] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def occupied(self) -> Box:
+        """The box around everything that was segmented, empty where nothing was; lesions lie within it."""
+        return extents(self.segmentation)
 
     @property
     def outlined(self) -> tuple[Region, ...]:

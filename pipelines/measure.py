@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.distance import pdist
 
-from dicomio.masks import extents
+from dicomio.masks import extents, piece_sizes
 from pipelines.findings import Diameters, Label, Region
 
 if TYPE_CHECKING:
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicomio.masks import MaskBox
+    from dicomio.masks import Box, MaskBox
     from dicomio.volume import Volume
 
 _FULL_CONNECTIVITY = np.ones((3, 3, 3), dtype=bool)
 """26 neighbours: lesions that touch at a corner are one lesion, as lesion-wise scores of LiTS and BraTS count them."""
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ def split_components(mask: NDArray[np.bool_], *, voxel_ml: float, min_volume_ml:
     if box is None:
         return Components(array, 0, 0)
     inside, count = ndimage.label(mask[box], structure=_FULL_CONNECTIVITY)
-    sizes = np.bincount(inside.ravel(), minlength=count + 1)[1:]
+    sizes = piece_sizes(inside, mask[box], count)
     order = np.argsort(-sizes, kind="stable")
     kept = [int(k) for k in order if sizes[k] * voxel_ml >= min_volume_ml][:most]
     renumber = np.zeros(count + 1, np.uint16)
@@ -63,8 +61,8 @@ def split_components(mask: NDArray[np.bool_], *, voxel_ml: float, min_volume_ml:
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     """The smallest box (slices, rows, columns) that holds the mask; None for an empty one."""
-    slices, rows, columns = extents(mask)
-    return (slices, rows, columns) if slices.stop else None
+    box = extents(mask)
+    return box if box[0].stop else None
 
 
 def measure_region(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,7 +111,7 @@ def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_
 def _write_legend(shown: Image.Image, findings: Findings, index: int, captions: list[str]) -> None:
     draw = ImageDraw.Draw(shown)
     size = max(12, shown.height // 42)
-    font = ImageFont.load_default(size=size)
+    font = _font(size)
     line = int(size * 1.25)
     total = findings.volume.array.shape[0]
     for number, text in enumerate([f"Slice {index + 1} of {total}", *captions]):
@@ -119,6 +120,12 @@ def _write_legend(shown: Image.Image, findings: Findings, index: int, captions: 
     for number, label in enumerate(present):
         _outlined_text(draw, (8, shown.height - (len(present) + 1 - number) * line - 6), label.name, label.colour, font)
     _outlined_text(draw, (8, shown.height - line - 6), NOTICE, (255, 215, 0), font)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font; it unpacks the file anew each time it is asked."""
+    return ImageFont.load_default(size=size)
 
 
 def _outlined_text(
@@ -134,7 +141,8 @@ def _outlined_text(
 def overview(findings: Findings, *, columns: int = 3, tiles: int = 9) -> NDArray[np.uint8]:
     """Montage (rows, columns, 3) of evenly spread slices, or of those through the lesions where there are some."""
     window = grey_window(findings.volume)
-    touched = np.flatnonzero((findings.segmentation > 0).any(axis=(1, 2)))
+    box = findings.occupied
+    touched = box[0].start + np.flatnonzero(findings.segmentation[box].any(axis=(1, 2)))
     span = touched if touched.size else np.arange(findings.volume.array.shape[0])
     chosen = np.unique(span[np.linspace(0, span.size - 1, min(tiles, span.size)).astype(int)])
     pictures = [Image.fromarray(draw_slice(findings, int(k), [], window, side=TILE)) for k in chosen]

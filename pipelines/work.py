@@ -16,10 +16,12 @@ from dicomio.errors import BadInput
 from dicomio.volume import Volume, load_volume
 from engines.contract import EngineSettings
 from engines.package import load_package
-from pipelines.encode import ResultFile, encode_results, summary_line, tracking_uid
+from pipelines.encode import encode_results
 from pipelines.errors import ModelsDiffer
 from pipelines.networks import EnginePool, Network, Networks, Progress, silent
 from pipelines.registry import model_digest, pipeline_named
+from pipelines.result_writer import ResultFile, tracking_uid
+from pipelines.summary import summary_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
