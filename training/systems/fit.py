@@ -19,7 +19,7 @@ from training.systems.keep import Keeper
 from training.systems.learn import Learner
 from training.systems.record import describe, write_split
 from training.systems.schedule import Schedule
-from training.systems.solve import solve_system
+from training.systems.solve import Memory, solve_system
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,7 @@ def fit_system(
     initial: Path | None = None,
     workers: int = 0,
     progress: bool = False,
+    memory: Memory | None = None,
 ) -> list[dict[str, float]]:
     """Trains `system`; `folder` then holds weights, checkpoint, record, curves, split and TensorBoard events.
 
@@ -48,15 +49,16 @@ def fit_system(
         initial: A best.pt to start from.
         workers: Processes that read images.
         progress: Show a progress bar.
+        memory: Where the system is solved: what other runs with the same encoder have looked at.
 
-    Where the system is solved and not trained (`System.solve`), only the first three matter.
+    Where the system is solved and not trained (`System.solve`), only the first three matter, and `memory`.
 
     Returns:
         One entry per epoch: epoch, loss, val_loss, score.
     """
     lightning.seed_everything(system.seed, workers=True, verbose=False)
     if system.solve:
-        return solve_system(system, data, folder)
+        return solve_system(system, data, folder, memory)
     items = system.items(data)
     training, validation, test = system.parts(items)
     folder.mkdir(parents=True, exist_ok=True)

@@ -41,10 +41,11 @@ def cross_validate(
         Figures over all items, as `figures_of` names them; for a classification also by fold.
     """
     patients: list[list[Patient]] = []
+    given = {**(options or {}), "memory": {}}
     for fold in range(folds):
         one, run = replace(system, folds=folds, fold=fold, keep="last"), folder / f"fold-{fold}"
         if not (run / "done").exists():
-            fit_system(one, data, run, **(options or {}))
+            fit_system(one, data, run, **given)
             (run / "done").touch()
         _, held_out, _ = one.parts(one.items(data))
         patients.append(look(one, by_torch(one, load_network([one], [run])), held_out))

@@ -35,14 +35,22 @@ log = structlog.get_logger(__name__)
 Features = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 History = list[dict[str, float]]
+Memory = dict[str, tuple[Features, bool]]
+"""By the item's name: features (copies, width) and truth. Folds share it: they have one encoder."""
 
 
-def solve_system(system: System, data: Path, folder: Path) -> History:
+def solve_system(system: System, data: Path, folder: Path, memory: Memory | None = None) -> History:
     """Solves `system`; `folder` then holds what a trained one's does, but for a checkpoint to resume from.
 
     The last layer is a logistic regression with a ridge on standardised features: it minimises mean cross-entropy +
     `weight_decay` / 2 times the squared norm of the weights of features divided by the root of their number. Every
     training picture and its mirror images count alike.
+
+    Args:
+        system: What to solve.
+        data: The data set, as published.
+        folder: Where the run goes.
+        memory: Features of items that were looked at already; those of others are added.
 
     Returns:
         Two entries: before, when nothing is known and every answer is 0.5, and after.
@@ -56,7 +64,7 @@ def solve_system(system: System, data: Path, folder: Path) -> History:
     folder.mkdir(parents=True, exist_ok=True)
     write_split(folder, system, validation, test)
     log.info("solving", name=system.name, items=len(training), validation=len(validation), test=len(test))
-    seen, held_out = look_at(system, network, training), look_at(system, network, validation)
+    seen, held_out = (look_at(system, network, part, memory) for part in (training, validation))
     linear = last_layer(network)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -80,19 +88,27 @@ def last_layer(network: EfficientLiteClassifier) -> nn.Linear:
     return cast("nn.Linear", network.linear[-1])
 
 
-def look_at(system: System, network: EfficientLiteClassifier, items: Sequence[Item]) -> tuple[Features, Truth]:
+def look_at(
+    system: System, network: EfficientLiteClassifier, items: Sequence[Item], memory: Memory | None = None
+) -> tuple[Features, Truth]:
     """Features (n, width) of the items and their mirror images, and whether there is tumour: (n,)."""
+    memory = {} if memory is None else memory
+    for item in items:
+        if item.name not in memory:
+            memory[item.name] = _look(system, network, item)
+    looks = [memory[item.name] for item in items]
+    truth = [word for features, word in looks for _ in features]
+    return np.concatenate([features for features, _ in looks]), np.array(truth)
+
+
+def _look(system: System, network: EfficientLiteClassifier, item: Item) -> tuple[Features, bool]:
     axes = system.variation.mirror
     flips = [[1 + axis for axis in some] for count in range(len(axes) + 1) for some in combinations(axes, count)]
-    features, truths = [], []
-    for item in items:
-        image, truth = item.read()
-        plain = torch.from_numpy(INPUTS[system.inputs](image))
-        with torch.inference_mode():
-            copies = torch.stack([plain.flip(flip) for flip in flips])
-            features.append(network.features(copies).double().numpy())
-        truths += [bool(target(system, truth)[0])] * len(flips)
-    return np.concatenate(features), np.array(truths)
+    image, truth = item.read()
+    plain = torch.from_numpy(INPUTS[system.inputs](image))
+    with torch.inference_mode():
+        features = network.features(torch.stack([plain.flip(flip) for flip in flips])).double().numpy()
+    return features, bool(target(system, truth)[0])
 
 
 def set_last_layer(linear: nn.Linear, features: Features, truth: Truth, ridge: float) -> None:
