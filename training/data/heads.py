@@ -1,7 +1,7 @@
 """Where the head is on a picture from the web: without margins, captions, frames and scale bars.
 
-The layout of a picture tells what it is of: of the yes/no set, a random forest that sees width, height and margins and
-nothing else tells tumour with an AUC of 0.83. Cropped to the head, it no longer does.
+The layout of a picture tells what it is of: in the yes/no set, width, height and margins alone tell tumour with an AUC
+of 0.81 (random forest, five folds), the shape of the head's box with 0.56.
 """
 
 from __future__ import annotations
