@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,14 +59,39 @@ class Network:
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """As `predict`, for the runs of consecutive slices in `index` only."""
         feed, answer = self.package.manifest.inputs[0].name, self.package.manifest.outputs[0].name
+        spans = [(at, min(at + BATCH, stop)) for start, stop in _runs(index) for at in range(start, stop, BATCH)]
         done = 0
-        for start, stop in _runs(index):
-            for at in range(start, stop, BATCH):
-                batch = prepared.inputs(at, min(at + BATCH, stop))
-                outputs = self.engine.infer({feed: np.ascontiguousarray(batch)})
-                done += len(batch)
-                report(done / max(1, len(index)))
-                yield at, probabilities(self.package.manifest, outputs)[answer]
+        feeds = (((at, stop), {feed: np.ascontiguousarray(prepared.inputs(at, stop))}) for at, stop in spans)
+        for (at, stop), outputs in _beside(feeds, self.engine.infer):
+            done += stop - at
+            report(done / max(1, len(index)))
+            yield at, probabilities(self.package.manifest, outputs)[answer]
+
+
+Feeds = dict[str, "NDArray[np.float32]"]
+Span = tuple[int, int]
+
+
+def _beside(
+    feeds: Iterable[tuple[Span, Feeds]], infer: Callable[[Feeds], dict[str, Any]]
+) -> Iterator[tuple[Span, dict[str, Any]]]:
+    """Yields each span with its answer. While the network works on one batch, the next is prepared and the last used.
+
+    One thread asks the network, batch after batch: answers are those of plain calls in turn, and come in their order.
+    """
+    with ThreadPoolExecutor(1, "network") as thread:
+        under_way: tuple[Span, Future[dict[str, Any]]] | None = None
+        for span, feed in feeds:
+            before, under_way = under_way, (span, thread.submit(copy_context().run, infer, feed))  # logs name the job
+            if before is not None:
+                yield before[0], _finished(before[1])
+        if under_way is not None:
+            yield under_way[0], _finished(under_way[1])
+
+
+def _finished(answer: Future[dict[str, Any]]) -> dict[str, Any]:
+    """The answer, waited for."""
+    return answer.result()
 
 
 def _runs(index: NDArray[np.intp]) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dicomio.masks import MaskBox, extents, mask_boxes
+from dicomio.grid import Reorientation
+from dicomio.masks import MaskBox, extents, mask_boxes, piece_sizes
 from pipelines.abdomen_ct import fill_holes, keep_organ
 from pipelines.measure import bounding_box
 
@@ -76,3 +77,50 @@ def test_one_piece_alone_is_kept_too() -> None:
     mask[1:5, 5:45, 5:45] = True
     np.testing.assert_array_equal(keep_organ(mask, voxel_ml=0.1), mask)
     assert not keep_organ(mask, voxel_ml=0.001).any()
+
+
+def test_holes_of_the_largest_piece_are_filled_however_far_specks_lie() -> None:
+    mask = blobs(3, 20, 70, 60, share=0.3)
+    mask[2:18, 10:60, 8:50] |= blobs(4, 16, 50, 42, share=0.8)
+    pieces, count = ndimage.label(mask)
+    assert count > 3
+    expected = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    expected = np.stack([ndimage.binary_fill_holes(plane) for plane in expected])
+    np.testing.assert_array_equal(keep_organ(mask, voxel_ml=0.05), expected)
+
+
+def test_an_empty_mask_holds_no_organ() -> None:
+    assert not keep_organ(np.zeros((3, 4, 5), bool), voxel_ml=100.0).any()
+    assert keep_organ(np.zeros((0, 0, 0), bool), voxel_ml=100.0).shape == (0, 0, 0)
+
+
+def test_pieces_are_counted_by_their_own_voxels() -> None:
+    mask = blobs(5, 12, 30, 28, share=0.3)
+    pieces, count = ndimage.label(mask)
+    np.testing.assert_array_equal(piece_sizes(pieces, mask, count), np.bincount(pieces.ravel())[1:])
+
+
+def test_a_mask_of_a_part_lies_where_the_part_does() -> None:
+    labels = np.zeros((12, 30, 28), np.uint8)
+    box = (slice(3, 9), slice(5, 25), slice(4, 20))
+    labels[box] = blobs(6, 6, 20, 16, share=0.2) * np.uint8(2)
+    whole, placed = MaskBox.of(labels == 2), MaskBox.placed(labels[box] == 2, box, labels.shape)
+    assert (whole.start, whole.grid) == (placed.start, placed.grid)
+    np.testing.assert_array_equal(whole.voxels, placed.voxels)
+    ((number, found),) = mask_boxes(labels, box)
+    assert (number, found.start) == (2, whole.start)
+    assert MaskBox.placed(np.zeros((2, 2, 2)), box, labels.shape).empty
+
+
+@pytest.mark.parametrize(
+    ("axes", "flips"),
+    [((0, 1, 2), (False, False, False)), ((2, 0, 1), (True, False, True)), ((1, 2, 0), (False, True, True))],
+)
+def test_a_box_turns_back_with_its_mask(axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> None:
+    turned = Reorientation(axes, flips)
+    mask = blobs(7, 9, 11, 13, share=0.05)
+    box = extents(mask)
+    back = turned.inverse(mask)
+    there = turned.inverse_box(box, mask.shape)
+    assert there == extents(back)
+    np.testing.assert_array_equal(back[there], turned.inverse(mask[box]))

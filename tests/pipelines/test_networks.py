@@ -1,0 +1,72 @@
+"""Slices go to the network from a thread of its own: what comes back is what plain calls in turn give."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.networks import _beside
+
+JOB: ContextVar[str] = ContextVar("job", default="")
+
+
+def feeds(count: int) -> list[tuple[tuple[int, int], dict[str, Any]]]:
+    return [((k, k + 1), {"image": np.full((1, 2), k, np.float32)}) for k in range(count)]
+
+
+def double(feed: dict[str, Any]) -> dict[str, Any]:
+    return {"answer": feed["image"] * 2}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_answers_come_in_order_and_are_those_of_plain_calls(count: int) -> None:
+    found = list(_beside(iter(feeds(count)), double))
+    assert [span for span, _ in found] == [(k, k + 1) for k in range(count)]
+    for (_, answer), (_, feed) in zip(found, feeds(count), strict=True):
+        np.testing.assert_array_equal(answer["answer"], double(feed)["answer"])
+
+
+def test_the_next_batch_is_prepared_while_the_network_works() -> None:
+    prepared = threading.Event()
+
+    def preparing() -> Any:
+        first, second = feeds(2)
+        yield first
+        prepared.set()
+        yield second
+
+    def infer(feed: dict[str, Any]) -> dict[str, Any]:
+        return {"beside": prepared.wait(timeout=60)}  # would wait in vain if batches were prepared in turn
+
+    assert [answer["beside"] for _, answer in _beside(preparing(), infer)] == [True, True]
+
+
+def test_one_thread_asks_the_network_and_knows_the_job() -> None:
+    JOB.set("job 7")
+    asked = [answer for _, answer in _beside(iter(feeds(4)), lambda _: {"by": threading.get_ident(), "job": JOB.get()})]
+    assert len({answer["by"] for answer in asked}) == 1
+    assert asked[0]["by"] != threading.get_ident()
+    assert {answer["job"] for answer in asked} == {"job 7"}
+
+
+def test_a_network_that_breaks_says_so_to_whoever_asked() -> None:
+    def infer(feed: dict[str, Any]) -> dict[str, Any]:
+        if feed["image"][0, 0] == 1:
+            raise RuntimeError("broken")
+        return double(feed)
+
+    answers = _beside(iter(feeds(4)), infer)
+    assert next(answers)[0] == (0, 1)
+    with pytest.raises(RuntimeError, match="broken"):
+        next(answers)
+
+
+def test_whoever_stops_asking_leaves_no_thread_behind() -> None:
+    answers = _beside(iter(feeds(4)), double)
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("network")]
