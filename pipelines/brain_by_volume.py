@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dicomio.masks import MaskBox, mask_boxes
+from dicomio.masks import MaskBox, extents, mask_boxes
 from pipelines.brain_extraction import find_brain
-from pipelines.brain_grid import box_around, restore, sample
+from pipelines.brain_grid import box_around, cut, restore, sample
 from pipelines.brain_regions import TUMOUR, segments
 from pipelines.brain_volume import CHANNELS, centre_of, crop, standardise
 from pipelines.findings import Findings, Region
@@ -86,9 +86,13 @@ def prepare_brain(study: BrainStudy) -> PreparedBrain:
     """
     brain = find_brain(study)
     centre = centre_of(brain.mask)
-    box = box_around(brain.grid, centre)
-    sampled = np.stack([sample(study.images[role], box, study.transform(role)) for role in CHANNELS])
-    return PreparedBrain(standardise(sampled, crop(brain.mask, centre)), box, brain.notes)
+    box, mask = box_around(brain.grid, centre), crop(brain.mask, centre)
+    window = extents(mask)  # beyond the brain there is nothing but zeros: a third of the box
+    part = cut(box, window)
+    sampled = np.stack([sample(study.images[role], part, study.transform(role)) for role in CHANNELS])
+    inputs = np.zeros((len(CHANNELS), *mask.shape), np.float32)
+    inputs[:, *window] = standardise(sampled, mask[window])
+    return PreparedBrain(inputs, box, brain.notes)
 
 
 def _findings(flair: Volume, parts: NDArray[np.uint8], network: Network, notes: tuple[str, ...]) -> Findings:

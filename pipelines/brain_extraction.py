@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dicomio.grid import resample_onto
+from dicomio.masks import extents
 from dicomio.volume import Volume
-from pipelines.brain_grid import covered, empty_grid, millimetre_grid, sample
+from pipelines.brain_grid import covered, cut, empty_grid, millimetre_grid, sample
 from pipelines.brain_refinement import VOXEL_MM, refine, signed_depth
 from pipelines.brain_registration import register_template
 from pipelines.brain_stripped import is_stripped
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dicomio.masks import Box
     from pipelines.brain_alignment import BrainStudy
 
 DARK_FLUID = ("t1", "flair")
@@ -96,7 +99,7 @@ def extract_brain(images: Mapping[str, Volume], transforms: Mapping[str, NDArray
     for role, image in images.items():
         mask &= covered(image, grid, transforms[role])
     _check(mask, roughly)
-    fine = _finer(grid)
+    fine = _finer(cut(grid, _with_rim(extents(mask), mask.shape)))
     depth = resample_onto(_like(grid, signed_depth(mask)), fine, outside=-MARGIN_MM)
     return Brain(depth > -RIM_MM, fine, ("The brain was found by laying a template on the head",))
 
@@ -106,8 +109,7 @@ def upright_grid(like: Volume, lying: NDArray[np.float64]) -> Volume:
     known = template()
     left, _, right = np.linalg.svd(lying[:3, :3])
     turned = left @ right
-    index = np.argwhere(known.brain).astype(np.float64)
-    points = known.points(index) @ lying[:3, :3].T + lying[:3, 3]
+    points = known.outermost @ lying[:3, :3].T + lying[:3, 3]
     along = points @ turned
     low, high = along.min(axis=0) - MARGIN_MM, along.max(axis=0) + MARGIN_MM
     shape = np.ceil((high - low) / VOXEL_MM).astype(int)[::-1] + 1
@@ -121,6 +123,15 @@ def _template_brain(grid: Volume, lying: NDArray[np.float64]) -> NDArray[np.bool
     known = template()
     brain = Volume(known.brain.astype(np.float32), known.affine, "", "MR", "", (), None)
     return np.asarray(resample_onto(brain, grid, transform=np.linalg.inv(lying), outside=0.0) > 0.5, bool)
+
+
+def _with_rim(box: Box, shape: tuple[int, ...]) -> Box:
+    """A box and the voxels around it that its rim may reach, within a grid of `shape`."""
+    rim = math.ceil(RIM_MM / VOXEL_MM) + 1
+    first, second, third = (
+        slice(max(0, part.start - rim), min(size, part.stop + rim)) for part, size in zip(box, shape, strict=True)
+    )
+    return first, second, third
 
 
 def _finer(grid: Volume) -> Volume:

@@ -51,6 +51,13 @@ def box_around(grid: Volume, centre: tuple[int, int, int]) -> Volume:
     return empty_grid(grid, affine, SHAPE)
 
 
+def cut(grid: Volume, window: tuple[slice, ...]) -> Volume:
+    """The part of a grid that a window of (slices, rows, columns) holds."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_patient(np.array([part.start for part in window]))
+    return empty_grid(grid, affine, tuple(part.stop - part.start for part in window))
+
+
 def sample(image: Volume, grid: Volume, transform: NDArray[np.float64] | None) -> NDArray[np.float32]:
     """The values of an image on a grid (slices, rows, columns); its smallest value where it ends.
 
@@ -130,7 +137,7 @@ def restore(
     window = _window(probability.max(axis=0) >= float(threshold.min()) / 2, box, target)
     if window is None:
         return masks
-    part = _finer(_cut(target, window))
+    part = _finer(cut(target, window))
     for mask, values, least in zip(masks, probability, threshold, strict=True):
         image = replace(box, array=values)
         there = _sampled(image, part[0])
@@ -158,12 +165,6 @@ def _window(likely: NDArray[np.bool_], box: Volume, target: Volume) -> tuple[sli
     if (low >= high).any():
         return None
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-
-
-def _cut(volume: Volume, window: tuple[slice, ...]) -> Volume:
-    affine = volume.affine.copy()
-    affine[:3, 3] = volume.to_patient(np.array([part.start for part in window]))
-    return empty_grid(volume, affine, tuple(part.stop - part.start for part in window))
 
 
 def _finer(grid: Volume) -> tuple[Volume, int]:

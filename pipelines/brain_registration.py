@@ -7,6 +7,7 @@ the image is not.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -94,9 +95,18 @@ class _Pair:
         on = sitk.Resample(compared, shrunk, sitk.Transform(), sitk.sitkNearestNeighbor)
         return cls(voxel_mm, shrunk, on, _shrunk(image, voxel_mm - 1))
 
+    def of_its_own(self) -> _Pair:
+        """The same for another thread: ITK marks on an image what part of it is wanted."""
+        images = [sitk.Image(image) for image in (self.head, self.compared, self.image)]
+        for image in images:
+            image.MakeUnique()
+        return _Pair(self.voxel_mm, *images)
+
     def unlikeness(self, start: sitk.Transform) -> float:
         """How unlike the two are."""
         method = self._metric(FIRST_SAMPLES)
+        method.SetMetricUseFixedImageGradientFilter(False)  # the value needs no gradients, which took most of the time
+        method.SetMetricUseMovingImageGradientFilter(False)
         method.SetInitialTransform(start, inPlace=False)
         try:
             return float(method.MetricEvaluate(self.head, self.image))
@@ -169,11 +179,24 @@ def _guessed_middle(image: sitk.Image) -> NDArray[np.float64]:
 
 
 def _best_similarity(pair: _Pair) -> sitk.Similarity3DTransform:
-    """The best of the starts that looked best, after a search each."""
+    """The best of the starts that looked best, after a search each.
+
+    Several threads search, each for itself; what one finds does not depend on how many there are.
+    """
     middle = _guessed_middle(pair.image)
-    rated = sorted((_start(middle, *values) for values in STARTS), key=pair.unlikeness)
-    ends = [(pair.refine(start, 60), start) for start in rated[:BEST_STARTS]]
-    return min(ends, key=lambda end: end[0])[1]
+    starts = [_start(middle, *values) for values in STARTS]
+    pairs = [pair.of_its_own() for _ in range(BEST_STARTS)]
+    with ThreadPoolExecutor(BEST_STARTS, "search") as threads:
+        shares = [starts[number::BEST_STARTS] for number in range(BEST_STARTS)]
+        rated = list(threads.map(_rated, pairs, shares))
+        ratings = {number + k * BEST_STARTS: one for number, share in enumerate(rated) for k, one in enumerate(share)}
+        best = [starts[number] for number in sorted(range(len(starts)), key=ratings.__getitem__)[:BEST_STARTS]]
+        ends = list(threads.map(_Pair.refine, pairs, best, [60] * BEST_STARTS))
+    return best[int(np.argmin(ends))]
+
+
+def _rated(pair: _Pair, starts: list[sitk.Similarity3DTransform]) -> list[float]:
+    return [pair.unlikeness(start) for start in starts]
 
 
 def _start(

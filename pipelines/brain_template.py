@@ -8,7 +8,7 @@ on every sequence. Where faces and necks differ, below the brain, nothing is com
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,15 @@ class Template:
         """Middle of the template, which is that of the brain's bounding box, LPS mm."""
         middle: NDArray[np.float64] = self.points((np.array(self.brain.shape) - 1) / 2)
         return middle
+
+    @cached_property
+    def outermost(self) -> NDArray[np.float64]:
+        """First and last voxel of each row of the brain, (n, 3) LPS mm: its ends in all directions are among them."""
+        slices, rows = np.nonzero(self.brain.any(axis=2))
+        lines = self.brain[slices, rows]
+        ends = (lines.argmax(axis=1), lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1))
+        index = np.concatenate([np.stack([slices, rows, columns], axis=1) for columns in ends])
+        return self.points(index.astype(np.float64))
 
     def points(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
         """MNI coordinates (..., 3) of array indices (..., 3)."""

@@ -10,8 +10,19 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 from scipy import ndimage
 
 from dicomio.grid import resample_onto
+from dicomio.registration import one_thread
 from dicomio.volume import Volume, load_volume
 from pipelines.brain_extraction import Brain, extract_brain
+from pipelines.brain_registration import (
+    COARSE_MM,
+    FIRST_SAMPLES,
+    STARTS,
+    _guessed_middle,
+    _Pair,
+    _start,
+    _without_brightest,
+    register_template,
+)
 from pipelines.brain_stripped import is_stripped
 from pipelines.brain_template import template
 from pipelines.errors import BrainNotFound
@@ -50,6 +61,29 @@ def test_the_atlas_is_found_again_in_a_head(degrees: float, size: float, shift: 
     assert not is_stripped(head)
     found = extract_brain({"t1": head}, {"t1": None})
     assert dice(back_on(found, head), mask) > 0.95
+
+
+def test_several_threads_find_the_same_to_the_last_bit() -> None:
+    head = head_around(*atlas(9, 0.93, (3, -4, 8)), AXIAL)
+    found = register_template(head)
+    np.testing.assert_array_equal(register_template(head), found)
+
+    # and what rates the starts is SimpleITK's own metric, for which gradients do not matter
+    pair = _Pair.at(COARSE_MM, _without_brightest(head))
+    start = _start(_guessed_middle(pair.image), *STARTS[0])
+    plain = pair._metric(FIRST_SAMPLES)
+    plain.SetInitialTransform(start, inPlace=False)
+    with one_thread():
+        assert pair.unlikeness(start) == plain.MetricEvaluate(pair.head, pair.image)
+        assert pair.of_its_own().unlikeness(start) == pair.unlikeness(start)
+
+
+def test_the_ends_of_the_template_are_those_of_all_its_voxels() -> None:
+    known = template()
+    everything = known.points(np.argwhere(known.brain).astype(np.float64))
+    for direction in np.random.default_rng(0).normal(size=(20, 3)):
+        assert (known.outermost @ direction).max() == pytest.approx((everything @ direction).max(), abs=1e-9)
+    assert len(known.outermost) < len(everything) / 5
 
 
 def test_a_t1_that_lies_elsewhere_leads_to_the_same_brain() -> None:
