@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 _RESTART_TIMEOUT = 30
 _GRACE = 10  # seconds in which Dask says by itself that a job's worker is gone
+_MISSED = 60  # seconds with too few workers after which Dask is asked for the missing ones
 _REMEMBERED = 20  # replacements that `standing` tells about
 
 
@@ -82,6 +83,7 @@ class WorkerPool:
         self._client: Client | None = None
         self._entered = 0.0
         self._announced = False
+        self._short_since: float | None = None
         self._lock = threading.Lock()  # what follows is also read by whoever asks for `standing`
         self._running: dict[str, _Running] = {}
         self._roster = Roster()
@@ -95,6 +97,9 @@ class WorkerPool:
                 "distributed.worker.daemon": True,
                 "distributed.comm.timeouts.connect": "10s",
                 "distributed.admin.tick.limit": "60s",
+                # A worker that is replaced counts as gone for good if its successor takes longer to start than this; on
+                # a busy machine the 15 s that Dask allows are too few.
+                "distributed.deploy.lost-worker-timeout": "5 minutes",
             }
         )
         if self._settings.scheduler:
@@ -228,8 +233,21 @@ class WorkerPool:
         if not self._announced and ready >= (self._settings.count if self._cluster is not None else 1):
             self._announced = True
             log.info("workers_ready", seconds=round(now - self._entered, 2), workers=ready)
+        self._fill_up(len(present), now)
         for worker in overdue:
             self._replace(worker.address, f"its engines were not open after {now - worker.since:.0f} s")
+
+    def _fill_up(self, there: int, now: float) -> None:
+        """Workers whose start failed are not tried again by Dask itself."""
+        wanted = self._settings.count
+        if self._cluster is None or there >= wanted:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = now
+        elif now - self._short_since > _MISSED:
+            log.warning("workers_missing", there=there, wanted=wanted)
+            self._short_since = now
+            self._cluster.scale(wanted)  # starts those that it has given up, under their old names; no others
 
     def _answer(self, job_id: str, one: _Running) -> Return | None:
         """What is to be said of a job, None while it runs."""

@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 import structlog
+from dask.utils import parse_timedelta
 
 from daemon import warm_up, workers
 from daemon.config import WorkersPart
@@ -156,6 +158,12 @@ def test_a_job_over_the_time_limit_costs_its_worker_and_the_reason_is_kept(
     answer, successor = outcome(pool, "fine")
     assert isinstance(answer, Finished)
     assert successor != process
+
+
+@pytest.mark.slow
+def test_a_successor_has_minutes_to_start_before_dask_gives_it_up(pool: WorkerPool) -> None:
+    """By itself Dask allows 15 s, and never tries again: on a busy machine a worker that was replaced was gone."""
+    assert parse_timedelta(dask.config.get("distributed.deploy.lost-worker-timeout")) >= 120
 
 
 @pytest.mark.slow
