@@ -116,12 +116,14 @@ def _library_group(series: SourceSeries) -> Dataset:
     for image in series.images:
         frames = images.setdefault((image.sop_class_uid, image.sop_instance_uid), [])
         frames += [] if image.frame is None else [image.frame]
+    common = {element.tag: element for element in _item("IMAGE", _SOURCE, _CONTAINS)}
     for (sop_class, sop_instance), frames in images.items():
         reference = Dataset()
         reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = sop_class, sop_instance
         if frames:
             reference.ReferencedFrameNumber = sorted(frames)
-        items.append(_item("IMAGE", _SOURCE, _CONTAINS, ReferencedSOPSequence=[reference]))
+        items.append(Dataset(dict(common)))  # hundreds of items that differ in their reference only
+        items[-1].ReferencedSOPSequence = [reference]
     return _item("CONTAINER", _LIBRARY_GROUP, _CONTAINS, ContentSequence=items)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,15 +45,22 @@ def encode_results(
         for old in folder.glob(pattern):
             old.unlink()
     writer = ResultWriter(findings, pipeline, job, others)
+    keys = key_slices(findings)
+    with ThreadPoolExecutor(1, "pictures") as thread:  # most of drawing and packing needs no interpreter
+        pictures = thread.submit(save_pictures, findings, keys, folder / "pictures")
+        _encode_objects(writer, keys, report)
+    sync_folder(folder)  # the rows that name these files are durable; so must their entries be
+    return tuple(writer.results), pictures.result()
+
+
+def _encode_objects(writer: ResultWriter, keys: tuple[KeySlice, ...], report: Progress) -> None:
+    """Every DICOM object of a job."""
+    job = writer.job
     for number, encoding in enumerate(job.segmentations):
         report("encode", number / (len(job.segmentations) + 1))
         _encode_pair(writer, encoding)
-    keys = key_slices(findings)
     if job.key_images:
         _encode_key_images(writer, keys)
-    pictures = save_pictures(findings, keys, folder / "pictures")
-    sync_folder(folder)  # the rows that name these files are durable; so must their entries be
-    return tuple(writer.results), pictures
 
 
 def _encode_pair(writer: ResultWriter, encoding: Encoding) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from dicomio.masks import extents
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -86,7 +88,9 @@ def draw_slice(
     for label in findings.labels:
         mask = findings.segmentation[index] == label.number
         if label.number < max(entry.number for entry in findings.labels):  # an organ's outline goes round its lesions
-            mask = ndimage.binary_fill_holes(mask | (findings.segmentation[index] > label.number))
+            mask |= findings.segmentation[index] > label.number
+            window = _window(mask)
+            mask[window] = ndimage.binary_fill_holes(mask[window])
         canvas[_outline(mask, size)] = label.colour
     shown = Image.fromarray(canvas)
     _write_legend(shown, findings, index, captions)
@@ -104,8 +108,15 @@ def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_
     if not mask.any():
         return np.zeros((size[1], size[0]), dtype=bool)
     soft = Image.fromarray((mask * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
-    large = np.asarray(soft) > 127
-    return np.asarray(large & ~ndimage.binary_erosion(large, iterations=2))
+    outline = np.asarray(soft) > 127
+    window = _window(outline)
+    outline[window] &= ~ndimage.binary_erosion(outline[window], iterations=2)
+    return outline
+
+
+def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns that a mask touches (all where it is empty): what is done in there comes out as on the whole."""
+    return extents(mask[None])[1:] if mask.any() else (slice(None), slice(None))
 
 
 def _write_legend(shown: Image.Image, findings: Findings, index: int, captions: list[str]) -> None:
