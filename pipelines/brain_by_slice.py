@@ -78,6 +78,12 @@ def _images(study: BrainStudy) -> tuple[dict[str, NDArray[np.float32] | None], t
     return images, tuple(notes)
 
 
+def classify_study(study: BrainStudy, network: Network, report: Progress) -> Classification:
+    """Whether there is a tumour anywhere, by the slices alone: the same answer whichever way the study is read on."""
+    prepared = _prepared((network,), _images(study)[0], study.flair)[network.package.name]
+    return study_answer(classify(network, prepared, report), network.package.manifest.thresholds.probability)
+
+
 def classify(network: Network, prepared: PreparedSlices, report: Progress) -> NDArray[np.float32]:
     """Probability of tumour per axial slice."""
     answers = [p.reshape(len(p), -1)[:, -1] for _, p in network.predict(prepared, lambda s: report("classify", s))]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.brain_alignment import open_study
+from pipelines.brain_by_slice import CLASSIFIER, classify_study, read_slices
 from pipelines.brain_by_slice import ROLES as SLICE_ROLES
-from pipelines.brain_by_slice import read_slices
 from pipelines.brain_by_volume import ROLES as VOLUME_ROLES
 from pipelines.brain_by_volume import SEGMENTER as VOLUME_SEGMENTER
 from pipelines.brain_by_volume import read_volume
@@ -16,9 +16,15 @@ from pipelines.errors import BrainNotFound
 
 if TYPE_CHECKING:
     from dicomio.volume import Volume
-    from pipelines.brain_alignment import Alignment
+    from pipelines.brain_alignment import Alignment, BrainStudy
     from pipelines.findings import Findings
     from pipelines.networks import Network, Progress
+
+DISAGREEMENT = {
+    True: "The classifier suspects a tumour, the segmentation outlines none: please look at the images",
+    False: "The classifier sees no tumour, the segmentation outlines one: please look at the images",
+}
+"""What a reader must know, by what the classifier says."""
 
 
 def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: Progress) -> Findings:
@@ -26,7 +32,8 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
 
     Args:
         inputs: `flair`, and optionally `t1`, `t1ce` and `t2`; any orientation, any grid.
-        networks: `classifier` and `segmenter` (by slice), and optionally `volume_segmenter` (all four sequences).
+        networks: `classifier` and `segmenter` (by slice), and optionally `volume_segmenter` (all four sequences). The
+            classifier answers either way.
         report: Told of each step and its progress.
     """
     report("align", 0.0)
@@ -35,12 +42,28 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     reason = reason or _unaligned(study.alignment)
     if reason is None:
         try:
-            found = read_volume(study, networks, report)
+            found = _classified(read_volume(study, networks, report), study, networks[CLASSIFIER], report)
             return _noted(found, "Read as one volume: FLAIR, T1, T1CE and T2 are all there", study.alignment)
         except BrainNotFound as error:
             reason = str(error)
     found = read_slices(study, networks, report)
     return _noted(found, f"Read slice by slice: {reason}", study.alignment)
+
+
+def _classified(findings: Findings, study: BrainStudy, network: Network, report: Progress) -> Findings:
+    """Adds the answer of the slices' classifier: the volume's network outlines, it was never asked yes or no."""
+    answer, package = classify_study(study, network, report), network.package
+    notes = findings.notes
+    if answer.positive != bool(findings.lesions):
+        notes = (*notes, DISAGREEMENT[answer.positive])
+    return replace(
+        findings,
+        classifications=(answer,),
+        models={**findings.models, package.name: package.digest},
+        engines={**findings.engines, package.name: str(network.engine.description)},
+        used={**findings.used, CLASSIFIER: package.name},
+        notes=notes,
+    )
 
 
 def _lacking(inputs: Mapping[str, Volume], networks: Mapping[str, Network]) -> str | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engines.package import ModelPackage
     from pipelines.findings import Findings
 
-VERSION = "1"
+VERSION = "2"
 """Goes into every result's identity: raise it when a pipeline would find something else with the same networks."""
 
 

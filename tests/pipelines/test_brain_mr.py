@@ -77,7 +77,45 @@ def test_four_sequences_are_read_as_one_volume_and_the_notes_say_so(outcome: Out
     assert outcome.refused is None
     assert outcome.notes[0] == "Read as one volume: FLAIR, T1, T1CE and T2 are all there"
     assert "The brain was found by laying a template on the head" in outcome.notes
-    assert list(outcome.models) == list(outcome.engines) == [NAME]
+    assert list(outcome.models) == list(outcome.engines) == [NAME, "brain-lgg-classifier"]
+
+
+def test_four_sequences_are_classified_as_slices_are(
+    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs], package: Path, tmp_path: Path
+) -> None:
+    by_slice = perform(job(phantom[1], tmp_path / "out", package, without="volume_segmenter"))
+    assert outcome.answers == by_slice.answers
+    assert outcome.answers[0].startswith("Brain tumour on FLAIR: tumour (")
+    asked = "Probability: Brain tumour on FLAIR"
+    volume, slices = ({(m.tracking_id, m.name): m.value for m in one.measurements} for one in (outcome, by_slice))
+    assert volume["Study", asked] == slices["Study", asked]
+    assert outcome.summary.startswith("Brain tumour on FLAIR: tumour (probability ")
+    said = [classified(one) for one in (outcome, by_slice)]
+    assert said[0] == said[1] != []
+
+
+def classified(outcome: Outcome) -> list[tuple[str, str]]:
+    """Names and values of the report's group about the whole study (TID 1501)."""
+    report = pydicom.dcmread(results(outcome, "report")["BINARY"])
+    found: list[tuple[str, str]] = []
+
+    def walk(item: pydicom.Dataset, inside: bool) -> None:
+        for child in item.get("ContentSequence", []):
+            name = child.ConceptNameCodeSequence[0].CodeMeaning if "ConceptNameCodeSequence" in child else ""
+            ours = inside or "Brain tumour on FLAIR" in [
+                part.get("TextValue") for part in child.get("ContentSequence", [])
+            ]
+            if ours and child.ValueType in {"NUM", "CODE", "TEXT"}:
+                value = child.get("TextValue") or (
+                    child.ConceptCodeSequence[0].CodeMeaning
+                    if "ConceptCodeSequence" in child
+                    else str(child.MeasuredValueSequence[0].NumericValue)
+                )
+                found.append((str(name), str(value)))
+            walk(child, ours)
+
+    walk(report, False)
+    return found
 
 
 def test_each_part_of_the_glioma_is_a_segment_where_it_truly_is(
