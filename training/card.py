@@ -94,8 +94,9 @@ def _made(training: dict[str, Any]) -> str:
     if "system" in training:
         names = [training["recipe"], *(other["name"] for other in training.get("others", ()))]
         commands = ", ".join(f"`scanward train {name}`" for name in names)
-        mean = " of the mean of their answers" if len(names) > 1 else ""
-        return f"{commands} ({training['epochs']} epochs), `scanward export`{mean}"
+        options = " --run ... --run ..." if len(names) > 1 else ""
+        options += " --mirror" if training.get("mirror") else ""
+        return f"{commands} ({training['epochs']} epochs), `scanward export{options}`"
     several = f"mean of {training['networks']} runs, " if training.get("networks", 1) > 1 else ""
     steps = f"{several}{training['minutes']} minutes of steps on shared CPU cores"
     return f"`scanward train {training['trained_as']}` ({steps}), `scanward export {training['recipe']}`"

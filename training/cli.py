@@ -122,6 +122,9 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     compact: Annotated[
         bool, typer.Option("--compact", help="Keep the weights in 16 bits: half the file, computed in 32 all the same.")
     ] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Published systems' masks: the mean over the image and its mirror image.")
+    ] = False,
     variants: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Only add the FP16 network to this package, as it stands."),
@@ -140,10 +143,12 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         from training.systems.commands import export_runs
 
         try:
-            _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, **options))
+            _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, mirror=mirror, **options))
         except UnfitError as error:
             raise typer.BadParameter(str(error)) from error
         return
+    if mirror:
+        raise typer.BadParameter(f"{name} is a recipe, which says itself whether it is mirrored")
     from training.export import export as write_package
 
     recipe = recipe_named(name)

@@ -72,7 +72,10 @@ def _network_of(package: ModelPackage) -> nn.Module:
     if system is not None:
         from training.systems.learn import build as build_system
 
-        return Mean([build_system(one) for one in (system, *map(System.of, extra.get("others", ())))])
+        return Mean(
+            [build_system(one) for one in (system, *map(System.of, extra.get("others", ())))],
+            mirror=extra.get("mirror", False),
+        )
     from training.export import untrained_answer
 
     recipe = next(recipe for recipe in RECIPES.values() if recipe.package == package.name)

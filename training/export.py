@@ -15,6 +15,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from engines.package import ModelPackage, load_package
 from training.card import write_card
@@ -32,18 +33,39 @@ log = structlog.get_logger(__name__)
 
 OPSET = 18
 THRESHOLD = 0.5  # where the held-out patients are to choose nothing
+STEP = 16  # what the sides of an image must be divisible by
 DIFFERENCE = 2e-3  # largest difference of a logit between torch and ONNX Runtime, both FP32
 
 
 class Answer(nn.Module):
-    """What is exported: one output; with `mirror`, the mean over the image and its mirror image."""
+    """What is exported: one output, the mean over sizes of the image and, with `mirror`, its mirror images.
 
-    def __init__(self, network: nn.Module, output: int, mirror: bool) -> None:
+    Args:
+        network: Answers with pixel logits and slice logits.
+        output: Which of the two.
+        mirror: See above.
+        zooms: Sizes; the heads of the training data are of unknown size, so no one size is the right one.
+    """
+
+    def __init__(self, network: nn.Module, output: int, mirror: bool, zooms: Sequence[float] = (1.0,)) -> None:
         super().__init__()
-        self.network, self.output, self.mirror = network, output, mirror
+        self.network, self.output, self.mirror, self.zooms = network, output, mirror, tuple(zooms)
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, channels, h, w) to the logits."""
+        if self.zooms == (1.0,):
+            return self._logits(image)
+        return torch.stack([self._zoomed(image, zoom) for zoom in self.zooms]).mean(0)
+
+    def _zoomed(self, image: Tensor, zoom: float) -> Tensor:
+        size = image.shape[2:]
+        if zoom == 1.0:
+            return self._logits(image)
+        nearest = tuple(max(1, round(int(length) * zoom / STEP)) * STEP for length in size)
+        zoomed = interpolate(image, nearest, mode="bilinear", align_corners=False)
+        return interpolate(self._logits(zoomed), size, mode="bilinear", align_corners=False)
+
+    def _logits(self, image: Tensor) -> Tensor:
         logits: Tensor = self.network(image)[self.output]
         if not self.mirror:
             return logits
@@ -53,7 +75,7 @@ class Answer(nn.Module):
 
 def untrained_answer(recipe: Recipe) -> Answer:
     """What is exported of the recipe's network, with no weights worth having yet."""
-    return Answer(build(recipe), 0 if recipe.task == "segmentation" else 1, recipe.mirror)
+    return Answer(build(recipe), 0 if recipe.task == "segmentation" else 1, recipe.mirror, recipe.zooms)
 
 
 def load_answer(recipe: Recipe, runs: Sequence[Path]) -> Mean:

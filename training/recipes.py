@@ -61,6 +61,7 @@ class Recipe:
         phantom_share: Share of drawn slices that are phantoms (never in the evaluation).
         made_up_lesions: Share of healthy livers that get a lesion drawn into them.
         mirror: Export the mean over the image and its mirror image.
+        zooms: Export the mean over the image at these sizes; masks only.
         more: Which further data set may be mixed in (`--more DIR`), and `more_share` its share of the drawn slices.
         held_out: Share of patients held out, where the data has no published split.
         split: By patient; `slice` is what publications did, for comparison, and never exported.
@@ -94,6 +95,7 @@ class Recipe:
     seed: int = 20261120
     variant: int = 0
     mirror: bool = False
+    zooms: tuple[float, ...] = (1.0,)
     made_up_lesions: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -123,6 +125,7 @@ RECIPES = {
             more="brats",
             more_share=0.2,
             keep="last",
+            zooms=(0.9, 1.0, 1.1),
             **_LGG,
         ),
         Recipe(

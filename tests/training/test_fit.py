@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 from engines.contract import EngineSettings  # noqa: E402
 from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
 from engines.openvino_engine import OpenVinoEngine  # noqa: E402
-from training.export import export, load_answer  # noqa: E402
+from training.export import Answer, export, load_answer  # noqa: E402
 from training.fit import fit, schedule, use_threads  # noqa: E402
 from training.recipes import RECIPES, Augmentation  # noqa: E402
 
@@ -114,3 +114,19 @@ def test_the_learning_rate_rises_and_falls():
     shares = [schedule(share) for share in (0, 0.03, 0.5, 1.0)]
     assert shares[0] < shares[1] == pytest.approx(1.0)
     assert shares[1] > shares[2] > shares[3] == pytest.approx(0.01)
+
+
+def test_the_answer_is_the_mean_over_sizes_and_mirror_images():
+    class Bright(torch.nn.Module):
+        def forward(self, image):
+            return image[:, :1] * torch.linspace(0, 1, image.shape[3]), None
+
+    image = torch.zeros(1, 1, 32, 64)
+    image[:, :, 8:24, 16:48] = 1
+    plain = Answer(Bright(), 0, False)
+    assert torch.equal(plain(image), image * torch.linspace(0, 1, 64))
+    answer = Answer(Bright(), 0, True, (0.5, 1.0, 1.5))(image)
+    assert answer.shape == image.shape
+    torch.testing.assert_close(answer, answer.flip(3))
+    torch.testing.assert_close(answer[0, 0, 12:20, 20:44], torch.full((8, 24), 0.5), atol=0.02, rtol=0)
+    assert 0 < answer[0, 0, 7, 32] < 0.5  # the edge is blurred by the sizes

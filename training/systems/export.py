@@ -50,12 +50,12 @@ ALIKE = (
 """What networks must have in common whose answers are averaged: they read, answer and held out the same."""
 
 
-def load_network(systems: Sequence[System], runs: Sequence[Path]) -> Mean:
-    """The systems' networks with the weights that their runs kept, in evaluation mode."""
+def load_network(systems: Sequence[System], runs: Sequence[Path], *, mirror: bool = False) -> Mean:
+    """The systems' networks with the weights that their runs kept, in evaluation mode; see `Mean`."""
     networks = [build(system) for system in systems]
     for network, run in zip(networks, runs, strict=True):
         network.load_state_dict(torch.load(run / "best.pt", weights_only=True)["weights"])
-    mean = Mean(networks)
+    mean = Mean(networks, mirror=mirror)
     mean.eval()
     return mean
 
@@ -69,6 +69,7 @@ def export_system(
     *,
     half: bool = True,
     compact: bool = False,
+    mirror: bool = False,
     pictures: bool = True,
 ) -> ModelPackage:
     """Writes the package `out/<package name>` of what `runs` kept, with figures measured on items that were held out.
@@ -86,6 +87,7 @@ def export_system(
         version: Version of the package, such as 0.1.0.
         half: Make an FP16 variant too, if it answers alike.
         compact: Keep the weights in 16 bits; they are rounded before anything is measured.
+        mirror: Answer with the mean over the image and its mirror image.
         pictures: Draw a gallery or a reliability diagram into the first run's folder.
 
     Raises:
@@ -96,11 +98,12 @@ def export_system(
     training, validation, test = system.parts(system.items(data))
     folder = out / package_name(system)
     folder.mkdir(parents=True, exist_ok=True)
-    network, reference = load_network(systems, runs), reference_inputs(system)
+    network, reference = load_network(systems, runs, mirror=mirror), reference_inputs(system)
     write_onnx(network, reference, folder / "model.onnx", compact=compact)
     difference = check_against_torch(network, folder / "model.onnx", reference)
     np.savez_compressed(folder / "reference.npz", image=reference)
     content = manifest(systems, runs, folder, version, (training, test or validation, bool(test)))
+    content["training"].update({"mirror": True} if mirror else {})
     sections: dict[str, str] = {}
     _write(folder, content, system, difference, sections)
     if half:
