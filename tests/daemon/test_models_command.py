@@ -61,7 +61,7 @@ def test_verify_prints_each_engine_beside_the_reference(
     config: Path, monkeypatch: pytest.MonkeyPatch, scanward: Callable[..., Result]
 ) -> None:
     run = scanward("models", "verify", "-c", config, "--package", PACKAGE)
-    (row,) = (line.split() for line in run.stdout.splitlines() if line.startswith(PACKAGE))
+    (row,) = (line.split() for line in run.stdout.splitlines() if line.split()[:1] == [PACKAGE])
     assert run.exit_code == 0
     assert row[:3] == [PACKAGE, "openvino", "fp32"]
     assert float(row[3]) < 0.001  # the largest difference; a classifier has no Dice

@@ -216,7 +216,7 @@ def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
         (hung,) = (one for one in pool.standing.workers if one.state is Readiness.OPENING)
         assert pool.standing.replaced == ()
 
-        pool._settings = WorkersPart(count=2, start_limit=timedelta(seconds=1))
+        pool._settings = WorkersPart(count=2, start_limit=timedelta(0))
         with structlog.testing.capture_logs() as said:
             assert pool.free == 1  # the first still takes jobs, the second is on its way out
         pool._settings = patient

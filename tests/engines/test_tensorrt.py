@@ -17,7 +17,7 @@ from engines.gpu import Gpu
 from engines.libraries import import_tensorrt
 from engines.package import load_package
 from engines.plans import PlanKey, PlanStore
-from engines.tensorrt_build import Profile, build, profiles
+from engines.tensorrt_build import Profile, _monitor, build, profiles
 from engines.tensorrt_engine import TensorRtEngine
 
 from .conftest import images, manifest, plain_sample, segmenter, spoil, two_inputs_sample, volume_sample, write
@@ -123,6 +123,22 @@ def test_ctrl_c_ends_a_build_and_leaves_the_builder_usable(plain):
     with pytest.raises(KeyboardInterrupt):
         build(plain.package, "fp32", profiles(plain.package, 4), progress=interrupt)
     assert build(plain.package, "fp32", profiles(plain.package, 4)).plan
+
+
+@needs_tensorrt
+def test_the_builder_is_told_to_stop_after_ctrl_c_and_not_before():
+    pressed = []
+
+    def progress(phase: str, share: float) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    monitor = _monitor(progress)
+    monitor.phase_start("tactics", None, 3)
+    assert monitor.step_complete("tactics", 0) is True
+    pressed.append(True)
+    assert monitor.step_complete("tactics", 1) is False
+    assert isinstance(monitor.interrupted, KeyboardInterrupt)
 
 
 @needs_tensorrt

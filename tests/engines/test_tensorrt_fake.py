@@ -13,7 +13,7 @@ from engines.gpu import Pipeline, Tensor
 from engines.tensorrt_engine import TensorRtEngine
 
 from .conftest import images, spoil
-from .fake_gpu import CudaError, Driver, FakeContext, FakeGpu, FakePlan, Stream, fake_build, install
+from .fake_gpu import CudaError, CudaMemoryError, Driver, FakeContext, FakeGpu, FakePlan, Stream, fake_build, install
 
 SETTINGS = EngineSettings(backend="tensorrt", max_batch=4)
 
@@ -200,6 +200,15 @@ def test_memory_that_runs_out_in_a_call_is_for_the_next_engine(engine, driver, p
     engine._running_plan._graphs.clear()
     with pytest.raises(OutOfDeviceMemory, match="out of memory"):
         check(engine, plain)
+
+
+def test_cuda_that_finds_no_memory_in_a_call_loses_no_device(engine, driver, plain):
+    """What needs the memory may be gone at the next call; the context is as good as before."""
+    driver.broken = CudaMemoryError("cuMemAlloc failed: out of memory")
+    with pytest.raises(OutOfDeviceMemory, match="cuMemAlloc failed"):
+        check(engine, plain)
+    driver.broken = None
+    check(engine, plain)
 
 
 def test_a_hanging_kernel_is_a_lost_device_and_nothing_waits_for_it(driver, plain, monkeypatch):
