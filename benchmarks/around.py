@@ -16,12 +16,14 @@ import cProfile
 import functools
 import importlib
 import logging
+import os
 import pstats
 import statistics
+import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +31,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dask
+import distributed  # noqa: F401 - brings its configuration
 import structlog
 from rich.console import Console
 
@@ -107,7 +111,7 @@ class Stopwatch:
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.working = 0.0
         self._thread = threading.get_ident()
         self._clock = clock
@@ -203,7 +207,7 @@ def measure(job: JobDescription, repeat: int, *, cpu: bool) -> tuple[dict[str, f
             started = clock()
             outcome = perform(job)
             total = clock() - started
-        other = total - watch.seconds.total()
+        other = total - sum(watch.seconds.values())
         waiting, working = watch.seconds[NETWORK] / threads, watch.working / threads
         runs.append({**watch.seconds, NETWORK: waiting, "other": other, WORKING: working})
     steps = sorted({step for run in runs for step in run}, key=[*STEPS, "other", WORKING].index)
@@ -234,6 +238,14 @@ def profile(console: Console, job: JobDescription) -> None:
     pstats.Stats(profiler, stream=console.file).sort_stats("tottime").print_stats(30)
 
 
+def as_worker() -> None:
+    """Starts this command anew in the environment that Dask gives to workers: BLAS has one thread there."""
+    given = {name: str(value) for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
+    if any(os.environ.get(name) != value for name, value in given.items()):
+        command = [sys.executable, "-m", "benchmarks.around", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, **given})  # noqa: S606 - there is no shell to mind
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a table per case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -261,4 +273,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    as_worker()
     main()

@@ -89,8 +89,8 @@ def draw_slice(
         mask = findings.segmentation[index] == label.number
         if label.number < max(entry.number for entry in findings.labels):  # an organ's outline goes round its lesions
             mask |= findings.segmentation[index] > label.number
-            window = _window(mask)
-            mask[window] = ndimage.binary_fill_holes(mask[window])
+            touched = _window(mask)
+            mask[touched] = ndimage.binary_fill_holes(mask[touched])
         canvas[_outline(mask, size)] = label.colour
     shown = Image.fromarray(canvas)
     _write_legend(shown, findings, index, captions)
