@@ -17,7 +17,7 @@ from engines.gpu import Gpu
 from engines.libraries import import_tensorrt
 from engines.package import load_package
 from engines.plans import PlanKey, PlanStore
-from engines.tensorrt_build import Profile, _monitor, build, profiles
+from engines.tensorrt_build import Profile, _monitor, build, logger, profiles
 from engines.tensorrt_engine import TensorRtEngine
 
 from .conftest import images, manifest, plain_sample, segmenter, spoil, two_inputs_sample, volume_sample, write
@@ -163,6 +163,18 @@ def test_the_builder_speaks_through_our_log(plain):
     spoken = [line for line in said if line["event"] == "tensorrt"]
     assert all(line["message"] for line in spoken)
     assert {line["log_level"] for line in spoken} & {"debug", "warning"}
+
+
+@needs_tensorrt
+def test_errors_are_kept_for_whoever_listens_and_warnings_are_not():
+    severity, voice = import_tensorrt().ILogger.Severity, logger()
+    with voice.listening() as said:
+        voice.channel.log(severity.ERROR, "no such kernel")
+        voice.channel.log(severity.WARNING, "it may be slow")
+        assert list(said) == ["no such kernel"]
+        assert voice.last == "no such kernel"
+    with voice.listening() as said:
+        assert not said
 
 
 @needs_tensorrt
