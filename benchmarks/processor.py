@@ -2,8 +2,8 @@
 
     python -m benchmarks.processor [--package NAME ...] [--batch N] [--rounds N] [--precision bf16]
 
-Contenders take turns call by call, in another order every round, so the ratios hold on a busy machine too; the processor's own time (all threads) is
-shown beside the clock's, because it knows little of what else runs.
+Contenders take turns call by call, in another order every round, so the ratios hold on a busy machine too; the
+processor's own time (all threads) is shown beside the clock's, because it knows little of what else runs.
 """
 
 from __future__ import annotations
