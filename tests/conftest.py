@@ -18,7 +18,11 @@ from typing import Any
 
 import pydicom
 import pytest
+from hypothesis import settings
 from pynetdicom import AE
+
+settings.register_profile("no deadline", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("no deadline")
 
 SHARED = Path(os.environ.get("SCANWARD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 IN_CI = os.environ.get("CI") == "true"
