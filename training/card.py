@@ -95,7 +95,7 @@ def _made(training: dict[str, Any]) -> str:
         names = [training["recipe"], *(other["name"] for other in training.get("others", ()))]
         commands = ", ".join(f"`scanward train {name}`" for name in names)
         options = " --run ... --run ..." if len(names) > 1 else ""
-        options += " --mirror" if training.get("mirror") else ""
+        options += "".join(f" --{name}" for name in ("mirror", "rounded") if training.get(name))
         return f"{commands} ({training['epochs']} epochs), `scanward export{options}`"
     several = f"mean of {training['networks']} runs, " if training.get("networks", 1) > 1 else ""
     steps = f"{several}{training['minutes']} minutes of steps on shared CPU cores"

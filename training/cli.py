@@ -125,6 +125,9 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Published systems' masks: the mean over the image and its mirror image.")
     ] = False,
+    rounded: Annotated[
+        bool, typer.Option("--rounded", help="Published systems: weights that bfloat16 can say, norms folded in.")
+    ] = False,
     variants: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Only add the FP16 network to this package, as it stands."),
@@ -138,17 +141,17 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         return
     if name is None or data is None or not runs:
         raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE")
-    options = {"half": half, "compact": compact}
+    options, ways = {"half": half, "compact": compact}, {"mirror": mirror, "rounded": rounded}
     if name in SYSTEMS:
         from training.systems.commands import export_runs
 
         try:
-            _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, mirror=mirror, **options))
+            _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, **options, **ways))
         except UnfitError as error:
             raise typer.BadParameter(str(error)) from error
         return
-    if mirror:
-        raise typer.BadParameter(f"{name} is a recipe, which says itself whether it is mirrored")
+    if mirror or rounded:
+        raise typer.BadParameter(f"{name} is a recipe: expected no --mirror and no --rounded")
     from training.export import export as write_package
 
     recipe = recipe_named(name)

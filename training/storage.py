@@ -1,11 +1,12 @@
-"""Weights kept in 16 bits, computed with in 32: half the file, the same arithmetic in every engine.
+"""Weights that 16 bits can say: half the file (FP16), or nothing left for an engine to round (bfloat16).
 
 The network is rounded before it is exported and measured, so that what torch, ONNX Runtime and the card speak of is the
-one network. Engines turn the numbers back when they read the file, and lose no time by it.
+one network. What is stored in FP16 is computed with in FP32: engines turn it back when they read the file.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import onnx
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SMALLEST = 1024
 """Tensors of fewer numbers (norms, biases) stay in 32 bits: they weigh nothing in a file, and much in an answer."""
@@ -21,17 +23,33 @@ SMALLEST = 1024
 _ENDING = ".fp16"
 
 
-def round_weights(network: nn.Module) -> None:
-    """Rounds the weights to what FP16 can say, in place.
+def fold_norms(network: nn.Module) -> None:
+    """Multiplies batch norms into the convolutions that they follow in a Sequential, in place; answers stay the same.
+
+    Engines do so themselves, after which weights that were rounded before are round no more.
+    """
+    for child in network.children():
+        fold_norms(child)
+    if not isinstance(network, nn.Sequential):
+        return
+    names = list(network._modules)
+    for one, other in pairwise(names):
+        first, second = network._modules[one], network._modules[other]
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            network._modules[one], network._modules[other] = fuse_conv_bn_eval(first, second), nn.Identity()
+
+
+def round_weights(network: nn.Module, kind: torch.dtype = torch.float16) -> None:
+    """Rounds the weights to what `kind` can say, in place.
 
     Raises:
         ValueError: A weight is too large for FP16.
     """
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            if weight.numel() < SMALLEST:
+            if weight.ndim < 2 or (kind == torch.float16 and weight.numel() < SMALLEST):
                 continue
-            rounded = weight.half().float()
+            rounded = weight.to(kind).float()
             if not torch.isfinite(rounded).all():
                 raise ValueError(f"{name}: expected weights under 65504, received {float(weight.abs().max()):.0f}")
             weight.copy_(rounded)

@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 
 from training.export import check_against_torch, write_onnx  # noqa: E402
 from training.networks.mean import Mean  # noqa: E402
-from training.storage import round_weights, store_in_half, widened  # noqa: E402
+from training.storage import fold_norms, round_weights, store_in_half, widened  # noqa: E402
 
 
 def network():
@@ -57,6 +57,22 @@ def test_a_cast_of_something_else_is_left_alone(tmp_path):
     assert widened(plain) == plain
     store_in_half(path)
     assert "Cast" in {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_rounded_weights_stay_round_when_an_engine_folds_norms():
+    whole, rounded = network(), network()
+    norm = rounded.networks[0][1]
+    norm.running_var.fill_(0.3), norm.running_mean.fill_(0.2)
+    whole.load_state_dict(rounded.state_dict())
+    fold_norms(rounded)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in rounded.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(rounded(torch.from_numpy(INPUTS)), whole(torch.from_numpy(INPUTS)))
+    round_weights(rounded, torch.bfloat16)
+    weights = [weight for weight in rounded.parameters() if weight.ndim == 4]
+    assert len(weights) == 2
+    assert all(torch.equal(weight, weight.bfloat16().float()) for weight in weights)
+    assert not torch.equal(weights[0], whole.networks[0][0].weight)
 
 
 def test_a_weight_that_fp16_cannot_say_is_an_error():

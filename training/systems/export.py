@@ -26,6 +26,7 @@ from training.half import SECTION, write_half
 from training.networks.mean import Mean
 from training.package import IMAGENET, INTENDED_USE, threshold_of
 from training.pictures import Shown, draw_gallery
+from training.storage import fold_norms, round_weights
 from training.systems.gallery import animate_scan, median_item
 from training.systems.learn import build
 from training.systems.measure import figures_of, look, scores_of
@@ -70,6 +71,7 @@ def export_system(
     half: bool = True,
     compact: bool = False,
     mirror: bool = False,
+    rounded: bool = False,
     pictures: bool = True,
 ) -> ModelPackage:
     """Writes the package `out/<package name>` of what `runs` kept, with figures measured on items that were held out.
@@ -88,6 +90,7 @@ def export_system(
         half: Make an FP16 variant too, if it answers alike.
         compact: Keep the weights in 16 bits; they are rounded before anything is measured.
         mirror: Answer with the mean over the image and its mirror image.
+        rounded: Leave an engine that computes in bfloat16 no weights to round.
         pictures: Draw a gallery or a reliability diagram into the first run's folder.
 
     Raises:
@@ -99,11 +102,14 @@ def export_system(
     folder = out / package_name(system)
     folder.mkdir(parents=True, exist_ok=True)
     network, reference = load_network(systems, runs, mirror=mirror), reference_inputs(system)
+    if rounded:
+        fold_norms(network)
+        round_weights(network, torch.bfloat16)
     write_onnx(network, reference, folder / "model.onnx", compact=compact)
     difference = check_against_torch(network, folder / "model.onnx", reference)
     np.savez_compressed(folder / "reference.npz", image=reference)
     content = manifest(systems, runs, folder, version, (training, test or validation, bool(test)))
-    content["training"].update({"mirror": True} if mirror else {})
+    content["training"].update({key: True for key, said in (("mirror", mirror), ("rounded", rounded)) if said})
     sections: dict[str, str] = {}
     _write(folder, content, system, difference, sections)
     if half:

@@ -51,20 +51,20 @@ def _phantom(system: System, kind: str, seed: int) -> NDArray[np.float32]:
 def made_up_brain(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
     """A brain as `brain-volume-v1` gives one, (4, slices, rows, columns), with one tumour of three parts.
 
-    An ellipsoid that fills the box, folded into white and grey matter by smooth noise, with fluid in its middle and,
-    off the middle, edema around a rim that enhances around a core that does not.
+    An ellipsoid that fills the box, folded into white and grey matter by noise as fine as gyri are (coarser folds look
+    like edema to a network that knows brains), with fluid in its middle and, off the middle, edema around a rim
+    that enhances around a core that does not.
     """
     generator = np.random.default_rng(seed)
-    zoom = [length / 8 for length in shape]
-    waves = ndimage.zoom(generator.standard_normal((8, 8, 8)), zoom, order=3, grid_mode=True, mode="grid-mirror")
+    folds, waves = _noise(shape, 24, generator), _noise(shape, 8, generator)
     centre = [(length - 1) / 2 for length in shape]
     lesion = [middle + share * length for middle, share, length in zip(centre, (0.1, -0.12, 0.16), shape, strict=True)]
     brain = _distance(shape, centre, [0.44 * length for length in shape]) < 1
     fluid = _distance(shape, centre, [0.12 * length for length in shape]) < 1 + 0.3 * waves
     tumour = _distance(shape, lesion, [0.15 * min(shape)] * 3) - 0.15 * waves
     parts = {
-        "white": waves < 0,
-        "grey": waves >= 0,
+        "white": folds < 0,
+        "grey": folds >= 0,
         "fluid": fluid,
         "edema": tumour < 1,
         "enhancing": tumour < 0.6,
@@ -77,6 +77,13 @@ def made_up_brain(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
     texture = ndimage.gaussian_filter(image, (0, 1.0, 1.0, 1.0)) + 0.15 * waves.astype(np.float32)
     rounded = np.rint(texture / _STEP) * _STEP
     return np.asarray(np.where(brain, rounded, 0), np.float32)
+
+
+def _noise(shape: tuple[int, ...], knots: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Smooth noise of deviation about 1, drawn at so many knots along each axis."""
+    zoom = [length / knots for length in shape]
+    drawn = generator.standard_normal((knots, knots, knots))
+    return np.asarray(ndimage.zoom(drawn, zoom, order=3, grid_mode=True, mode="grid-mirror"))
 
 
 def _distance(shape: tuple[int, ...], centre: list[float], radii: list[float]) -> NDArray[np.float32]:
