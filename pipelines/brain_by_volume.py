@@ -1,4 +1,4 @@
-"""The brain as one volume: four sequences on a grid of 1 mm, one pass of a 3D network, parts of the tumour."""
+"""The brain as one volume: four sequences on a grid of 1 mm, one pass of a network, parts of the tumour."""
 
 from __future__ import annotations
 

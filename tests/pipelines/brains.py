@@ -1,4 +1,4 @@
-"""Brains for tests: a stand-in for the 3D network, heads around brains, and series on disk."""
+"""Brains for tests: a stand-in for the network of whole brains, heads around brains, and series on disk."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dicomio.volume import Volume
 from pipelines.brain_regions import CLASSES, LABELS
 from pipelines.brain_volume import CHANNELS, SHAPE
 
-NAME = "brain-brats-resunet3d"
+NAME = "brain-brats-slices-unet"
 
 
 def stand_in(folder: Path) -> Path:
-    """A package under the name of the 3D network that thresholds channels: finds a phantom's lesion, edema and rim."""
+    """A package in the place of the one for whole brains: thresholds channels, finds a phantom's lesion."""
     from onnx import TensorProto, helper, numpy_helper
 
     weight, bias = np.zeros((3, 4, 1, 1, 1), np.float32), np.array([-6, -9, -8], np.float32)

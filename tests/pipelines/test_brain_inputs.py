@@ -1,4 +1,4 @@
-"""Training and serving feed the 3D network the same numbers: a BraTS case from its NIfTI, and as a DICOM study."""
+"""Training and serving feed a network the same brain: a BraTS case from its NIfTI, and as a DICOM study."""
 
 from __future__ import annotations
 
