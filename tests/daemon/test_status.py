@@ -14,18 +14,20 @@ from daemon.roster import Readiness
 from daemon.standing import REFRESH, Replaced, Standing, StandingFile, WorkerStanding, read_standing
 from db.store import Database
 
-NOW = datetime.now(UTC)
-
 
 def standing(*workers: WorkerStanding, replaced: tuple[Replaced, ...] = ()) -> Standing:
     return Standing(wanted=3, workers=workers, replaced=replaced)
 
 
-TWO = standing(
-    WorkerStanding(address="tls://a", state=Readiness.READY, since=NOW - timedelta(minutes=61), job="17"),
-    WorkerStanding(address="tls://b", state=Readiness.OPENING, since=NOW - timedelta(seconds=75)),
-    replaced=(Replaced(when=NOW, worker="tls://c", reason="its engines were not open after 1800 s"),),
-)
+@pytest.fixture
+def two() -> Standing:
+    """Of this moment: what a file says is told as so long ago."""
+    now = datetime.now(UTC)
+    return standing(
+        WorkerStanding(address="tls://a", state=Readiness.READY, since=now - timedelta(minutes=61), job="17"),
+        WorkerStanding(address="tls://b", state=Readiness.OPENING, since=now - timedelta(seconds=75)),
+        replaced=(Replaced(when=now, worker="tls://c", reason="its engines were not open after 1800 s"),),
+    )
 
 
 @pytest.fixture
@@ -65,8 +67,8 @@ def test_no_daemon_is_said_and_is_no_success(status: Status) -> None:
     assert "0 queued, 0 running" in said
 
 
-def test_workers_their_states_and_who_was_replaced_why(status: Status, file: Path) -> None:
-    StandingFile(file, lambda: TWO).step()
+def test_workers_their_states_and_who_was_replaced_why(status: Status, file: Path, two: Standing) -> None:
+    StandingFile(file, lambda: two).step()
     code, said = status()
     assert code == 0, said
     lines = [line.split() for line in said.splitlines()]
@@ -76,9 +78,11 @@ def test_workers_their_states_and_who_was_replaced_why(status: Status, file: Pat
     assert "tls://c was replaced: its engines were not open after 1800 s" in " ".join(said.split())
 
 
-def test_a_daemon_that_does_not_look_any_more_is_not_taken_for_one_that_works(status: Status, file: Path) -> None:
-    looked = NOW - timedelta(seconds=5 * REFRESH)
-    file.write_text(TWO.model_copy(update={"looked": looked}).model_dump_json())
+def test_a_daemon_that_does_not_look_any_more_is_not_taken_for_one_that_works(
+    status: Status, file: Path, two: Standing
+) -> None:
+    looked = datetime.now(UTC) - timedelta(seconds=5 * REFRESH)
+    file.write_text(two.model_copy(update={"looked": looked}).model_dump_json())
     code, said = status()
     assert code == 1
     assert "was killed or hangs" in said
@@ -87,8 +91,8 @@ def test_a_daemon_that_does_not_look_any_more_is_not_taken_for_one_that_works(st
     assert json.loads(said)["running"] is False
 
 
-def test_json_has_it_all(status: Status, file: Path) -> None:
-    StandingFile(file, lambda: TWO).step()
+def test_json_has_it_all(status: Status, file: Path, two: Standing) -> None:
+    StandingFile(file, lambda: two).step()
     code, said = status("--json")
     found = json.loads(said)
     assert code == 0
@@ -99,9 +103,9 @@ def test_json_has_it_all(status: Status, file: Path) -> None:
 
 
 def test_the_file_is_written_when_something_changes_and_now_and_then(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, two: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = [TWO]
+    asked = [two]
     keeper = StandingFile(file, lambda: asked[0])
     keeper.step()
     first = file.stat().st_ino
@@ -110,9 +114,9 @@ def test_the_file_is_written_when_something_changes_and_now_and_then(
     assert file.stat().st_ino == first
     asked[0] = standing()
     keeper.step()
-    assert (read_standing(file) or TWO).workers == ()
+    assert (read_standing(file) or two).workers == ()
     monkeypatch.setattr("daemon.standing.REFRESH", -1.0)
-    asked[0] = TWO
+    asked[0] = two
     keeper.step()
     third = file.read_bytes()
     keeper.step()
