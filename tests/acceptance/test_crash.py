@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from daemon.roster import Readiness
+from daemon.standing import read_standing
 from dicomio.errors import DicomError
 from dicomio.sender import send
 from pipelines.phantom_dicom import PhantomTruth, write_phantom
@@ -104,6 +106,8 @@ def test_a_hanging_worker_is_replaced_after_the_time_limit(
 ) -> None:
     daemon = make_daemon(workers={"count": 1, "time_limit": "40s"})
     daemon.start()
+    # one that hangs before it is ready gets no job, and another limit (`workers.start_limit`)
+    until(lambda: ready(daemon), 150, lambda: daemon.log.read_text()[-3000:])
     for process in worker_processes(daemon):
         process.send_signal(signal.SIGSTOP)
     send(daemon.peer, sorted(brain_phantom[0].rglob("*.dcm")), on_result=lambda result: None)
@@ -112,6 +116,12 @@ def test_a_hanging_worker_is_replaced_after_the_time_limit(
     detail = daemon.job(row.job_id)
     assert detail.job.deaths == 1
     assert any("time limit" in event.because for event in detail.events)
+
+
+def ready(daemon: Any) -> bool:
+    """A worker has said that it may be given jobs."""
+    standing = read_standing(daemon.folder / daemon.settings["data_dir"] / "standing.json")
+    return standing is not None and any(worker.state is Readiness.READY for worker in standing.workers)
 
 
 def worker_processes(daemon: Any) -> list[psutil.Process]:
