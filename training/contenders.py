@@ -47,11 +47,13 @@ def _opened(package: ModelPackage, precision: str, threads: int, *, compiled: bo
     """The network with random weights (they do not change its speed), copies to the device and back included."""
     import torch
 
+    from training.systems.learn import with_channels_last
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(threads)
     volumetric = package.manifest.inputs[0].volumetric
     layout = torch.channels_last_3d if volumetric else torch.channels_last
-    network = _network_of(package).eval().to(device, memory_format=layout)
+    network = with_channels_last(_network_of(package)).eval().to(device)
     called: Callable[[torch.Tensor], torch.Tensor] = torch.compile(network) if compiled else network
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     feed, answer = package.manifest.inputs[0].name, package.manifest.outputs[0].name
