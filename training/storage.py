@@ -6,6 +6,7 @@ one network. What is stored in FP16 is computed with in FP32: engines turn it ba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SMALLEST = 1024
-"""Tensors of fewer numbers (norms, biases) stay in 32 bits: they weigh nothing in a file, and much in an answer."""
+"""Weights of fewer numbers stay in 32 bits, as norms and biases do: little in a file, and much in an answer."""
 
 _ENDING = ".fp16"
 
@@ -47,7 +48,7 @@ def round_weights(network: nn.Module, kind: torch.dtype = torch.float16) -> None
     """
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            if weight.ndim < 2 or (kind == torch.float16 and weight.numel() < SMALLEST):
+            if not (_stored(weight.shape) if kind == torch.float16 else weight.ndim > 1):
                 continue
             rounded = weight.to(kind).float()
             if not torch.isfinite(rounded).all():
@@ -55,12 +56,17 @@ def round_weights(network: nn.Module, kind: torch.dtype = torch.float16) -> None
             weight.copy_(rounded)
 
 
+def _stored(shape: Sequence[int]) -> bool:
+    """Whether a tensor of this shape is kept in FP16, and so has to be rounded before: weights that are worth it."""
+    return len(shape) > 1 and prod(shape) >= SMALLEST
+
+
 def store_in_half(path: Path) -> None:
     """Rewrites an ONNX file whose weights `round_weights` rounded: FP16 in the file, cast to FP32 before use."""
     model = onnx.load(path)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or prod(tensor.dims) < SMALLEST:
+        if tensor.data_type != TensorProto.FLOAT or not _stored(tensor.dims):
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name + _ENDING))
