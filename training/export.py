@@ -24,7 +24,7 @@ from training.data.phantoms import phantom_cases
 from training.fit import build, split
 from training.half import SECTION, write_half
 from training.measure import measure
-from training.networks.mean import Mean
+from training.networks.mean import Mean, both_sides
 from training.package import LIMITS, accuracy, manifest
 from training.recipes import Recipe
 from training.storage import round_weights, store_in_half
@@ -66,11 +66,11 @@ class Answer(nn.Module):
         return interpolate(self._logits(zoomed), size, mode="bilinear", align_corners=False)
 
     def _logits(self, image: Tensor) -> Tensor:
+        return both_sides(self._asked, image) if self.mirror else self._asked(image)
+
+    def _asked(self, image: Tensor) -> Tensor:
         logits: Tensor = self.network(image)[self.output]
-        if not self.mirror:
-            return logits
-        mirrored = self.network(image.flip(3))[self.output]
-        return (logits + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
+        return logits
 
 
 def untrained_answer(recipe: Recipe) -> Answer:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.networks.mean import both_sides
+
 # (expansion, width, blocks, stride of the first block, kernel)
 STAGES = (
     (1, 16, 1, 1, 3),
@@ -128,9 +130,7 @@ class EfficientLiteClassifier(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
-        if self.training or not self.mirror:
-            return self._logits(image)
-        return (self._logits(image) + self._logits(image.flip(3))) / 2
+        return both_sides(self._logits, image) if self.mirror and not self.training else self._logits(image)
 
     def _logits(self, image: Tensor) -> Tensor:
         logits: Tensor = self.linear(self.features(image))

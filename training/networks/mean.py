@@ -1,11 +1,20 @@
-"""One network of several: the mean of their logits, in one graph that every engine runs as it runs any other."""
+"""Means of answers, in one graph that every engine runs as it runs any other: of several networks, of both sides."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+
+def both_sides(ask: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """The mean of what `ask` says of an image (n, channels, ...) and of its mirror image (last axis).
+
+    Masks are mirrored back; an answer of fewer axes than the image has none to mirror.
+    """
+    answer, mirrored = ask(image), ask(image.flip(-1))
+    return (answer + (mirrored.flip(-1) if mirrored.ndim == image.ndim else mirrored)) / 2
 
 
 class Mean(nn.Module):
@@ -13,7 +22,7 @@ class Mean(nn.Module):
 
     Args:
         networks: Each answers with logits.
-        mirror: Ask each for the image's mirror image (last axis) too; masks only.
+        mirror: Ask each for both sides.
     """
 
     def __init__(self, networks: Sequence[nn.Module], *, mirror: bool = False) -> None:
@@ -22,8 +31,5 @@ class Mean(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, channels, ...) to logits."""
-        answers: list[Tensor] = [network(image) for network in self.networks]
-        if self.mirror:
-            mirrored = image.flip(-1)
-            answers += [network(mirrored).flip(-1) for network in self.networks]
+        answers: list[Tensor] = [both_sides(each, image) if self.mirror else each(image) for each in self.networks]
         return answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,7 @@ class Keeper(Callback):
         self.history.append({"epoch": float(trainer.current_epoch), **figures, "processor_minutes": minutes})
         if not trainer.is_global_zero:
             return
-        content = {**self._record, "best": self.best, "history": self.history}
-        (self._folder / "record.json").write_text(json.dumps(content, indent=1, default=dict))
-        draw_curves(self._folder / "curves.png", self._record["system"]["name"], self.history)
+        write_record(self._folder, self._record, self.best, self.history)
 
     def state_dict(self) -> dict[str, Any]:
         """So that a run that is taken up again knows its past."""
@@ -62,6 +61,13 @@ class Keeper(Callback):
         """See `state_dict`."""
         self.history, self.best = list(state_dict["history"]), float(state_dict["best"])
         self._used = self.history[-1].get("processor_minutes", 0.0) if self.history else 0.0
+
+
+def write_record(folder: Path, record: Mapping[str, Any], best: float, history: list[dict[str, float]]) -> None:
+    """Writes record.json and curves.png: what a run was given (`describe`), its best score, and its epochs."""
+    content = {**record, "best": best, "history": history}
+    (folder / "record.json").write_text(json.dumps(content, indent=1, default=dict))
+    draw_curves(folder / "curves.png", record["system"]["name"], history)
 
 
 def draw_curves(path: Path, title: str, history: list[dict[str, float]]) -> None:

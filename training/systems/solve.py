@@ -6,7 +6,6 @@ arXiv:1805.08974, section 4.1). Its problem is convex: no rate, no schedule, no 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -27,7 +26,7 @@ from training.evaluate import area_under_curve
 from training.networks.efficient_lite import EfficientLiteClassifier
 from training.networks.registry import make_network
 from training.systems.examples import target
-from training.systems.keep import draw_curves
+from training.systems.keep import write_record
 from training.systems.record import describe, write_split
 
 log = structlog.get_logger(__name__)
@@ -71,7 +70,7 @@ def solve_system(system: System, data: Path, folder: Path, memory: Memory | None
     history = [_entry(0, linear, seen, held_out)]
     set_last_layer(linear, *seen, ridge=system.weight_decay)
     history.append(_entry(1, linear, seen, held_out))
-    _write(system, folder, network, describe(system, data, len(training)), history)
+    _write(folder, network, describe(system, data, len(training)), history)
     return history
 
 
@@ -146,16 +145,11 @@ def _measure(linear: nn.Linear, features: Features, truth: Truth) -> tuple[float
     return float(loss), area_under_curve(logits.numpy(), truth)
 
 
-def _write(
-    system: System, folder: Path, network: EfficientLiteClassifier, record: Mapping[str, Any], history: History
-) -> None:
+def _write(folder: Path, network: EfficientLiteClassifier, record: Mapping[str, Any], history: History) -> None:
     logger = TensorBoardLogger(folder, name=None, version="")
     for entry in history:
         logger.log_metrics({key: value for key, value in entry.items() if key != "epoch"}, int(entry["epoch"]))
     logger.finalize("success")
     best = history[-1]["score"]
     torch.save({"weights": network.state_dict(), "score": best}, folder / "best.pt")
-    (folder / "record.json").write_text(
-        json.dumps({**record, "best": best, "history": history}, indent=1, default=dict)
-    )
-    draw_curves(folder / "curves.png", system.name, history)
+    write_record(folder, record, best, history)
