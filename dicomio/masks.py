@@ -15,6 +15,12 @@ Box = tuple[slice, slice, slice]
 """Slices, rows and columns of a volume, each from a first to a last one."""
 
 
+def grid_of(array: NDArray[np.generic]) -> Grid:
+    """The shape of a volume (slices, rows, columns)."""
+    slices, rows, columns = array.shape
+    return slices, rows, columns
+
+
 @dataclass(frozen=True, eq=False)
 class MaskBox:
     """A binary mask, cut down to the box around its voxels.
@@ -34,7 +40,7 @@ class MaskBox:
         """Cuts a mask of a volume's shape (slices, rows, columns), zero outside, down to its box."""
         if mask.ndim != 3:
             raise ValueError(f"a mask has three axes (slices, rows, columns), this one has the shape {mask.shape}")
-        return cls.placed(mask, (slice(0, None),) * 3, (mask.shape[0], mask.shape[1], mask.shape[2]))
+        return cls.placed(mask, (slice(0, None),) * 3, grid_of(mask))
 
     @classmethod
     def placed(cls, part: NDArray[np.generic], box: Box, grid: Grid) -> MaskBox:
@@ -95,7 +101,7 @@ def mask_boxes(labels: NDArray[np.integer], within: Box | None = None) -> Iterat
 
     Whoever knows that there are none outside of the box `within` spares a look through the whole map.
     """
-    grid = (labels.shape[0], labels.shape[1], labels.shape[2])
+    grid = grid_of(labels)
     whole = extents(labels) if within is None else within
     if whole[0].stop == 0:
         return

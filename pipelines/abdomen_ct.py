@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from dicomio.grid import reorient
-from dicomio.masks import MaskBox, mask_boxes, piece_sizes
+from dicomio.masks import MaskBox, grid_of, mask_boxes, piece_sizes
 from pipelines.findings import Findings, Label, Region
 from pipelines.labels import labels_of
 from pipelines.measure import bounding_box, measure_region, split_components
@@ -113,7 +113,7 @@ def _findings(
 ) -> Findings:
     """Findings from the masks of organ and tumours in the part `box` of the CT; outside of it there is nothing."""
     organ, tumour = masks
-    grid = (ct.array.shape[0], ct.array.shape[1], ct.array.shape[2])
+    grid = grid_of(ct.array)
     minimum = network.package.manifest.thresholds.min_volume_ml
     components = np.zeros(grid, np.uint16)
     components[box] = split_components(tumour, voxel_ml=ct.voxel_ml, min_volume_ml=minimum).array

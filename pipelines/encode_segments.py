@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dicomio.masks import MaskBox, mask_boxes
+from dicomio.masks import MaskBox, grid_of, mask_boxes
 from dicomio.seg import SegmentSpec, encode_segmentation, verify_segmentation
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def region_masks(findings: Findings, encoding: Encoding) -> dict[int, MaskBox]:
     box = findings.occupied
     lesions = dict(mask_boxes(findings.components, box))
     labels = findings.segmentation[box]
-    grid = (findings.segmentation.shape[0], findings.segmentation.shape[1], findings.segmentation.shape[2])
+    grid = grid_of(findings.segmentation)
     masks = {}
     for number, region in enumerate(findings.outlined, start=1):
         if region.component is not None:

@@ -11,14 +11,6 @@ from daemon.intake import Intake, _association_of, content_digest, data_set_offs
 from db.errors import DatabaseUnavailable
 from db.store import Database
 from dicomio.spool import Spool
-from pipelines.phantom_dicom import write_phantom
-
-
-@pytest.fixture(scope="module")
-def slices(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    out = tmp_path_factory.mktemp("phantom") / "dicom"
-    write_phantom("abdomen-ct", out, slices=4, matrix=64)
-    return sorted(out.rglob("*.dcm"))
 
 
 @pytest.fixture
@@ -39,8 +31,8 @@ def only_study(database: Database):  # type: ignore[no-untyped-def]
     return database.study_facts(row.study.study_instance_uid)
 
 
-def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database, slices: list[Path]) -> None:
-    for path in slices:
+def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database, images: list[Path]) -> None:
+    for path in images:
         spool.store_file(path)
     assert Intake(spool, database).step() is False
     assert spool.incoming() == []
@@ -51,11 +43,11 @@ def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database
         assert instance.path.stat().st_mode & 0o077 == 0
 
 
-def test_the_same_image_twice_leaves_one_copy(spool: Spool, database: Database, slices: list[Path]) -> None:
+def test_the_same_image_twice_leaves_one_copy(spool: Spool, database: Database, images: list[Path]) -> None:
     intake = Intake(spool, database)
     for _ in range(2):
-        spool.store_file(slices[0])
-        spool.store_file(slices[0])
+        spool.store_file(images[0])
+        spool.store_file(images[0])
         intake.step()
     assert len(list(spool.studies_folder.rglob("*.dcm"))) == 1
     assert len(only_study(database).series[0].instances) == 1
@@ -63,29 +55,29 @@ def test_the_same_image_twice_leaves_one_copy(spool: Spool, database: Database, 
 
 
 def test_same_uid_with_other_content_keeps_both_and_is_recorded(
-    spool: Spool, database: Database, slices: list[Path], tmp_path: Path
+    spool: Spool, database: Database, images: list[Path], tmp_path: Path
 ) -> None:
-    other = pydicom.dcmread(slices[0])
+    other = pydicom.dcmread(images[0])
     other.PixelData = bytes(len(other.PixelData))
     other.save_as(tmp_path / "other.dcm")
-    spool.store_file(slices[0])
+    spool.store_file(images[0])
     spool.store_file(tmp_path / "other.dcm")
     Intake(spool, database).step()
     assert len(list(spool.studies_folder.rglob("*.dcm"))) == 2
     (conflict,) = database.recent_conflicts()
     assert {content_digest(conflict.kept), content_digest(conflict.other)} == {
-        content_digest(slices[0]),
+        content_digest(images[0]),
         content_digest(tmp_path / "other.dcm"),
     }
     assert database.list_jobs()[0].conflicts == 1
 
 
 def test_what_is_cut_off_goes_to_quarantine_and_takes_nothing_with_it(
-    spool: Spool, database: Database, slices: list[Path]
+    spool: Spool, database: Database, images: list[Path]
 ) -> None:
-    spool.store_bytes(slices[0].read_bytes()[:-500], "1.2.3")
+    spool.store_bytes(images[0].read_bytes()[:-500], "1.2.3")
     spool.store_bytes(b"not DICOM at all", "1.2.4")
-    spool.store_file(slices[1])
+    spool.store_file(images[1])
     Intake(spool, database).step()
     assert len(only_study(database).series[0].instances) == 1
     reasons = [path.read_text() for path in spool.quarantine_folder.glob("*.reason.json")]
@@ -94,10 +86,10 @@ def test_what_is_cut_off_goes_to_quarantine_and_takes_nothing_with_it(
 
 
 def test_a_crash_between_rename_and_insert_is_mended_at_the_next_start(
-    spool: Spool, database: Database, slices: list[Path]
+    spool: Spool, database: Database, images: list[Path]
 ) -> None:
     first = Intake(spool, database)
-    for path in slices:
+    for path in images:
         spool.store_file(path)
     arrivals = [first._read(path) for path in spool.incoming()]
     for arrival in arrivals:
@@ -109,24 +101,24 @@ def test_a_crash_between_rename_and_insert_is_mended_at_the_next_start(
     assert Intake(spool, database).reconcile() == 0
 
 
-def test_the_digest_does_not_depend_on_who_sent_it(slices: list[Path], tmp_path: Path) -> None:
-    dataset = pydicom.dcmread(slices[0])
+def test_the_digest_does_not_depend_on_who_sent_it(images: list[Path], tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(images[0])
     dataset.file_meta.SourceApplicationEntityTitle = "SOMEBODY_ELSE"
     dataset.save_as(tmp_path / "other.dcm", enforce_file_format=True)
-    assert (tmp_path / "other.dcm").read_bytes() != slices[0].read_bytes()
-    assert content_digest(tmp_path / "other.dcm") == content_digest(slices[0])
+    assert (tmp_path / "other.dcm").read_bytes() != images[0].read_bytes()
+    assert content_digest(tmp_path / "other.dcm") == content_digest(images[0])
 
 
 def test_a_file_without_group_length_is_digested_as_a_whole() -> None:
     assert data_set_offset(b"x" * 200) == 0
 
 
-def test_only_what_a_listener_stored_belongs_to_an_association(spool: Spool, slices: list[Path]) -> None:
+def test_only_what_a_listener_stored_belongs_to_an_association(spool: Spool, images: list[Path]) -> None:
     with spool.open_part("1.2.3", "0123456789abcdef-17") as part:  # as dicomio/reception.py names it
-        part.write(slices[0].read_bytes())
+        part.write(images[0].read_bytes())
         assert _association_of(part.commit()) == "0123456789abcdef"
     for hint in ("1.2.3", "IM-0001-0017", "export.0123456789abcdef-17"):  # as the watcher lets the spool name it
-        assert _association_of(spool.store_file(slices[0], hint)) is None
+        assert _association_of(spool.store_file(images[0], hint)) is None
 
 
 class Flaky:
@@ -149,13 +141,13 @@ class Flaky:
 
 
 def test_what_was_moved_while_the_database_was_away_gets_its_rows_once_it_is_back(
-    spool: Spool, database: Database, slices: list[Path]
+    spool: Spool, database: Database, images: list[Path]
 ) -> None:
     flaky = Flaky(database)
     intake = Intake(spool, flaky)  # type: ignore[arg-type]
     intake.reconcile()
     flaky.fault = DatabaseUnavailable(url="postgresql://", reason="away")
-    for path in slices[:2]:
+    for path in images[:2]:
         spool.store_file(path)
         with pytest.raises(DatabaseUnavailable):
             intake.step()
@@ -168,11 +160,11 @@ def test_what_was_moved_while_the_database_was_away_gets_its_rows_once_it_is_bac
 
 
 def test_an_image_that_the_database_does_not_take_holds_up_no_other(
-    spool: Spool, database: Database, slices: list[Path]
+    spool: Spool, database: Database, images: list[Path]
 ) -> None:
     flaky = Flaky(database)
-    flaky.unwanted = pydicom.dcmread(slices[1], stop_before_pixels=True).SOPInstanceUID
-    for path in slices:
+    flaky.unwanted = pydicom.dcmread(images[1], stop_before_pixels=True).SOPInstanceUID
+    for path in images:
         spool.store_file(path)
     Intake(spool, flaky).step()  # type: ignore[arg-type]
     assert len(only_study(database).series[0].instances) == 3
@@ -181,10 +173,10 @@ def test_an_image_that_the_database_does_not_take_holds_up_no_other(
 
 
 def test_a_file_that_cannot_be_read_holds_up_no_other(
-    spool: Spool, database: Database, slices: list[Path], monkeypatch: pytest.MonkeyPatch
+    spool: Spool, database: Database, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = spool.store_file(slices[0])
-    spool.store_file(slices[1])
+    bad = spool.store_file(images[0])
+    spool.store_file(images[1])
     real = content_digest
 
     def digest(path: Path) -> str:
@@ -200,10 +192,10 @@ def test_a_file_that_cannot_be_read_holds_up_no_other(
 
 
 def test_while_there_is_a_backlog_only_what_came_before_it_counts_as_indexed(
-    spool: Spool, database: Database, slices: list[Path], monkeypatch: pytest.MonkeyPatch
+    spool: Spool, database: Database, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daemon.intake.BATCH", 1)
-    for number, path in enumerate(slices[:2]):
+    for number, path in enumerate(images[:2]):
         os.utime(spool.store_file(path), (1000 + number, 1000 + number))
     intake = Intake(spool, database)
     assert intake.step() is True

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,7 @@ from engines.package import shipped_folder
 from engines.plans import PlanStore
 from pipelines.work import EngineChoice, JobDescription, Outcome
 
-JOB = JobDescription(
-    job_id="7",
-    pipeline="brain-mr",
-    inputs={},
-    inputs_digest="",
-    model_digest="",
-    models={},
-    output="",
-    created=datetime(2026, 1, 1, tzinfo=UTC),
-)
-
-
-LONG = 240  # seconds; on a machine that has better things to do, starting a worker alone takes a minute
+from .jobs import JOB, LONG
 
 
 @pytest.fixture(scope="module")

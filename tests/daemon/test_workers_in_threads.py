@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,8 @@ from daemon.warm_up import WarmUp
 from daemon.workers import WorkerPool
 from pipelines.work import JobDescription, Outcome
 
-LONG = 240  # seconds, for a machine that has better things to do
-JOB = JobDescription(
-    job_id="7",
-    pipeline="brain-mr",
-    inputs={},
-    inputs_digest="",
-    model_digest="",
-    models={},
-    output="",
-    created=datetime(2026, 1, 1, tzinfo=UTC),
-)
+from .jobs import JOB, LONG
+
 OPENED, HELD = threading.Event(), threading.Event()
 """The second worker's engines are open; jobs may end."""
 
