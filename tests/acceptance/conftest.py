@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,10 @@ class Daemon:
         self.rules.write_text(BUILTIN_RULES.replace("send_to: []", f"send_to: [{', '.join(destinations)}]"))
         self.log = folder / "daemon.log"
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def plans(self) -> Path:
+        return self.folder / str(self.settings["data_dir"]) / "plans"
 
     @property
     def peer(self) -> Peer:
@@ -125,19 +130,29 @@ def until_fixture() -> Callable[..., None]:
     return until
 
 
+@pytest.fixture(scope="session")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the session's first daemon compiled and admitted; the others open it as any second start does."""
+    return tmp_path_factory.mktemp("plans") / "plans"
+
+
 @pytest.fixture
-def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+def make_daemon(tmp_path: Path, plans: Path) -> Iterator[Callable[..., Daemon]]:
     started: list[Daemon] = []
 
     def make(**settings: Any) -> Daemon:
         folder = tmp_path / f"daemon{len(started)}"
         folder.mkdir()
         started.append(Daemon(folder, **settings))
+        if plans.exists() and "data_dir" not in settings:  # a disk of its own may be a small one
+            shutil.copytree(plans, started[-1].plans)
         return started[-1]
 
     yield make
     for daemon in started:
         daemon.stop()
+    if started and not plans.exists() and started[0].plans.exists():
+        shutil.copytree(started[0].plans, plans)
 
 
 class CountingPacs:

@@ -15,6 +15,7 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 from engines.contract import EngineSettings  # noqa: E402
 from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
 from engines.openvino_engine import OpenVinoEngine  # noqa: E402
+from pipelines import brain_volume  # noqa: E402
 from training.classic import SYSTEMS, Variation  # noqa: E402
 from training.fit import use_threads  # noqa: E402
 from training.systems.export import export_system, load_network  # noqa: E402
@@ -42,8 +43,14 @@ OPTIONS = {
 }
 
 
+BOX = (64, 64, 64)
+"""Of whole brains; test_brains.py and the shipped package's tests have the box that serves."""
+
+
 def tiny(name):
     system = SYSTEMS[name]
+    if system.served_size is not None:
+        system = replace(system, served_size=BOX)
     return replace(
         system,
         options=OPTIONS[name],
@@ -60,19 +67,24 @@ def tiny(name):
 
 @pytest.fixture(scope="module", params=sorted(SYSTEMS))
 def trained(request, tmp_path_factory):
-    system = tiny(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brain_volume, "SHAPE", BOX)
+        patch.setenv("SCANWARD_TRAINING_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield train(tiny(request.param), request, tmp_path_factory)
+
+
+def train(system, request, tmp_path_factory):
     use_threads(1)  # tiny tensors; more threads only wait for one another
     names = {"yesno": "tiny_yesno", "brats": "tiny_brats", "brains": "tiny_brats", "lits": "tiny_lits"}
     data = request.getfixturevalue(names.get(system.data, "tiny_slices"))
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = tmp_path_factory.mktemp(system.name)
     return system, data, folder, fit_system(system, data, folder, epochs=2)
 
 
 @pytest.fixture(scope="module")
 def package(trained, tmp_path_factory):
     system, data, folder, _ = trained
-    half = system.name != "brats-slices-unet"  # FP16 on a processor takes minutes for a whole brain of slices
-    return export_system([system], [folder], data, tmp_path_factory.mktemp("models"), "0.0.1", half=half)
+    return export_system([system], [folder], data, tmp_path_factory.mktemp("models"), "0.0.1", half=True)
 
 
 def test_the_loss_falls(trained):
