@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,17 @@ def test_a_class_that_is_not_labelled_counts_nowhere(tiny_lgg):
     assert segmented.dice(0, 0.5) is None
     assert segmented.slice_dices(0, 0.5) == []
     assert segmented.false_slices(0, 0.5) == (0, 0)
+
+
+def test_specks_that_are_not_sent_are_not_measured_where_slices_make_a_volume(tiny_lgg):
+    case = load_lgg(tiny_lgg)[0]
+    found = np.zeros(case.masks.shape, np.uint8)
+    found[0, 0, 5:13, 5:13] = 255  # 64 voxels of 4.4 cubic mm: 0.28 ml
+    found[4, 0, 5:13, 5:14] = 255
+    segmented = Segmented(case, found)
+    assert np.flatnonzero(segmented.found(0, 0.5).any(axis=(1, 2))).tolist() == [4]
+    scattered = Segmented(replace(case, voxel_ml=None), found)
+    assert np.flatnonzero(scattered.found(0, 0.5).any(axis=(1, 2))).tolist() == [0, 4]
 
 
 def test_classification_figures():

@@ -22,6 +22,7 @@ class Case:
         prepared: The slices, ready for the network.
         masks: Truth on the source grid, (slices, classes, rows, columns), bool.
         trusted: (slices, classes), whether that class is labelled on that slice at all.
+        voxel_ml: Volume of a voxel, where the slices lie beside each other; None where they are scattered.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Case:
     prepared: PreparedSlices
     masks: NDArray[np.bool_]
     trusted: NDArray[np.bool_]
+    voxel_ml: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

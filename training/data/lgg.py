@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def load_patient(folder: Path) -> Case:
     t1, flair, t1ce = (images[..., channel] for channel in range(3))
     prepared = prepare("brain-slices-v1", {"t1": t1, "flair": flair, "t1ce": t1ce}, SPACING)
     trusted = np.ones((len(paths), 1), bool)
-    return Case(folder.name, folder.name.split("_")[1], prepared, masks[:, None], trusted)
+    return Case(folder.name, folder.name.split("_")[1], prepared, masks[:, None], trusted, math.prod(SPACING) / 1000)
 
 
 def _number(path: Path) -> int:
