@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -71,8 +71,9 @@ def encode_report(
     if not (content.groups or content.study_groups):
         raise ValueError("a report needs at least one group; say what was absent if there is no finding")
     _check_segments(content.groups, segmentation)
+    evidence = _evidence(sources, segmentation)
     report = Comprehensive3DSR(
-        evidence=_evidence(sources, segmentation, header),
+        evidence=_referred_to(segmentation, sources[0], header),
         content=report_tree(content, sources, segmentation, device_uid, RESEARCH_STATEMENT),
         series_instance_uid=uids.series_instance_uid,
         sop_instance_uid=uids.sop_instance_uid,
@@ -83,6 +84,7 @@ def encode_report(
         coding_schemes=[_private_scheme()],
         **base_attributes(series_number, series_description, created),
     )
+    report.CurrentRequestedProcedureEvidenceSequence = _by_series(evidence, header.StudyInstanceUID)
     document = complete(report, header, created)
     insert_library(document, sources)
     return document
@@ -98,20 +100,44 @@ def _check_segments(groups: Sequence[MeasurementGroup], segmentation: Dataset | 
             raise EncodingFault(what="the report", reason=reason)
 
 
-def _evidence(sources: Sequence[SourceSeries], segmentation: Dataset | None, header: Dataset) -> list[Dataset]:
-    """Every instance that the report rests on, without a patient: `complete` sees to that."""
+def _evidence(sources: Sequence[SourceSeries], segmentation: Dataset | None) -> dict[str, tuple[str, str]]:
+    """Every instance that the report rests on: its UID -> series and SOP class."""
     found = {}
     if segmentation is not None:
-        found[segmentation.SOPInstanceUID] = (segmentation.SOPClassUID, segmentation.SeriesInstanceUID)
+        found[str(segmentation.SOPInstanceUID)] = (str(segmentation.SeriesInstanceUID), str(segmentation.SOPClassUID))
     for series in sources:
-        found |= {image.sop_instance_uid: (image.sop_class_uid, series.series_instance_uid) for image in series.images}
-    evidence: list[Dataset] = []
-    for sop_instance, (sop_class, series_uid) in found.items():
-        item = Dataset() if evidence else blank_source(header.StudyInstanceUID, series_uid)
-        item.StudyInstanceUID, item.SeriesInstanceUID = header.StudyInstanceUID, series_uid
-        item.SOPClassUID, item.SOPInstanceUID = sop_class, sop_instance
-        evidence.append(item)
-    return evidence
+        found |= {image.sop_instance_uid: (series.series_instance_uid, image.sop_class_uid) for image in series.images}
+    return found
+
+
+def _referred_to(segmentation: Dataset | None, series: SourceSeries, header: Dataset) -> list[Dataset]:
+    """What highdicom has to see: what the content refers to, without a patient, for `complete` sees to that.
+
+    All the images of a study take it longer than all the rest of the report.
+    """
+    first = series.images[0]
+    item = blank_source(header.StudyInstanceUID, series.series_instance_uid)
+    item.SOPClassUID, item.SOPInstanceUID = first.sop_class_uid, first.sop_instance_uid
+    if segmentation is not None:
+        item.SeriesInstanceUID = segmentation.SeriesInstanceUID
+        item.SOPClassUID, item.SOPInstanceUID = segmentation.SOPClassUID, segmentation.SOPInstanceUID
+    return [item]
+
+
+def _by_series(evidence: Mapping[str, tuple[str, str]], study_uid: str) -> list[Dataset]:
+    """The evidence as a report lists it (PS3.3 C.17.2.3): by study, here one, and series."""
+    grouped: dict[str, list[Dataset]] = {}
+    for sop_instance, (series_uid, sop_class) in evidence.items():
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_instance
+        grouped.setdefault(series_uid, []).append(item)
+    study = Dataset()
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = study_uid, []
+    for series_uid, items in grouped.items():
+        series = Dataset()
+        series.SeriesInstanceUID, series.ReferencedSOPSequence = series_uid, items
+        study.ReferencedSeriesSequence.append(series)
+    return [study]
 
 
 def _private_scheme() -> CodingSchemeIdentificationItem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from dicomio.masks import extents
+from pipelines.png import png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,7 +174,7 @@ def save_pictures(findings: Findings, keys: tuple[KeySlice, ...], folder: Path) 
     paths = []
     for name, rgb in pictures.items():
         path = folder / name
-        Image.fromarray(rgb).save(path, compress_level=1)  # a fifth less time than 3 for a tenth more size
-        path.chmod(0o600)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(png(rgb))
         paths.append(path)
     return tuple(paths)
