@@ -44,7 +44,8 @@ def trained(request, tmp_path_factory, tiny_lgg, tiny_liver):
 @pytest.fixture(scope="module")
 def package(trained, tmp_path_factory):
     recipe, cases, folder, _ = trained
-    return export(recipe, [folder], cases, tmp_path_factory.mktemp("models"), "0.0.1")
+    half = recipe.name == "lgg-resunet"  # FP16 on a processor takes longer than all the rest; test_half.py has it
+    return export(recipe, [folder], cases, tmp_path_factory.mktemp("models"), "0.0.1", half=half)
 
 
 def test_the_loss_falls(trained):

@@ -43,6 +43,9 @@ OPTIONS = {
 }
 
 
+HALF = {"yesno-cnn", "lgg-residual-unet", "brats-unet3d", "brats-resunet3d"}
+"""Of these an FP16 network is made too; it takes a processor longer than everything else, and test_half.py has it."""
+
 BOX = (64, 64, 64)
 """Of whole brains; test_brains.py and the shipped package's tests have the box that serves."""
 
@@ -84,7 +87,7 @@ def train(system, request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def package(trained, tmp_path_factory):
     system, data, folder, _ = trained
-    return export_system([system], [folder], data, tmp_path_factory.mktemp("models"), "0.0.1", half=True)
+    return export_system([system], [folder], data, tmp_path_factory.mktemp("models"), "0.0.1", half=system.name in HALF)
 
 
 def test_the_loss_falls(trained):
