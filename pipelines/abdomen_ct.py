@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from dicomio.grid import reorient
-from dicomio.masks import MaskBox, grid_of, mask_boxes, piece_sizes
+from dicomio.masks import MaskBox, extents, grid_of, mask_boxes, piece_sizes
 from pipelines.findings import Findings, Label, Region
 from pipelines.labels import labels_of
 from pipelines.measure import bounding_box, measure_region, split_components
@@ -90,7 +90,8 @@ def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
     box = ndimage.find_objects(pieces, max_label=largest)[-1]  # specks elsewhere make the mask's own box much larger
     for plane, piece in zip(organ[box], pieces[box], strict=True):
         np.equal(piece, largest, out=plane)
-        fill_holes(plane)
+        if plane.any():
+            fill_holes(plane[extents(plane[None])[1:]])  # a hole lies within what is around it
     return organ
 
 
