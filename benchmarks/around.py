@@ -3,10 +3,11 @@
     python -m benchmarks.around [--case ct|flair|volume ...] [--repeat N] [--models FOLDER] [--cpu] [--profile]
 
 Phantoms through the very function that a worker runs, engines open and everything rehearsed as after a start. A step's
-time is what it takes itself: what a step within it takes is counted there. Slices go to the network from a thread of
-its own: its row is the time that the study waits for it, the row below what it works in all; around the network is
-when it does not work. `--cpu` counts the processor's time, not the clock's, for a machine that is busy otherwise;
-everything is then done in turn, and the network's time is divided by its threads. `--profile` prints cProfile's list.
+time is what it takes itself: what a step within it takes is counted there. Networks also work in threads beside: the
+row of the wait is the time that a study stands still for them, the row below what they work in all (two at a time count
+once); around the network is when none works. `--cpu` counts the processor's time, not the clock's, for a machine that
+is busy otherwise; everything is then done in turn, and the network's time is divided by its threads. `--profile` prints
+cProfile's list.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from rich.console import Console
 from daemon.render import plain_table
 from engines.contract import EngineSettings
 from engines.machine import usable_cores
-from pipelines import networks
+from pipelines import brain_mr, networks
 from pipelines.phantom_dicom import write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.work import EngineChoice, JobDescription, perform
@@ -117,6 +118,9 @@ class Stopwatch:
         self._clock = clock
         self._stack: list[str] = []
         self._since = 0.0
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._started = 0.0
 
     def wrap(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function with the clock running."""
@@ -124,17 +128,27 @@ class Stopwatch:
 
         @functools.wraps(function)
         def timed(*arguments: Any, **options: Any) -> Any:
-            own, started = threading.get_ident() == self._thread, self._clock()
+            own = threading.get_ident() == self._thread
             if own:
                 self._switch(step)
+            self._count(infers)
             try:
                 return function(*arguments, **options)
             finally:
-                self.working += (self._clock() - started) * infers
+                self._count(-infers)
                 if own:
                     self._switch(None)
 
         return timed
+
+    def _count(self, change: int) -> None:
+        """A network begins (1) or ends (-1) its work; where several work, time counts from the first to the last."""
+        with self._lock:
+            if change > 0 and self._at_work == 0:
+                self._started = self._clock()
+            self._at_work += change
+            if change < 0 and self._at_work == 0:
+                self.working += self._clock() - self._started
 
     def _switch(self, step: str | None) -> None:
         now = self._clock()
@@ -154,16 +168,24 @@ def in_turn(feeds: Iterable[tuple[Any, Any]], infer: Callable[[Any], Any]) -> It
 
 
 @contextmanager
+def asked_later(ask: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
+    """Stands in for `brain_mr._meanwhile`, for the same reason."""
+    yield ask
+
+
+@contextmanager
 def watched(clock: Callable[[], float], *, overlapping: bool = True) -> Iterator[Stopwatch]:
     """Times every function of `STEPS` while it is entered."""
-    watch, originals = Stopwatch(clock), []
+    watch = Stopwatch(clock)
+    originals: list[tuple[Any, str, Any]] = []
     if not overlapping:
-        originals.append((networks, "_beside", networks._beside))
-        networks._beside = in_turn
+        for module, name, instead in ((networks, "_beside", in_turn), (brain_mr, "_meanwhile", asked_later)):
+            originals.append((module, name, getattr(module, name)))
+            setattr(module, name, instead)
     for step, places in STEPS.items():
         for place in places:
-            module, _, path = place.partition(":")
-            owner: Any = importlib.import_module(module)
+            home, _, path = place.partition(":")
+            owner: Any = importlib.import_module(home)
             *outer, name = path.split(".")
             for part in outer:
                 owner = getattr(owner, part)

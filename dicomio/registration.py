@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -93,15 +94,36 @@ def displacement(one: np.ndarray, other: np.ndarray, fixed: Volume) -> float:
     return float(np.linalg.norm(apart, axis=1).mean())
 
 
+class _OneThread:
+    """How many searches are under way, and how many threads SimpleITK had before the first of them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.before = 0
+
+
+_ONE_THREAD = _OneThread()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """SimpleITK's metric adds in the order in which threads finish, and heeds only the number for the whole process."""
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    """SimpleITK's metric adds in the order in which threads finish, and heeds only the number for the whole process.
+
+    Several threads may be within; the last one that leaves puts the former number back.
+    """
+    with _ONE_THREAD.lock:
+        if _ONE_THREAD.inside == 0:
+            _ONE_THREAD.before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+        _ONE_THREAD.inside += 1
     try:
         yield
     finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+        with _ONE_THREAD.lock:
+            _ONE_THREAD.inside -= 1
+            if _ONE_THREAD.inside == 0:
+                sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(_ONE_THREAD.before)
 
 
 def _search(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,21 +75,29 @@ def align(inputs: Mapping[str, Volume], flair: Volume, roles: Sequence[str]) -> 
     Series of another frame of reference are registered (rigid). Those of the same one share the scanner's coordinates;
     that the patient lay still between them is checked, and mended where it is not so.
     """
+    there = [role for role in roles if role in inputs]
+    with ThreadPoolExecutor(max(1, len(there)), "align") as threads:  # each search has one thread only
+        found = list(threads.map(lambda role: _found(inputs[role], flair), there))
     transforms: dict[str, NDArray[np.float64] | None] = {}
     failed, notes = {}, []
-    for role in roles:
-        moving = inputs.get(role)
-        if moving is None:
+    for role, transform in zip(there, found, strict=True):
+        same = inputs[role].frame_of_reference_uid == flair.frame_of_reference_uid
+        if isinstance(transform, RegistrationFailed):  # an optional series: the study can do without
+            failed[role] = str(transform)
             continue
-        if moving.frame_of_reference_uid == flair.frame_of_reference_uid:
-            transforms[role] = moved_between(moving, flair)
-            if transforms[role] is not None:
-                notes.append(f"The patient moved between the FLAIR and {role.upper()}, which was registered (rigid)")
-            continue
-        try:
-            transforms[role] = register_rigid(moving, flair)
-        except RegistrationFailed as error:  # an optional series: the study can do without
-            failed[role] = str(error)
-            continue
-        notes.append(f"{role.upper()} has another frame of reference and was registered to the FLAIR (rigid)")
+        transforms[role] = transform
+        if not same:
+            notes.append(f"{role.upper()} has another frame of reference and was registered to the FLAIR (rigid)")
+        elif transform is not None:
+            notes.append(f"The patient moved between the FLAIR and {role.upper()}, which was registered (rigid)")
     return Alignment(transforms, failed, tuple(notes))
+
+
+def _found(moving: Volume, flair: Volume) -> NDArray[np.float64] | RegistrationFailed | None:
+    """The transform of one sequence; None where the scanner's coordinates stand, or why there is none."""
+    if moving.frame_of_reference_uid == flair.frame_of_reference_uid:
+        return moved_between(moving, flair)
+    try:
+        return register_rigid(moving, flair)
+    except RegistrationFailed as error:
+        return error

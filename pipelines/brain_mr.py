@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipelines.brain_alignment import open_study
@@ -13,11 +17,12 @@ from pipelines.brain_by_volume import ROLES as VOLUME_ROLES
 from pipelines.brain_by_volume import SEGMENTER as VOLUME_SEGMENTER
 from pipelines.brain_by_volume import read_volume
 from pipelines.errors import BrainNotFound
+from pipelines.networks import silent
 
 if TYPE_CHECKING:
     from dicomio.volume import Volume
-    from pipelines.brain_alignment import Alignment, BrainStudy
-    from pipelines.findings import Findings
+    from pipelines.brain_alignment import Alignment
+    from pipelines.findings import Classification, Findings
     from pipelines.networks import Network, Progress
 
 DISAGREEMENT = {
@@ -42,7 +47,8 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     reason = reason or _unaligned(study.alignment)
     if reason is None:
         try:
-            found = _classified(read_volume(study, networks, report), study, networks[CLASSIFIER], report)
+            with _meanwhile(partial(classify_study, study, networks[CLASSIFIER], silent)) as answer:
+                found = _classified(read_volume(study, networks, report), answer(), networks[CLASSIFIER])
             return _noted(found, "Read as one volume: FLAIR, T1, T1CE and T2 are all there", study.alignment)
         except BrainNotFound as error:
             reason = str(error)
@@ -50,9 +56,16 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     return _noted(found, f"Read slice by slice: {reason}", study.alignment)
 
 
-def _classified(findings: Findings, study: BrainStudy, network: Network, report: Progress) -> Findings:
+@contextmanager
+def _meanwhile(ask: Callable[[], Classification]) -> Iterator[Callable[[], Classification]]:
+    """Asks in a thread of its own, and gives what waits for the answer: the search for a brain leaves a core idle."""
+    with ThreadPoolExecutor(1, "classifier") as thread:
+        yield thread.submit(copy_context().run, ask).result  # logs name the job
+
+
+def _classified(findings: Findings, answer: Classification, network: Network) -> Findings:
     """Adds the answer of the slices' classifier: the volume's network outlines, it was never asked yes or no."""
-    answer, package = classify_study(study, network, report), network.package
+    package = network.package
     notes = findings.notes
     if answer.positive != bool(findings.lesions):
         notes = (*notes, DISAGREEMENT[answer.positive])

@@ -90,10 +90,7 @@ class _Pair:
 
     @classmethod
     def at(cls, voxel_mm: float, image: sitk.Image) -> _Pair:
-        head, compared = _template_images()
-        shrunk = _shrunk(head, voxel_mm)
-        on = sitk.Resample(compared, shrunk, sitk.Transform(), sitk.sitkNearestNeighbor)
-        return cls(voxel_mm, shrunk, on, _shrunk(image, voxel_mm - 1))
+        return cls(voxel_mm, *_template_at(voxel_mm), _shrunk(image, voxel_mm - 1)).of_its_own()
 
     def of_its_own(self) -> _Pair:
         """The same for another thread: ITK marks on an image what part of it is wanted."""
@@ -138,13 +135,15 @@ class _Pair:
 
 
 @cache
-def _template_images() -> tuple[sitk.Image, sitk.Image]:
+def _template_at(voxel_mm: float) -> tuple[sitk.Image, sitk.Image]:
+    """The template's head and where it is compared, made once per process; used through copies only."""
     known = template()
     head, compared = (
         to_sitk(Volume(array, known.affine, "", "MR", "", (), None))
         for array in (known.head, known.compared.astype(np.uint8))
     )
-    return head, compared
+    shrunk = _shrunk(head, voxel_mm)
+    return shrunk, sitk.Resample(compared, shrunk, sitk.Transform(), sitk.sitkNearestNeighbor)
 
 
 def _without_brightest(image: Volume) -> sitk.Image:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 
 from dicomio.errors import RegistrationFailed
-from dicomio.registration import displacement, moved_between, register_rigid
+from dicomio.registration import displacement, moved_between, one_thread, register_rigid
 from dicomio.volume import Volume
 
 
@@ -87,3 +90,32 @@ def test_that_a_patient_moved_is_seen_and_that_one_lay_still_too(
 def test_where_nothing_can_be_said_the_scanners_coordinates_stand() -> None:
     fixed = head((5.0, 2.0, 2.0), inverted=False)
     assert moved_between(replace(fixed, array=np.zeros_like(fixed.array)), fixed) is None
+
+
+def test_the_last_search_that_ends_puts_the_number_of_threads_back() -> None:
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    inside, leave = threading.Event(), threading.Event()
+
+    def search() -> None:
+        with one_thread():
+            inside.set()
+            leave.wait(60)
+
+    other = threading.Thread(target=search)
+    with one_thread():
+        other.start()
+        assert inside.wait(60)
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1  # the other one still searches
+    leave.set()
+    other.join()
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
+
+
+def test_searches_side_by_side_find_what_each_finds_alone() -> None:
+    fixed = head((5.0, 1.5, 1.5), inverted=False)
+    moving = [moved(head((5.0, 1.5, 1.5), inverted=True), degrees, (9.0, -6.0, 4.0))[0] for degrees in (4.0, 7.0)]
+    alone = [moved_between(volume, fixed) for volume in moving]
+    with ThreadPoolExecutor(2) as threads:
+        beside = list(threads.map(lambda volume: moved_between(volume, fixed), moving))
+    assert all(found is not None for found in alone)
+    np.testing.assert_array_equal(beside, alone)
