@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+TEST_PROCESSES ?= 2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: help demo test check lint types layers bench schema clean
@@ -27,7 +28,7 @@ demo: $(VENV)/.installed ## two phantom studies through a real daemon and a real
 	@$(BIN)/scanward demo
 
 test: $(VENV)/.installed-dev ## the tests (training tests are skipped without the extra `train`)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 check: lint types layers test ## lint, types, layers and tests
 
