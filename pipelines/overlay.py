@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from dicomio.masks import extents
-from pipelines.png import png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,6 +174,6 @@ def save_pictures(findings: Findings, keys: tuple[KeySlice, ...], folder: Path) 
     for name, rgb in pictures.items():
         path = folder / name
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(png(rgb))
+            Image.fromarray(rgb).save(file, "PNG", compress_level=1)  # a fifth less time than 3 for a tenth more size
         paths.append(path)
     return tuple(paths)
