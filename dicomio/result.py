@@ -23,7 +23,6 @@ from pydicom.valuerep import DA, DT, TM
 
 from dicomio.coding import Code
 from dicomio.filemeta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from dicomio.writing import save
 
 log = structlog.get_logger(__name__)
 
@@ -217,7 +216,7 @@ def write_result(result: Dataset, path: Path) -> None:
     """Writes a DICOM file that is either complete or not there, readable by nobody else (0600)."""
     part = path.with_name(path.name + ".part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        save(result, file)
+        result.save_as(file, enforce_file_format=True)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
