@@ -6,7 +6,7 @@ Phantoms through the very function that a worker runs, engines open and everythi
 time is what it takes itself: what a step within it takes is counted there. Networks also work in threads beside: the
 row of the wait is the time that a study stands still for them, the row below what they work in all (two at a time count
 once); around the network is when none works. `--cpu` counts the processor's time, not the clock's, for a machine that
-is busy otherwise; everything is then done in turn, and the network's time is divided by its threads. `--profile` prints
+is busy otherwise; networks are then asked in turn, and their time is divided by their threads. `--profile` prints
 cProfile's list.
 """
 
@@ -61,7 +61,7 @@ STEPS: Mapping[str, Sequence[str]] = {
         "pipelines.preprocess:CTSlices.inputs",
         "pipelines.brain_by_slice:resample_onto",
     ],
-    NETWORK: ["engines.choose:ChosenEngine.infer", "pipelines.networks:_finished"],
+    NETWORK: ["engines.choose:ChosenEngine.infer", "pipelines.networks:_finished", "pipelines.brain_mr:_awaited"],
     "activation": ["pipelines.networks:probabilities"],
     "back on the source grid": ["pipelines.preprocess:PreparedSlices.restore", "pipelines.brain_by_volume:restore"],
     "largest organ": ["pipelines.abdomen_ct:keep_organ"],

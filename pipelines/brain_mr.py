@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from engines.errors import DeviceLost
 from pipelines.brain_alignment import open_study
 from pipelines.brain_by_slice import CLASSIFIER, classify_study, read_slices
 from pipelines.brain_by_slice import ROLES as SLICE_ROLES
@@ -51,16 +52,29 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
                 found = _classified(read_volume(study, networks, report), answer(), networks[CLASSIFIER])
             return _noted(found, "Read as one volume: FLAIR, T1, T1CE and T2 are all there", study.alignment)
         except BrainNotFound as error:
-            reason = str(error)
+            reason = str(error)  # rare; the classifier is then asked a second time, with what the slices' way prepares
     found = read_slices(study, networks, report)
     return _noted(found, f"Read slice by slice: {reason}", study.alignment)
 
 
 @contextmanager
 def _meanwhile(ask: Callable[[], Classification]) -> Iterator[Callable[[], Classification]]:
-    """Asks in a thread of its own, and gives what waits for the answer: the search for a brain leaves a core idle."""
+    """Asks in a thread of its own, and gives what waits for the answer: the search for a brain leaves a core idle.
+
+    Where both fail, a lost device is what is told: only that replaces the worker, and the job is tried again.
+    """
     with ThreadPoolExecutor(1, "classifier") as thread:
-        yield thread.submit(copy_context().run, ask).result  # logs name the job
+        answer = thread.submit(copy_context().run, ask)  # logs name the job
+        try:
+            yield partial(_awaited, answer)
+        except Exception:
+            if isinstance(lost := answer.exception(), DeviceLost):
+                raise lost from None
+            raise
+
+
+def _awaited(answer: Future[Classification]) -> Classification:
+    return answer.result()
 
 
 def _classified(findings: Findings, answer: Classification, network: Network) -> Findings:

@@ -57,4 +57,5 @@ def measure_by_slice(recipe: Recipe, run: Path, cases: Sequence[Case]) -> list[F
 def _overlap(segmented: Segmented, channel: int, threshold: float) -> Overlap:
     """Over the held-out slices of one patient."""
     trusted = segmented.case.trusted[:, channel]
-    return Overlap.of(segmented.found(channel, threshold)[trusted], segmented.case.masks[trusted, channel])
+    found = segmented.probabilities[trusted, channel] >= threshold * 255
+    return Overlap.of(found, segmented.case.masks[trusted, channel])

@@ -106,7 +106,12 @@ def _compared(manifest: dict[str, Any]) -> str:
     if manifest["task"] == "classification":
         return "Slices are compared" if "system" not in manifest["training"] else "Pictures are compared"
     on_input = "system" in manifest["training"]
-    return "Masks are compared on the network's grid" if on_input else "Masks are compared on the source grid"
+    if on_input:
+        return "Masks are compared on the network's grid"
+    if manifest["preprocessing"]["name"] == "brain-slices-v1":  # neighbours make a volume: `Segmented.as_sent`
+        smallest = manifest["thresholds"]["min_volume_ml"]
+        return f"Masks are compared on the source grid, without pieces under {smallest} ml at the spacing assumed"
+    return "Masks are compared on the source grid"
 
 
 def _prepared_by(name: str) -> str:

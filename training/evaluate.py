@@ -7,19 +7,13 @@ exported ONNX file afterwards. Masks are compared on the source grid, so resampl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.measure import split_components
 from training.data.case import Case
-
-SMALLEST_ML = 0.3
-"""What packages leave out of a volume (`min_volume_ml`).
-
-A sphere of 8 mm: on 5 mm slices, what is smaller is a speck on one slice more often than a lesion.
-"""
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -67,12 +61,16 @@ class Segmented:
         restored = case.prepared.restore(in_batches(predict, case))
         return cls(case, np.clip(restored * 255 + 0.5, 0, 255).astype(np.uint8))
 
-    def found(self, channel: int, threshold: float) -> NDArray[np.bool_]:
-        """What the pipelines would send of it, (slices, rows, columns): of a volume, no pieces under `SMALLEST_ML`."""
-        mask = self.probabilities[:, channel] >= threshold * 255
+    def as_sent(self, threshold: float, smallest_ml: float) -> Segmented:
+        """Without the pieces that are too small to be sent, where the slices make a volume: probability 0."""
         if self.case.voxel_ml is None:
-            return mask
-        return split_components(mask, voxel_ml=self.case.voxel_ml, min_volume_ml=SMALLEST_ML).array > 0
+            return self
+        left = self.probabilities.copy()
+        for channel in range(left.shape[1]):
+            mask = left[:, channel] >= threshold * 255
+            pieces = split_components(mask, voxel_ml=self.case.voxel_ml, min_volume_ml=smallest_ml)
+            left[:, channel][mask & (pieces.array == 0)] = 0
+        return replace(self, probabilities=left)
 
     def dice(self, channel: int, threshold: float) -> float | None:
         """Dice over all trusted slices of the patient; None where the class is not there at all or not labelled."""
@@ -80,18 +78,18 @@ class Segmented:
         truth = self.case.masks[trusted, channel]
         if not truth.any():
             return None
-        return dice(self.found(channel, threshold)[trusted], truth)
+        return dice(self.probabilities[trusted, channel] >= threshold * 255, truth)
 
     def slice_dices(self, channel: int, threshold: float) -> list[float]:
         """Dice of each trusted slice that shows the class."""
         wanted = np.flatnonzero(self.case.trusted[:, channel] & self.case.masks[:, channel].any(axis=(1, 2)))
-        masks = self.found(channel, threshold)[wanted]
+        masks = self.probabilities[wanted, channel] >= threshold * 255
         return [dice(mask, truth) for mask, truth in zip(masks, self.case.masks[wanted, channel], strict=True)]
 
     def false_slices(self, channel: int, threshold: float) -> tuple[int, int]:
         """Trusted slices without the class: how many got a mask all the same, and how many there are."""
         empty = self.case.trusted[:, channel] & ~self.case.masks[:, channel].any(axis=(1, 2))
-        masks = self.found(channel, threshold)[empty]
+        masks = self.probabilities[empty, channel] >= threshold * 255
         return int(masks.any(axis=(1, 2)).sum()), int(empty.sum())
 
 

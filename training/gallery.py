@@ -24,7 +24,7 @@ def patients_of(segmented: Sequence[Segmented], channel: int, threshold: float) 
         case = one.case
         truth = case.masks[:, channel] & case.trusted[:, channel][:, None, None]
         index = int(truth.sum(axis=(1, 2)).argmax())
-        found = one.found(channel, threshold)[index]
+        found = one.probabilities[index, channel] >= threshold * 255
         draw = partial(_strip, case, index, truth[index], found)
         shown.append(Shown(score, f"{case.name}, Dice {score:.3f}, slice {index}", draw))
     return shown

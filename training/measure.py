@@ -59,6 +59,7 @@ def measure(
             return threshold, [*classification_figures(scored, name, threshold), calibration_figure(name, scored)]
         segmented = [Segmented.of(lambda inputs: infer(engine, inputs), case) for case in held_out]
     threshold = threshold or _best_threshold(segmented, len(recipe.classes))
+    segmented = [each.as_sent(threshold, package.manifest.thresholds.min_volume_ml) for each in segmented]
     if pictures is not None:
         draw_gallery(pictures / "gallery.png", patients_of(segmented, len(recipe.classes) - 1, threshold))
     return threshold, segmentation_figures(segmented, recipe.classes, threshold)

@@ -132,7 +132,7 @@ def until_fixture() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the session's first daemon compiled and admitted; the others open it as any second start does."""
+    """What the first daemon of this process compiled and admitted; the others open it as any second start does."""
     return tmp_path_factory.mktemp("plans") / "plans"
 
 
@@ -145,6 +145,7 @@ def make_daemon(tmp_path: Path, plans: Path) -> Iterator[Callable[..., Daemon]]:
         folder.mkdir()
         started.append(Daemon(folder, **settings))
         if plans.exists() and "data_dir" not in settings:  # a disk of its own may be a small one
+            started[-1].plans.parent.mkdir(mode=0o700)
             shutil.copytree(plans, started[-1].plans)
         return started[-1]
 
@@ -152,7 +153,8 @@ def make_daemon(tmp_path: Path, plans: Path) -> Iterator[Callable[..., Daemon]]:
     for daemon in started:
         daemon.stop()
     if started and not plans.exists() and started[0].plans.exists():
-        shutil.copytree(started[0].plans, plans)
+        shutil.copytree(started[0].plans, part := plans.with_suffix(".part"))
+        part.rename(plans)
 
 
 class CountingPacs:

@@ -94,6 +94,7 @@ def test_where_nothing_can_be_said_the_scanners_coordinates_stand() -> None:
 
 def test_the_last_search_that_ends_puts_the_number_of_threads_back() -> None:
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(3)
     inside, leave = threading.Event(), threading.Event()
 
     def search() -> None:
@@ -102,13 +103,17 @@ def test_the_last_search_that_ends_puts_the_number_of_threads_back() -> None:
             leave.wait(60)
 
     other = threading.Thread(target=search)
-    with one_thread():
-        other.start()
-        assert inside.wait(60)
-    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1  # the other one still searches
-    leave.set()
-    other.join()
-    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
+    try:
+        with one_thread():
+            other.start()
+            assert inside.wait(60)
+        assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1  # the other one still searches
+        leave.set()
+        other.join()
+        assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 3
+    finally:
+        leave.set()
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def test_searches_side_by_side_find_what_each_finds_alone() -> None:

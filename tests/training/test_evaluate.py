@@ -72,9 +72,11 @@ def test_specks_that_are_not_sent_are_not_measured_where_slices_make_a_volume(ti
     found[0, 0, 5:13, 5:13] = 255  # 64 voxels of 4.4 cubic mm: 0.28 ml
     found[4, 0, 5:13, 5:14] = 255
     segmented = Segmented(case, found)
-    assert np.flatnonzero(segmented.found(0, 0.5).any(axis=(1, 2))).tolist() == [4]
-    scattered = Segmented(replace(case, voxel_ml=None), found)
-    assert np.flatnonzero(scattered.found(0, 0.5).any(axis=(1, 2))).tolist() == [0, 4]
+    sent = segmented.as_sent(0.5, 0.3).probabilities
+    assert np.flatnonzero(sent.any(axis=(1, 2, 3))).tolist() == [4]
+    np.testing.assert_array_equal(sent[4], found[4])
+    assert segmented.as_sent(0.5, 0.2).probabilities.sum() == found.sum()
+    assert Segmented(replace(case, voxel_ml=None), found).as_sent(0.5, 0.3).probabilities.sum() == found.sum()
 
 
 def test_classification_figures():

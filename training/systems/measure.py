@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.measure import split_components
 from training.classic import System
 from training.data.items import Item
-from training.evaluate import SMALLEST_ML, Figure, classification_figures
+from training.evaluate import Figure, classification_figures
 from training.figures import (
     Mask,
     Overlap,
@@ -69,20 +67,11 @@ def look(
                 shown.append(show_answer(item, said, real))
             continue
         first = 1 if system.activation == "softmax" else 0
-        found, wanted = as_served(system, item, masks(system, answer, threshold)[first:]), truth[first:] > 0
+        found, wanted = masks(system, answer, threshold)[first:], truth[first:] > 0
         count(system, patient, item, found, wanted)
         if shown is not None and item.positive:
             shown.append(show_masks(system, item, found, wanted))
     return list(patients.values())
-
-
-def as_served(system: System, item: Item, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of whole brains (classes, slices, rows, columns), without pieces too small to be sent, all classes together."""
-    if system.served_size is None:
-        return found
-    voxel_ml = math.prod(item.spacing) / 1000
-    pieces = split_components(np.logical_or.reduce(found), voxel_ml=voxel_ml, min_volume_ml=SMALLEST_ML)
-    return found & (pieces.array > 0)
 
 
 def owner(system: System, item: Item) -> str:

@@ -18,7 +18,6 @@ from training.networks.resunet_3d import ResUNet3D, fold, unfold  # noqa: E402
 from training.systems import brains, schedule  # noqa: E402
 from training.systems.examples import batches  # noqa: E402
 from training.systems.learn import Learner  # noqa: E402
-from training.systems.measure import as_served  # noqa: E402
 from training.systems.schedule import Schedule  # noqa: E402
 
 SYSTEM = replace(SYSTEMS["brats-resunet3d"], size=(16, 32, 32), variation=Variation(), per_epoch=6)
@@ -110,17 +109,6 @@ def test_validation_shows_whole_brains(items):
     image, truth = next(iter(batches(SYSTEM, items[:2], training=True)))
     assert image.shape == (2, 4, *SYSTEM.size)
     assert truth.shape == (2, 3, *SYSTEM.size)
-
-
-def test_what_is_too_small_to_be_sent_is_not_measured(items):
-    found = np.zeros((3, *brain_volume.SHAPE), bool)
-    found[0, 10:16, 10:20, 10:15] = True  # 300 voxels of a cubic millimetre: just enough
-    found[1, 14:16, 14:18, 12:15] = True
-    found[0, 40:46, 10:20, 10:14] = True
-    found[2, 40, 10, 10] = True
-    sent = as_served(SYSTEMS["brats-slices-unet"], items[0], found)
-    assert sent.sum(axis=(1, 2, 3)).tolist() == [300, 24, 0]
-    assert as_served(SYSTEMS["brats-unet3d"], items[0], found) is found  # never served: as published
 
 
 def test_unfolding_undoes_folding():
