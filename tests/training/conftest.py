@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipelines.phantom import PhantomOptions, make_phantom
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_numbers_are_back():
+    """Training flushes subnormal numbers to zero, in the whole process; other files of tests count on them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
