@@ -73,7 +73,7 @@ def encode_report(
     _check_segments(content.groups, segmentation)
     evidence = _evidence(sources, segmentation)
     report = Comprehensive3DSR(
-        evidence=_referred_to(segmentation, sources[0], header),
+        evidence=_first_of(evidence, header.StudyInstanceUID),
         content=report_tree(content, sources, segmentation, device_uid, RESEARCH_STATEMENT),
         series_instance_uid=uids.series_instance_uid,
         sop_instance_uid=uids.sop_instance_uid,
@@ -101,7 +101,7 @@ def _check_segments(groups: Sequence[MeasurementGroup], segmentation: Dataset | 
 
 
 def _evidence(sources: Sequence[SourceSeries], segmentation: Dataset | None) -> dict[str, tuple[str, str]]:
-    """Every instance that the report rests on: its UID -> series and SOP class."""
+    """Every instance that the report rests on, the segmentation first: its UID -> series and SOP class."""
     found = {}
     if segmentation is not None:
         found[str(segmentation.SOPInstanceUID)] = (str(segmentation.SeriesInstanceUID), str(segmentation.SOPClassUID))
@@ -110,17 +110,15 @@ def _evidence(sources: Sequence[SourceSeries], segmentation: Dataset | None) -> 
     return found
 
 
-def _referred_to(segmentation: Dataset | None, series: SourceSeries, header: Dataset) -> list[Dataset]:
-    """What highdicom has to see: what the content refers to, without a patient, for `complete` sees to that.
+def _first_of(evidence: Mapping[str, tuple[str, str]], study_uid: str) -> list[Dataset]:
+    """The one instance that highdicom has to see, without a patient, for `complete` sees to that.
 
-    All the images of a study take it longer than all the rest of the report.
+    It is the segmentation, which the content refers to, or without one an image. All the images of a study take it
+    longer than all the rest of the report.
     """
-    first = series.images[0]
-    item = blank_source(header.StudyInstanceUID, series.series_instance_uid)
-    item.SOPClassUID, item.SOPInstanceUID = first.sop_class_uid, first.sop_instance_uid
-    if segmentation is not None:
-        item.SeriesInstanceUID = segmentation.SeriesInstanceUID
-        item.SOPClassUID, item.SOPInstanceUID = segmentation.SOPClassUID, segmentation.SOPInstanceUID
+    sop_instance, (series_uid, sop_class) = next(iter(evidence.items()))
+    item = blank_source(study_uid, series_uid)
+    item.SOPClassUID, item.SOPInstanceUID = sop_class, sop_instance
     return [item]
 
 

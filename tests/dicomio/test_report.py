@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 
@@ -147,6 +148,24 @@ def test_nothing_found_is_said_and_says_on_which_images(report_file):
     evidence = {instance for _, _, instance, _ in document.get_evidence()}
     assert evidence == {source.sop_instance_uid for source in volume.sources}
     assert NOTHING.no_finding
+
+
+def test_the_evidence_is_the_segmentation_and_every_image_of_every_series(report_file, case):
+    volume, header, _ = case()
+    first = SourceSeries.of(volume)
+    images = tuple(replace(image, sop_instance_uid=f"{image.sop_instance_uid}.2") for image in first.images)
+    series = [first, replace(first, series_instance_uid="1.2.3.4", images=images)]
+    document, segmentation, _ = report_file(sources=series)
+    study = header.StudyInstanceUID
+    expected = {
+        (study, one.series_instance_uid, image.sop_instance_uid, image.sop_class_uid)
+        for one in series
+        for image in one.images
+    }
+    expected.add((study, segmentation.SeriesInstanceUID, segmentation.SOPInstanceUID, segmentation.SOPClassUID))
+    evidence = [tuple(map(str, instance)) for instance in document.get_evidence()]
+    assert set(evidence) == expected
+    assert len(evidence) == len(expected)
 
 
 def test_a_positive_answer_is_a_finding_even_without_an_outline():
