@@ -49,13 +49,16 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Time budget instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs.")] = None,
     phantoms: Annotated[int, typer.Option(min=0, help="How many phantoms to mix in; 0 for none.")] = 24,
-    initial: Annotated[Path | None, typer.Option(exists=True, help="A best.pt to start from.")] = None,
+    initial: Annotated[
+        Path | None, typer.Option(exists=True, help="A best.pt to start from; for systems also a package.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Take up an interrupted run.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
     config: Config = None,
     split: Annotated[SplitBy | None, typer.Option(help="By slice, as published, if told so.")] = None,
     more: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Recipes: a further data set to mix in.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A further data set to mix in, where the training knows one."),
     ] = None,
     variant: Annotated[
         int, typer.Option(min=0, help="Recipes: other first weights and draws, same split; see `export --run`.")
@@ -67,8 +70,8 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
         from training.systems.commands import train_system
 
         run_folder = out or Path("runs") / name
-        limits = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume, "workers": workers}
-        train_system(_system(name, config, split), data, run_folder, threads, limits)
+        limits = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume, "more": more}
+        train_system(_system(name, config, split), data, run_folder, threads, {**limits, "workers": workers})
         console.print(f"export with: scanward export {name} --run {run_folder} --data {data}")
         return
     from training.commands import train_recipe

@@ -20,6 +20,7 @@ from training.systems.learn import Learner
 from training.systems.record import describe, write_split
 from training.systems.schedule import Schedule
 from training.systems.solve import Memory, solve_system
+from training.systems.start import first_weights
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ def fit_system(
     epochs: int | None = None,
     resume: bool = False,
     initial: Path | None = None,
+    more: Path | None = None,
     workers: int = 0,
     progress: bool = False,
     memory: Memory | None = None,
@@ -46,7 +48,8 @@ def fit_system(
         minutes: Wall-clock budget, if there is one.
         epochs: Most epochs, instead of the system's.
         resume: Take up `folder/last.ckpt` where it was left.
-        initial: A best.pt to start from.
+        initial: A best.pt to start from, or the folder of a package that the system was exported to.
+        more: A further data set to mix in, of the kind that the system names.
         workers: Processes that read images.
         progress: Show a progress bar.
         memory: Where the system is solved: what other runs with the same encoder have looked at.
@@ -63,18 +66,21 @@ def fit_system(
     training, validation, test = system.parts(items)
     folder.mkdir(parents=True, exist_ok=True)
     write_split(folder, system, validation, test)
-    learner, record = Learner(system), describe(system, data, len(training))
+    further = [] if more is None else system.further(more)
+    learner, record = Learner(system), describe(system, data, len(training), len(further))
+    loader = batches(system, training, further, training=True, workers=workers)
     if initial is not None:
-        learner.start_from(torch.load(initial, weights_only=True)["weights"])
+        learner.start_from(first_weights(learner.network, initial, loader))
     last = folder / "last.ckpt"
-    log.info("training", name=system.name, items=len(training), validation=len(validation), test=len(test))
+    counts = {"items": len(training), "more": len(further), "validation": len(validation), "test": len(test)}
+    log.info("training", name=system.name, **counts)
     keeper = Keeper(folder, record)
     with warnings.catch_warnings():
         _quiet()
         trainer = _trainer(system, folder, keeper, minutes=minutes, epochs=epochs, progress=progress)
         trainer.fit(
             learner,
-            batches(system, training, training=True, workers=workers),
+            loader,
             batches(system, validation, training=False, workers=workers),
             ckpt_path=str(last) if resume and last.exists() else None,
             weights_only=True,

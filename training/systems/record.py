@@ -16,11 +16,12 @@ from training.data.items import Item
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
 
 
-def describe(system: System, data: Path, trained_on: int) -> dict[str, Any]:
+def describe(system: System, data: Path, trained_on: int, more: int = 0) -> dict[str, Any]:
     """What a run's record says beside its history."""
     return {
         "system": asdict(system),
         "trained_on": trained_on,
+        "more": more,
         "data_digest": data_digest(data),
         "libraries": {name: version(name) for name in LIBRARIES},
     }

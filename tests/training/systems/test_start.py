@@ -1,0 +1,96 @@
+"""First weights of a run: another run's, or a package's, whose folded norms are put back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the `train` extra")
+pytest.importorskip("lightning", reason="training needs the `train` extra")
+pytest.importorskip("monai", reason="training needs the `train` extra")
+
+from torch import nn  # noqa: E402
+
+from training.classic import SYSTEMS  # noqa: E402
+from training.export import write_onnx  # noqa: E402
+from training.networks.mean import Mean  # noqa: E402
+from training.storage import fold_norms, round_weights  # noqa: E402
+from training.systems.learn import build, served  # noqa: E402
+from training.systems.start import first_weights  # noqa: E402
+
+SYSTEM = replace(SYSTEMS["brats-slices-unet"], options={"widths": (16, 16, 16, 16)}, size=(4, 64, 64))
+
+
+def trained():
+    """A network whose norms have seen something."""
+    torch.manual_seed(5)
+    network = build(SYSTEM)
+    with torch.no_grad():
+        for _ in range(3):
+            network(images())
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.uniform_(-0.3, 0.3)
+    return network.eval()
+
+
+def images():
+    return torch.randn(2, 4, 4, 64, 64)
+
+
+def answers(network, image):
+    with torch.inference_mode():
+        return network.eval()(image)
+
+
+@pytest.mark.parametrize(("rounded", "compact"), [(True, False), (False, False), (False, True)])
+def test_a_network_taken_from_a_package_answers_as_the_package_does(tmp_path, rounded, compact):
+    network = trained()
+    if rounded:
+        fold_norms(network)
+        round_weights(network, torch.bfloat16)
+    write_onnx(
+        Mean([served(network)]).eval(), np.zeros((1, 12, 64, 64), np.float32), tmp_path / "model.onnx", compact=compact
+    )
+    fresh = build(SYSTEM)
+    fresh.load_state_dict(first_weights(build(SYSTEM), tmp_path, [(images(), images())]))
+    image = images()
+    expected = answers(network, image)
+    torch.testing.assert_close(answers(fresh, image), expected, atol=2e-4 * float(expected.abs().max()), rtol=0)
+
+
+def test_norms_that_were_folded_are_norms_again(tmp_path):
+    network = trained()
+    fold_norms(network)
+    write_onnx(Mean([served(network)]).eval(), np.zeros((1, 12, 64, 64), np.float32), tmp_path / "model.onnx")
+    fresh = build(SYSTEM)
+    fresh.load_state_dict(first_weights(build(SYSTEM), tmp_path, [(images(), images())]))
+    stem = fresh.slices.encoder.stem
+    stem.train()
+    with torch.inference_mode():
+        seen = stem[1](stem[0](torch.randn(8, 12, 64, 64)))
+    torch.testing.assert_close(seen.std((0, 2, 3)), stem[1].weight, rtol=0.1, atol=1e-3)
+
+
+def test_a_run_s_weights_are_taken_as_they_are(tmp_path):
+    network = trained()
+    torch.save({"weights": network.state_dict(), "score": 0.5}, tmp_path / "best.pt")
+    weights = first_weights(build(SYSTEM), tmp_path / "best.pt", [])
+    assert all(torch.equal(weights[key], value) for key, value in network.state_dict().items())
+
+
+def test_another_network_s_package_is_refused(tmp_path):
+    other = nn.Sequential(nn.Conv2d(12, 3, 3, padding=1)).eval()
+    write_onnx(Mean([other]), np.zeros((1, 12, 64, 64), np.float32), tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match=r"weight 0\.weight: expected none of this name"):
+        first_weights(build(SYSTEM), tmp_path, [(images(), images())])
+
+
+def test_a_mean_of_several_is_refused(tmp_path):
+    several = Mean([nn.Conv2d(12, 3, 1), nn.Conv2d(12, 3, 1)]).eval()
+    write_onnx(several, np.zeros((1, 12, 64, 64), np.float32), tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match="expected one network"):
+        first_weights(build(SYSTEM), tmp_path, [(images(), images())])
