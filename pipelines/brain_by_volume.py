@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from dicomio.masks import MaskBox, extents, mask_boxes
 from pipelines.brain_extraction import find_brain
 from pipelines.brain_grid import box_around, cut, restore, sample
 from pipelines.brain_regions import TUMOUR, segments
-from pipelines.brain_volume import CHANNELS, centre_of, crop, standardise
+from pipelines.brain_volume import CHANNELS, BrainSlices, centre_of, crop, neighbours_of, standardise
 from pipelines.findings import Findings, Region
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
@@ -59,7 +60,7 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
 
     Args:
         study: `flair`, `t1`, `t1ce` and `t2`.
-        networks: `volume_segmenter` (probabilities of the regions, on the box of `brain_volume`).
+        networks: `volume_segmenter` (probabilities of the regions, on the box of `brain_volume` or its slices).
         report: Told of each step and its progress.
 
     Raises:
@@ -69,13 +70,23 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
     prepared = prepare_brain(study)
     report("segment", 0.0)
     network = networks[SEGMENTER]  # opened only now: without a brain it is not needed
-    probability = network.predict_one(prepared.inputs)
+    probability = _asked(network, prepared.inputs, report)
     report("measure", 0.0)
     manifest = network.package.manifest
     threshold = np.full(len(probability), manifest.thresholds.mask, np.float32)
     regions = restore(probability, prepared.box, study.flair, threshold)
     parts = segments(regions, manifest.labels, manifest.outputs[0].classes)
     return _findings(study.source, np.ascontiguousarray(study.turned.inverse(parts)), network, prepared.notes)
+
+
+def _asked(network: Network, inputs: NDArray[np.float32], report: Progress) -> NDArray[np.float32]:
+    """Probabilities (classes, *SHAPE): of the whole brain at once, or slice by slice if the network takes slices."""
+    neighbours = neighbours_of(network.package.manifest)
+    if not neighbours:
+        return network.predict_one(inputs)
+    slices = BrainSlices(inputs, neighbours)
+    answers = network.predict_slices(slices, slices.shown, partial(report, "segment"))
+    return slices.joined(answers, len(network.package.manifest.outputs[0].classes))
 
 
 def prepare_brain(study: BrainStudy) -> PreparedBrain:

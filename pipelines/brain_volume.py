@@ -1,18 +1,24 @@
 """`brain-volume-v1`: four MR sequences of a brain as one network input. Training and serving both call this file.
 
-The network looks at a whole brain at once: a box of `SHAPE` voxels of `SPACING_MM`, (slices, rows, columns), slices
-running to the head, rows to the patient's posterior, columns to the patient's left, with the brain in its middle.
+The network is shown a whole brain, at once or slice by slice: a box of `SHAPE` voxels of `SPACING_MM`, (slices, rows,
+columns), slices running to the head, rows to the patient's posterior, columns to the patient's left, with the brain in
+its middle.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from dicomio.masks import largest_piece
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from engines.manifest import Manifest
 
 Array = NDArray[np.float32]
 
@@ -86,3 +92,39 @@ def standardise(images: NDArray[Any], brain: NDArray[np.bool_]) -> Array:
         mapped = (values - np.float32(middle)) / np.float32(max(deviation, 1e-6))
         out[channel][brain] = np.clip(mapped, -LIMIT, LIMIT)
     return out
+
+
+class BrainSlices:
+    """A prepared brain for a network that answers for one slice at a time and sees others beside it.
+
+    Slices without any brain are not shown to it: there is nothing there.
+
+    Args:
+        volume: (channels, slices, rows, columns), as `standardise` makes it.
+        neighbours: Which slices are seen, counted from the one that is answered for, such as -2, 0 and 2.
+    """
+
+    def __init__(self, volume: Array, neighbours: Sequence[int]) -> None:
+        self._volume, self._offsets = volume, np.asarray(neighbours)
+        self.shown: NDArray[np.intp] = np.flatnonzero(volume.any(axis=(0, 2, 3)))
+
+    def __len__(self) -> int:
+        return int(self._volume.shape[1])
+
+    def inputs(self, start: int, stop: int) -> Array:
+        """Slices start..stop-1 as (n, neighbours x channels, rows, columns); the last slices stand for any beyond."""
+        seen = np.clip(np.arange(start, stop)[:, None] + self._offsets, 0, len(self) - 1)
+        stacked = self._volume[:, seen]  # (channels, n, neighbours, rows, columns)
+        return np.ascontiguousarray(np.moveaxis(stacked, 0, 2).reshape(len(seen), -1, *self._volume.shape[2:]))
+
+    def joined(self, answers: Iterable[tuple[int, Array]], classes: int) -> Array:
+        """Probabilities (classes, slices, rows, columns) of answers (first slice, (n, classes, rows, columns))."""
+        out = np.zeros((classes, *self._volume.shape[1:]), np.float32)
+        for start, answer in answers:
+            out[:, start : start + len(answer)] = np.moveaxis(answer, 0, 1)
+        return out
+
+
+def neighbours_of(manifest: Manifest) -> tuple[int, ...]:
+    """Which slices a network sees beside each other; none where it takes the whole brain."""
+    return tuple((manifest.preprocessing.model_extra or {}).get("neighbours", ()))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.contract import Engine, EngineSettings
+    from pipelines.brain_volume import BrainSlices
     from pipelines.preprocess import PreparedSlices
 
 BATCH = 16
@@ -55,7 +56,7 @@ class Network:
         return np.asarray(probabilities(self.package.manifest, outputs)[answer][0], np.float32)
 
     def predict_slices(
-        self, prepared: PreparedSlices, index: NDArray[np.intp], report: Callable[[float], None]
+        self, prepared: PreparedSlices | BrainSlices, index: NDArray[np.intp], report: Callable[[float], None]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """As `predict`, for the runs of consecutive slices in `index` only."""
         feed, answer = self.package.manifest.inputs[0].name, self.package.manifest.outputs[0].name

@@ -73,9 +73,10 @@ def _network_of(package: ModelPackage) -> nn.Module:
     system, extra = _system_of(package), package.manifest.training.model_extra or {}
     if system is not None:
         from training.systems.learn import build as build_system
+        from training.systems.learn import served
 
         return Mean(
-            [build_system(one) for one in (system, *map(System.of, extra.get("others", ())))],
+            [served(build_system(one)) for one in (system, *map(System.of, extra.get("others", ())))],
             mirror=extra.get("mirror", False),
         )
     from training.export import untrained_answer

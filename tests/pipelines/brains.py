@@ -19,8 +19,11 @@ from pipelines.brain_volume import CHANNELS, SHAPE
 NAME = "brain-brats-slices-unet"
 
 
-def stand_in(folder: Path) -> Path:
-    """A package in the place of the one for whole brains: thresholds channels, finds a phantom's lesion."""
+def stand_in(folder: Path, neighbours: tuple[int, ...] = ()) -> Path:
+    """A package in the place of the one for whole brains: thresholds channels, finds a phantom's lesion.
+
+    With `neighbours` it takes slices, and those beside each, which it pays no heed.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     weight, bias = np.zeros((3, 4, 1, 1, 1), np.float32), np.array([-6, -9, -8], np.float32)
@@ -28,6 +31,13 @@ def stand_in(folder: Path) -> Path:
     weight[1, :, 0, 0, 0] = 1.5, -1, 3, 1
     weight[2, :, 0, 0, 0] = 0, 0, 4, 0
     image, logits = ["batch", 4, *SHAPE], ["batch", 3, *SHAPE]
+    channels, preprocessing = list(CHANNELS), {"name": "brain-volume-v1", "spacing": [1.0, 1.0, 1.0]}
+    if neighbours:
+        own = weight[..., 0]
+        weight = np.concatenate([own if offset == 0 else np.zeros_like(own) for offset in neighbours], axis=1)
+        image, logits = ["batch", 4 * len(neighbours), *SHAPE[1:]], ["batch", 3, *SHAPE[1:]]
+        channels = [f"{name}{offset}" for offset in neighbours for name in CHANNELS]
+        preprocessing["neighbours"] = list(neighbours)
     nodes = [helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])]
     graph = helper.make_graph(
         nodes,
@@ -47,9 +57,9 @@ def stand_in(folder: Path) -> Path:
         "version": "0.0.1",
         "task": "segmentation",
         "sha256": hashlib.sha256(content).hexdigest(),
-        "inputs": [{"name": "image", "shape": image, "channels": [{"name": name} for name in CHANNELS]}],
+        "inputs": [{"name": "image", "shape": image, "channels": [{"name": name} for name in channels]}],
         "outputs": [{"name": "logits", "shape": logits, "activation": "sigmoid", "classes": list(CLASSES)}],
-        "preprocessing": {"name": "brain-volume-v1", "spacing": [1.0, 1.0, 1.0]},
+        "preprocessing": preprocessing,
         "labels": [dict(label) for label in LABELS],
         "thresholds": {"mask": 0.5, "min_volume_ml": 0.3},
         "training": {"data": [{"name": "none", "licence": "CC0-1.0"}]},

@@ -73,6 +73,19 @@ def results(outcome: Outcome, kind: str) -> dict[str | None, Path]:
     return {result.encoding: Path(result.path) for result in outcome.results if result.kind == kind}
 
 
+def test_a_network_of_slices_outlines_what_the_same_network_of_volumes_does(
+    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs], tmp_path: Path
+) -> None:
+    by_slice = perform(job(phantom[1], tmp_path / "out", stand_in(tmp_path / "models", neighbours=(-2, 0, 2))))
+    flair = load_volume([Path(path) for path in phantom[1]["flair"]])
+    for encoding in ("BINARY", "LABELMAP"):
+        found, wanted = (read_masks(results(one, "segmentation")[encoding], flair) for one in (by_slice, outcome))
+        assert [mask.any() for mask in wanted.values()].count(True) >= 2
+        assert found.keys() == wanted.keys()
+        for segment, mask in wanted.items():
+            np.testing.assert_array_equal(found[segment], mask)
+
+
 def test_four_sequences_are_read_as_one_volume_and_the_notes_say_so(outcome: Outcome) -> None:
     assert outcome.refused is None
     assert outcome.notes[0] == "Read as one volume: FLAIR, T1, T1CE and T2 are all there"

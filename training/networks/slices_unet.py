@@ -11,14 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.networks.efficient_unet import EfficientLiteUNet
-
-NEIGHBOURS = (-2, 0, 2)
-"""Which slices are seen beside each other, counted from the one that is answered for."""
+from training.classic import NEIGHBOURS
+from training.networks.efficient_unet import EfficientLiteMask
 
 
 class SlicesUNet(nn.Module):
     """Logits of every class for every slice of a volume.
+
+    `slices` is what is exported: a whole brain at once is too much for a processor's caches, and takes an engine half
+    as long again.
 
     Args:
         channels: Channels of the volume.
@@ -31,7 +32,7 @@ class SlicesUNet(nn.Module):
         self, channels: int, classes: int, *, widths: Sequence[int] = (32, 64, 96, 128), pretrained: bool = False
     ) -> None:
         super().__init__()
-        self.slices = EfficientLiteUNet(channels * len(NEIGHBOURS), classes, widths, pretrained=pretrained)
+        self.slices = EfficientLiteMask(channels * len(NEIGHBOURS), classes, widths, pretrained=pretrained)
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, channels, d, h, w), h and w divisible by 32, to logits (n, classes, d, h, w)."""
@@ -41,5 +42,5 @@ class SlicesUNet(nn.Module):
         longer = torch.cat([*ends[0], image, *ends[1]], dim=2)
         stacked = torch.cat([longer[:, :, reach + k : reach + k + d] for k in NEIGHBOURS], dim=1)
         flat = stacked.transpose(1, 2).reshape(-1, channels * len(NEIGHBOURS), h, w)
-        logits: Tensor = self.slices(flat.contiguous(memory_format=torch.channels_last))[0]
+        logits: Tensor = self.slices(flat.contiguous(memory_format=torch.channels_last))
         return logits.reshape(n, d, -1, h, w).transpose(1, 2)

@@ -28,7 +28,7 @@ from training.package import IMAGENET, INTENDED_USE, threshold_of
 from training.pictures import Shown, draw_gallery
 from training.storage import fold_norms, round_weights
 from training.systems.gallery import animate_scan, median_item
-from training.systems.learn import build
+from training.systems.learn import build, served
 from training.systems.measure import figures_of, look, scores_of
 from training.systems.predict import by_engine
 from training.systems.reference import reference_inputs
@@ -52,11 +52,11 @@ ALIKE = (
 
 
 def load_network(systems: Sequence[System], runs: Sequence[Path], *, mirror: bool = False) -> Mean:
-    """The systems' networks with the weights that their runs kept, in evaluation mode; see `Mean`."""
+    """What is served of the systems' networks, with the weights that runs kept, in evaluation mode; see `Mean`."""
     networks = [build(system) for system in systems]
     for network, run in zip(networks, runs, strict=True):
         network.load_state_dict(torch.load(run / "best.pt", weights_only=True)["weights"])
-    mean = Mean(networks, mirror=mirror)
+    mean = Mean([served(network) for network in networks], mirror=mirror)
     mean.eval()
     return mean
 
@@ -166,6 +166,14 @@ def check_alike(systems: Sequence[System]) -> None:
                 raise UnfitError(f"{first.name} and {system.name} differ in {name}: {mine} and {other}")
 
 
+def input_channels(system: System) -> list[str]:
+    """Names of the channels that a served network sees: those of each slice that it sees, one after the other."""
+    if not system.neighbours:
+        return list(system.channels)
+    where = {0: "", **{k: f"_{abs(k)}_{'below' if k < 0 else 'above'}" for k in system.neighbours if k}}
+    return [f"{name}{where[k]}" for k in system.neighbours for name in system.channels]
+
+
 def manifest(
     systems: Sequence[System],
     runs: Sequence[Path],
@@ -176,10 +184,12 @@ def manifest(
     """Content of model.yaml, without figures; `parts`: training items, measured items, whether those chose nothing."""
     training, measured, untouched = parts
     system, records = systems[0], [json.loads((run / "record.json").read_text()) for run in runs]
-    served, size = SERVED.get(system.name), system.served_size or system.size
+    use, channels, size = SERVED.get(system.name), input_channels(system), system.served_size or system.size
+    size = size[1:] if system.neighbours else size
     spatial = size if system.task == "segmentation" else ()
-    image = {"name": "image", "dtype": "float32", "shape": ["batch", len(system.channels), *size]}
+    image = {"name": "image", "dtype": "float32", "shape": ["batch", len(channels), *size]}
     logits = {"name": "logits", "dtype": "float32", "shape": ["batch", len(system.classes), *spatial]}
+    seen = {"neighbours": list(system.neighbours)} if system.neighbours else {}
     return {
         "name": package_name(system),
         "version": version,
@@ -187,11 +197,11 @@ def manifest(
         "description": description(system),
         "licence": LICENCES[system.data],
         "sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
-        "inputs": [{**image, "channels": [{"name": name} for name in system.channels]}],
+        "inputs": [{**image, "channels": [{"name": name} for name in channels]}],
         "outputs": [{**logits, "activation": system.activation, "classes": list(system.classes)}],
-        "preprocessing": {"name": system.inputs, **(served.preprocessing if served else {})},
+        "preprocessing": {"name": system.inputs, **(use.preprocessing if use else {}), **seen},
         "labels": labels(system),
-        "thresholds": {"mask": 0.5, "probability": 0.5, **(served.thresholds if served else {})},
+        "thresholds": {"mask": 0.5, "probability": 0.5, **(use.thresholds if use else {})},
         "training": _training(systems, records, training, (measured, untouched)),
         "accuracy": [],
         "intended_use": INTENDED_USE,

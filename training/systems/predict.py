@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from engines.activation import probabilities
 from engines.contract import Engine
+from pipelines.brain_volume import BrainSlices
+from pipelines.networks import BATCH
 from training.classic import System
 from training.data.inputs import INPUTS
 
@@ -51,6 +53,8 @@ def by_torch(system: System, network: nn.Module) -> Predict:
 def predict_item(system: System, predict: Predict, image: NDArray[Any]) -> NDArray[np.float32]:
     """Raw image (channels, ...) to probabilities (classes, ...) of its own size, or (classes,)."""
     mapping = INPUTS[system.inputs]
+    if len(system.size) == 3 and system.neighbours:
+        return _by_slice(system, predict, mapping(image))
     if len(system.size) == 2 or image.shape[1:] == system.served_size:
         return np.asarray(predict(mapping(image)[None])[0])
 
@@ -64,6 +68,15 @@ def predict_item(system: System, predict: Predict, image: NDArray[Any]) -> NDArr
         0
     ].numpy()
     return answer
+
+
+def _by_slice(system: System, predict: Predict, brain: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As serving asks a network of slices: the same slices, the same batches."""
+    slices = BrainSlices(brain, system.neighbours)
+    first, last = (int(slices.shown[0]), int(slices.shown[-1]) + 1) if slices.shown.size else (0, 0)
+    starts = range(first, last, BATCH)
+    answers = ((at, predict(slices.inputs(at, min(at + BATCH, last)))) for at in starts)
+    return slices.joined(answers, len(system.classes))
 
 
 def masks(system: System, probability: NDArray[np.float32], threshold: float = 0.5) -> NDArray[np.bool_]:

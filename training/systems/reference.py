@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.brain_volume import CHANNELS
+from pipelines.brain_volume import CHANNELS, BrainSlices
 from pipelines.phantom import PhantomOptions, make_phantom
 from training.classic import System
 from training.data.inputs import INPUTS
@@ -21,16 +21,27 @@ _TISSUES = {
     "core": (2.5, -0.2, 0.0, 1.7),
     "enhancing": (1.8, 0.1, 1.7, 0.7),
 }
+SLICES = 12
+"""Of a made-up brain, at least: enough for masks whose Dice means something."""
+
 _STEP = 1 / 16  # a coarse scale of grey values compresses well
 
 
 def reference_inputs(system: System) -> NDArray[np.float32]:
-    """Inputs (n, channels, ...) of what serving looks at: two phantoms, or one whole brain."""
+    """Inputs (n, channels, ...) of what serving looks at: two phantoms, one whole brain, or slices of one."""
     if system.served_size is not None:
-        return np.stack([made_up_brain(system.served_size, seed=90_000)])
+        brain = made_up_brain(system.served_size, seed=90_000)
+        return _slices_of(brain, system) if system.neighbours else brain[None]
     kind = "abdomen-ct" if system.data == "lits" else "brain-mr"
     found = [_phantom(system, kind, seed) for seed in (90_000, 90_001)]
     return np.stack(found).astype(np.float16).astype(np.float32)
+
+
+def _slices_of(brain: NDArray[np.float32], system: System) -> NDArray[np.float32]:
+    """Evenly through the brain: with tumour and without."""
+    slices = BrainSlices(brain, system.neighbours)
+    wanted = slices.shown[:: max(1, len(slices.shown) // SLICES)]
+    return np.concatenate([slices.inputs(int(at), int(at) + 1) for at in wanted])
 
 
 def _phantom(system: System, kind: str, seed: int) -> NDArray[np.float32]:
