@@ -38,6 +38,7 @@ import structlog
 from rich.console import Console
 
 from daemon.render import plain_table
+from daemon.workers import DASK
 from engines.contract import EngineSettings
 from engines.machine import usable_cores
 from pipelines import brain_mr, networks
@@ -60,6 +61,8 @@ STEPS: Mapping[str, Sequence[str]] = {
         "pipelines.preprocess:BrainSlices.inputs",
         "pipelines.preprocess:CTSlices.inputs",
         "pipelines.brain_by_slice:resample_onto",
+        "pipelines.brain_volume:BrainSlices.__init__",
+        "pipelines.brain_volume:BrainSlices.inputs",
     ],
     NETWORK: ["engines.choose:ChosenEngine.infer", "pipelines.networks:_finished", "pipelines.brain_mr:_awaited"],
     "activation": ["pipelines.networks:probabilities"],
@@ -261,8 +264,10 @@ def profile(console: Console, job: JobDescription) -> None:
 
 
 def as_worker() -> None:
-    """Starts this command anew in the environment that Dask gives to workers: BLAS has one thread there."""
-    given = {name: str(value) for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
+    """Starts this command anew in the environment that workers are given: BLAS has one thread there."""
+    dask.config.set(DASK)
+    wanted = dask.config.get("distributed.nanny.pre-spawn-environ").items()
+    given = {name: str(value) for name, value in wanted if value is not None}
     if any(os.environ.get(name) != value for name, value in given.items()):
         command = [sys.executable, "-m", "benchmarks.around", *sys.argv[1:]]
         os.execve(sys.executable, command, {**os.environ, **given})  # noqa: S606 - there is no shell to mind

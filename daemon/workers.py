@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,20 @@ if TYPE_CHECKING:
     from pipelines.work import JobDescription
 
 log = structlog.get_logger(__name__)
+
+DASK: Mapping[str, object] = {
+    "distributed.scheduler.allowed-failures": 0,  # retries are counted in the database
+    "distributed.worker.daemon": True,
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.admin.tick.limit": "60s",
+    # A worker that is replaced counts as gone for good if its successor takes longer to start than this; on
+    # a busy machine the 15 s that Dask allows are too few.
+    "distributed.deploy.lost-worker-timeout": "5 minutes",
+    # With Dask's own value the C library hands each large array back at once and is given fresh pages for the next one,
+    # which was a quarter of a CT's time. `errands.run_errand` gives back what is free after each job instead.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+}
+"""What we want otherwise than Dask does."""
 
 _RESTART_TIMEOUT = 30
 _GRACE = 10  # seconds in which Dask says by itself that a job's worker is gone
@@ -91,17 +105,7 @@ class WorkerPool:
 
     def __enter__(self) -> Self:
         logging.getLogger("distributed").setLevel(logging.WARNING)
-        dask.config.set(
-            {
-                "distributed.scheduler.allowed-failures": 0,  # retries are counted in the database
-                "distributed.worker.daemon": True,
-                "distributed.comm.timeouts.connect": "10s",
-                "distributed.admin.tick.limit": "60s",
-                # A worker that is replaced counts as gone for good if its successor takes longer to start than this; on
-                # a busy machine the 15 s that Dask allows are too few.
-                "distributed.deploy.lost-worker-timeout": "5 minutes",
-            }
-        )
+        dask.config.set(DASK)
         if self._settings.scheduler:
             self._client = Client(self._settings.scheduler, security=self._security(), set_as_default=False)
         else:

@@ -105,21 +105,22 @@ class BrainSlices:
     """
 
     def __init__(self, volume: Array, neighbours: Sequence[int]) -> None:
-        self._volume, self._offsets = volume, np.asarray(neighbours)
-        self.shown: NDArray[np.intp] = np.flatnonzero(volume.any(axis=(0, 2, 3)))
+        self._slices = np.ascontiguousarray(np.moveaxis(volume, 1, 0))  # so that stacking copies whole slices
+        self._offsets = np.asarray(neighbours)
+        self.shown: NDArray[np.intp] = np.flatnonzero(self._slices.any(axis=(1, 2, 3)))
 
     def __len__(self) -> int:
-        return int(self._volume.shape[1])
+        return len(self._slices)
 
     def inputs(self, start: int, stop: int) -> Array:
         """Slices start..stop-1 as (n, neighbours x channels, rows, columns); the last slices stand for any beyond."""
         seen = np.clip(np.arange(start, stop)[:, None] + self._offsets, 0, len(self) - 1)
-        stacked = self._volume[:, seen]  # (channels, n, neighbours, rows, columns)
-        return np.ascontiguousarray(np.moveaxis(stacked, 0, 2).reshape(len(seen), -1, *self._volume.shape[2:]))
+        stacked: Array = self._slices[seen].reshape(len(seen), -1, *self._slices.shape[2:])
+        return stacked
 
     def joined(self, answers: Iterable[tuple[int, Array]], classes: int) -> Array:
         """Probabilities (classes, slices, rows, columns) of answers (first slice, (n, classes, rows, columns))."""
-        out = np.zeros((classes, *self._volume.shape[1:]), np.float32)
+        out = np.zeros((classes, len(self), *self._slices.shape[2:]), np.float32)
         for start, answer in answers:
             out[:, start : start + len(answer)] = np.moveaxis(answer, 0, 1)
         return out

@@ -104,6 +104,36 @@ def test_a_finished_job_comes_home(pool: WorkerPool) -> None:
 
 
 @pytest.mark.slow
+def test_memory_is_given_back_after_a_job_and_not_after_every_array(pool: WorkerPool) -> None:
+    assert in_worker(pool, lambda: int("MALLOC_TRIM_THRESHOLD_" in os.environ)) == 0
+    assert in_worker(pool, lambda: int(os.environ["OMP_NUM_THREADS"])) == 1
+
+    def hoard() -> int:
+        """Replaces `perform` by one that leaves much free behind, in small pieces under one that stays."""
+        from daemon import errands
+
+        def perform(job: JobDescription) -> Outcome:
+            pieces = [bytearray(60_000) for _ in range(4000)]
+            errands.stays = bytearray(60_000)  # type: ignore[attr-defined]
+            del pieces
+            return Outcome(job.job_id, summary=str(resident()))
+
+        errands.perform = perform  # type: ignore[assignment]
+        return 0
+
+    in_worker(pool, hoard)
+    pool.submit(JOB)
+    answer = come_home(pool)
+    assert isinstance(answer, Finished)
+    assert in_worker(pool, resident) < int(answer.outcome.summary) - 100
+
+
+def resident() -> int:
+    """Megabytes that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+@pytest.mark.slow
 def test_a_bug_is_not_tried_again_and_costs_no_process(pool: WorkerPool) -> None:
     answer, process = outcome(pool, "bug")
     assert answer == Failed("7", "ZeroDivisionError: ours")

@@ -109,8 +109,10 @@ def _named(package: Path) -> dict[str, Tensor]:
     if any(name.startswith("networks.1.") for name in names):
         raise ValueError(f"{package}: expected one network, received the mean of several")
     prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in names)), "")
-    return {  # `weight_bias` is what the exporter calls the bias of a norm that it folded by itself
-        name.removeprefix(prefix).replace(".weight_bias", ".bias"): torch.from_numpy(np.array(numpy_helper.to_array(tensor), np.float32))
-        for name, tensor in names.items()
-        if name.startswith(prefix)
-    }
+    found = {}
+    for name, tensor in names.items():
+        if name.startswith(prefix):
+            # `weight_bias` is what the exporter calls the bias of a norm that it folded by itself
+            ours = name.removeprefix(prefix).replace(".weight_bias", ".bias")
+            found[ours] = torch.from_numpy(np.array(numpy_helper.to_array(tensor), np.float32))
+    return found
