@@ -67,7 +67,7 @@ def fit_system(
     folder.mkdir(parents=True, exist_ok=True)
     write_split(folder, system, validation, test)
     further = [] if more is None else system.further(more)
-    learner, record = Learner(system), describe(system, data, len(training), len(further))
+    learner, record = Learner(system), describe(system, data, len(training), len(further), initial)
     loader = batches(system, training, further, training=True, workers=workers)
     if initial is not None:
         learner.start_from(first_weights(learner.network, initial, loader))

@@ -10,21 +10,39 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from engines.package import load_package
 from training.classic import System
 from training.data.items import Item
 
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
 
 
-def describe(system: System, data: Path, trained_on: int, more: int = 0) -> dict[str, Any]:
-    """What a run's record says beside its history."""
+def describe(system: System, data: Path, trained_on: int, more: int = 0, initial: Path | None = None) -> dict[str, Any]:
+    """What a run's record says beside its history.
+
+    Args:
+        system: What is trained.
+        data: The data set.
+        trained_on: Items of it to train on.
+        more: Items of a further data set.
+        initial: Another run's weights, or a package, that it starts from.
+    """
     return {
         "system": asdict(system),
         "trained_on": trained_on,
         "more": more,
+        "initial": None if initial is None else _called(initial),
         "data_digest": data_digest(data),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def _called(initial: Path) -> str:
+    """A package by name and version, weights by the name of their run."""
+    if not initial.is_dir():
+        return initial.resolve().parent.name
+    manifest = load_package(initial).manifest
+    return f"{manifest.name} {manifest.version}"
 
 
 def write_split(folder: Path, system: System, validation: Sequence[Item], test: Sequence[Item]) -> None:

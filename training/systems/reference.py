@@ -21,8 +21,10 @@ _TISSUES = {
     "core": (2.5, -0.2, 0.0, 1.7),
     "enhancing": (1.8, 0.1, 1.7, 0.7),
 }
-SLICES = 12
-"""Of a made-up brain, at least: enough for masks whose Dice means something."""
+TUMOUR_AT, TUMOUR_RADIUS = (0.1, -0.12, 0.16), 0.15
+"""Where a made-up brain's tumour lies, off the middle by these shares of each axis; radius by the shortest axis."""
+THROUGH_TUMOUR, ELSEWHERE = 10, 4
+"""Slices of a made-up brain that are asked: a mask that few of them show has a Dice that tells of rounding only."""
 
 _STEP = 1 / 16  # a coarse scale of grey values compresses well
 
@@ -38,10 +40,12 @@ def reference_inputs(system: System) -> NDArray[np.float32]:
 
 
 def _slices_of(brain: NDArray[np.float32], system: System) -> NDArray[np.float32]:
-    """Evenly through the brain: with tumour and without."""
-    slices = BrainSlices(brain, system.neighbours)
-    wanted = slices.shown[:: max(1, len(slices.shown) // SLICES)]
-    return np.concatenate([slices.inputs(int(at), int(at) + 1) for at in wanted])
+    """Evenly through the tumour, and evenly through the brain."""
+    slices, shape = BrainSlices(brain, system.neighbours), brain.shape[1:]
+    middle, reach = (shape[0] - 1) / 2 + TUMOUR_AT[0] * shape[0], TUMOUR_RADIUS * min(shape)
+    through = np.linspace(middle - reach, middle + reach, THROUGH_TUMOUR)
+    wanted = np.unique(np.rint([*through, *np.linspace(slices.shown[0], slices.shown[-1], ELSEWHERE)]).astype(int))
+    return np.concatenate([slices.inputs(at, at + 1) for at in wanted.tolist()])
 
 
 def _phantom(system: System, kind: str, seed: int) -> NDArray[np.float32]:
@@ -69,10 +73,10 @@ def made_up_brain(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
     generator = np.random.default_rng(seed)
     folds, waves = _noise(shape, 24, generator), _noise(shape, 8, generator)
     centre = [(length - 1) / 2 for length in shape]
-    lesion = [middle + share * length for middle, share, length in zip(centre, (0.1, -0.12, 0.16), shape, strict=True)]
+    lesion = [middle + share * length for middle, share, length in zip(centre, TUMOUR_AT, shape, strict=True)]
     brain = _distance(shape, centre, [0.44 * length for length in shape]) < 1
     fluid = _distance(shape, centre, [0.12 * length for length in shape]) < 1 + 0.3 * waves
-    tumour = _distance(shape, lesion, [0.15 * min(shape)] * 3) - 0.15 * waves
+    tumour = _distance(shape, lesion, [TUMOUR_RADIUS * min(shape)] * 3) - 0.15 * waves
     parts = {
         "white": folds < 0,
         "grey": folds >= 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from engines.manifest import LabelSpec
 from training.classic import REGIONS, SYSTEMS
-from training.systems.reference import made_up_brain
+from training.systems.reference import made_up_brain, reference_inputs
 from training.systems.served import SERVED, labels, limits, package_name
 
 SHAPE = (80, 96, 80)
@@ -41,6 +42,15 @@ def test_it_takes_little_room_in_a_package():
     brain, stored = made_up_brain(SHAPE, seed=1), io.BytesIO()
     np.savez_compressed(stored, image=brain)
     assert len(stored.getvalue()) < brain.nbytes / 10
+
+
+def test_a_network_of_slices_is_asked_about_slices_with_tumour_and_without():
+    system = replace(SYSTEMS["brats-slices-unet"], served_size=SHAPE)
+    slices = reference_inputs(system)
+    assert slices.shape[1:] == (12, *SHAPE[1:])
+    assert 12 <= len(slices) <= 14
+    rim = ((slices[:, 6] - slices[:, 5]) > 1).any(axis=(1, 2))  # of the slice itself: T1 with contrast, T1
+    assert 5 <= rim.sum() <= len(slices) - 3
 
 
 @pytest.mark.parametrize("name", ["brats-slices-unet", "brats-resunet3d"])
