@@ -93,9 +93,8 @@ def _made(training: dict[str, Any]) -> str:
     """The commands that made the weights and the package, and how long it took."""
     if "system" in training:
         names = [training["recipe"], *(other["name"] for other in training.get("others", ()))]
-        mixed = " --more DIR" if training.get("more") else ""
         start = f" --initial {training['initial']}" if training.get("initial") else ""
-        commands = ", ".join(f"`scanward train {name}{mixed}{start}`" for name in names)
+        commands = ", ".join(f"`scanward train {name}{start}`" for name in names)
         options = " --run ... --run ..." if len(names) > 1 else ""
         options += "".join(f" --{name}" for name in ("mirror", "rounded") if training.get(name))
         return f"{commands} ({training['epochs']} epochs), `scanward export{options}`"

@@ -87,8 +87,6 @@ class System:
             ridge) on the pictures and their mirror images; nothing is drawn, varied or repeated.
         weight_decay: Of AdamW.
         ema: Share of the averaged weights that a step leaves as they were; the average is what is kept. 0 for none.
-        more: What kind of further data may be mixed in (`--more DIR`): `lgg-brains`, whose whole tumours are outlined.
-        more_share: Its share of the patches that are drawn, if there is any.
         prior: Share of the drawn pixels that are tumour, which an untrained network then says of every pixel; 0 leaves
             the last layer as it is drawn.
         precision: `bf16` or `32`; widths that are no multiples of 16 crash oneDNN's bfloat16 on some processors.
@@ -127,8 +125,6 @@ class System:
     weight_decay: float = 1e-4
     ema: float = 0.0
     prior: float = 0.0
-    more: Literal["lgg-brains"] | None = None
-    more_share: float = 0.0
     served_size: tuple[int, ...] | None = None
     precision: Literal["bf16", "32"] = "bf16"
     seed: int = 20261120
@@ -168,18 +164,6 @@ class System:
                 from training.data.lits import load_lits
 
                 return load_lits(root, plane)
-
-    def further(self, root: Path) -> list[Item]:
-        """Reads the index of a further data folder, for training only.
-
-        Raises:
-            ValueError: The system mixes nothing in.
-        """
-        if self.more is None:
-            raise ValueError(f"{self.name}: expected no further data set, received {root}")
-        from training.data.lgg_brains import load_lgg_brains
-
-        return load_lgg_brains(root, self.classes)
 
     def parts(self, items: list[Item]) -> tuple[list[Item], list[Item], list[Item]]:
         """(training, validation, test): the published split where the data has one, else by patient or slice.
@@ -404,8 +388,6 @@ SYSTEMS = {
             options={"pretrained": True},
             size=(8, 160, 160),
             learning_rate=1e-3,
-            more="lgg-brains",
-            more_share=0.35,
             **{**_BRAINS, "batch": 4, "per_epoch": 400},
         ),
     )

@@ -57,8 +57,7 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     config: Config = None,
     split: Annotated[SplitBy | None, typer.Option(help="By slice, as published, if told so.")] = None,
     more: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="A further data set to mix in, where the training knows one."),
+        Path | None, typer.Option(exists=True, file_okay=False, help="Recipes: a further data set to mix in.")
     ] = None,
     variant: Annotated[
         int, typer.Option(min=0, help="Recipes: other first weights and draws, same split; see `export --run`.")
@@ -70,8 +69,8 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
         from training.systems.commands import train_system
 
         run_folder = out or Path("runs") / name
-        limits = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume, "more": more}
-        train_system(_system(name, config, split), data, run_folder, threads, {**limits, "workers": workers})
+        limits = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume, "workers": workers}
+        train_system(_system(name, config, split), data, run_folder, threads, limits)
         console.print(f"export with: scanward export {name} --run {run_folder} --data {data}")
         return
     from training.commands import train_recipe

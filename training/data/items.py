@@ -28,7 +28,6 @@ class Item:
         positive: There is tumour in it.
         read: Reads (image (channels, ...), truth (classes, ...) of 0 and 1); a picture's truth is (classes,).
         spacing: Of the spatial axes, in mm; ones where the layout does not say.
-        unknown: Classes that nobody outlined, although they may be there, within the first class of the truth.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Item:
     positive: bool
     read: Callable[[], Pair]
     spacing: tuple[float, ...] = (1.0, 1.0)
-    unknown: tuple[str, ...] = ()
 
 
 def split_items(

@@ -24,30 +24,21 @@ def load_lgg(root: Path) -> list[Case]:
     Raises:
         FileNotFoundError: No patient folder is there.
     """
-    return [load_patient(path) for path in patient_folders(root)]
-
-
-def patient_folders(root: Path) -> list[Path]:
-    """The patients' folders, sorted; arguments and errors as of `load_lgg`."""
     folder = root / "kaggle_3m" if (root / "kaggle_3m").is_dir() else root
     patients = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.startswith("TCGA_"))
     if not patients:
         raise FileNotFoundError(f"no folders TCGA_* in {folder}; expected the layout of Kaggle's lgg-mri-segmentation")
-    return patients
-
-
-def read_patient(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Slices (n, h, w, 3), T1, FLAIR, T1 with contrast as colours, and masks (n, h, w), by number, towards the head."""
-    paths = sorted((p for p in folder.glob("*.tif") if not p.stem.endswith("_mask")), key=_number)
-    return _stack(paths), _stack([p.with_name(f"{p.stem}_mask.tif") for p in paths]) > 127
+    return [load_patient(path) for path in patients]
 
 
 def load_patient(folder: Path) -> Case:
-    """Reads one patient: `<patient>_<n>.tif` and `_mask.tif`."""
-    images, masks = read_patient(folder)
+    """Reads one patient: `<patient>_<n>.tif` (T1, FLAIR, T1 with contrast as colours) and `_mask.tif`, by number."""
+    paths = sorted((p for p in folder.glob("*.tif") if not p.stem.endswith("_mask")), key=_number)
+    images = _stack(paths)
+    masks = _stack([p.with_name(f"{p.stem}_mask.tif") for p in paths]) > 127
     t1, flair, t1ce = (images[..., channel] for channel in range(3))
     prepared = prepare("brain-slices-v1", {"t1": t1, "flair": flair, "t1ce": t1ce}, SPACING)
-    trusted = np.ones((len(masks), 1), bool)
+    trusted = np.ones((len(paths), 1), bool)
     return Case(folder.name, folder.name.split("_")[1], prepared, masks[:, None], trusted, math.prod(SPACING) / 1000)
 
 

@@ -34,28 +34,20 @@ class Brains(Dataset[tuple[Tensor, Tensor]]):
 
 
 class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
-    """`system.per_epoch` patches of `system.size` an epoch, each drawn anew; `system.more_share` of them of `more`."""
+    """`system.per_epoch` patches of `system.size` an epoch, each drawn anew."""
 
-    def __init__(self, system: System, items: Sequence[Item], more: Sequence[Item] = ()) -> None:
-        self._system, self._items, self._own = system, [*items, *more], len(items)
+    def __init__(self, system: System, items: Sequence[Item]) -> None:
+        self._system, self._items = system, items
         self._tumour: dict[int, NDArray[np.intp]] = {}
 
     def __len__(self) -> int:
         return self._system.per_epoch or len(self._items)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        which = self._which()
+        which = int(torch.randint(len(self._items), ()))
         image, truth = self._items[which].read()
         middle = self._middle(which, image, truth)
-        patch, masks = cut(self._system.variation, self._system.size, image, truth, middle)
-        unknown = [name in self._items[which].unknown for name in self._system.classes]
-        return patch, without(masks, torch.tensor(unknown))
-
-    def _which(self) -> int:
-        further = len(self._items) - self._own
-        if further and float(torch.rand(())) < self._system.more_share:
-            return self._own + int(torch.randint(further, ()))
-        return int(torch.randint(self._own, ()))
+        return cut(self._system.variation, self._system.size, image, truth, middle)
 
     def _middle(self, which: int, image: NDArray[np.float32], truth: NDArray[np.uint8]) -> Tensor:
         if which not in self._tumour:  # the classes are nested regions: each is as likely as the others to be the aim
@@ -70,19 +62,6 @@ class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
         jitter = (torch.rand(3) - 0.5) * torch.tensor(self._system.size) / 2
         half = torch.tensor(self._system.size) / 2
         return torch.minimum(torch.maximum(middle + jitter, half - 0.5), torch.tensor(shape) - half - 0.5)
-
-
-def without(masks: Tensor, unknown: Tensor) -> Tensor:
-    """Masks (classes, ...) with NaN where nobody outlined a class, which lies within the first one.
-
-    Args:
-        masks: Nested regions, the largest first.
-        unknown: (classes,) bool. Outside the largest region even these are known: there is none.
-    """
-    if not unknown.any():
-        return masks
-    nobody_knows = unknown.reshape(-1, *(1,) * (masks.ndim - 1)) & (masks[:1] > 0.5)
-    return masks.masked_fill(nobody_knows, float("nan"))
 
 
 TURNED, NOISY = 0.5, 0.3
@@ -195,11 +174,8 @@ def _thick(image: Tensor) -> Tensor:
     return functional.interpolate(thick, size, mode="trilinear", align_corners=False)[0, 0]
 
 
-def brain_batches(
-    system: System, items: Sequence[Item], more: Sequence[Item] = (), *, training: bool, workers: int = 0
-) -> DataLoader:
+def brain_batches(system: System, items: Sequence[Item], *, training: bool, workers: int = 0) -> DataLoader:
     """Batches of patches in training; one whole brain at a time otherwise."""
     if training:
-        patches = BrainPatches(system, items, more)
-        return DataLoader(patches, batch_size=system.batch, num_workers=workers, drop_last=True)
+        return DataLoader(BrainPatches(system, items), batch_size=system.batch, num_workers=workers, drop_last=True)
     return DataLoader(Brains(items), batch_size=1, num_workers=workers)

@@ -107,15 +107,10 @@ def variation(system: System) -> transforms.Compose:
     return composed
 
 
-def batches(
-    system: System, items: Sequence[Item], more: Sequence[Item] = (), *, training: bool, workers: int = 0
-) -> DataLoader:
-    """Batches of examples; in training drawn at random, those with tumour as often as `positive_share` asks.
-
-    `more` are further brains, for systems that mix some in (`System.more`).
-    """
+def batches(system: System, items: Sequence[Item], *, training: bool, workers: int = 0) -> DataLoader:
+    """Batches of examples; in training drawn at random, those with tumour as often as `positive_share` asks."""
     if system.data == "brains":
-        return brain_batches(system, items, more, training=training, workers=workers)
+        return brain_batches(system, items, training=training, workers=workers)
     examples = Examples(system, items, training=training)
     sampler = None
     if training:

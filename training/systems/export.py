@@ -32,7 +32,7 @@ from training.systems.learn import build, served
 from training.systems.measure import figures_of, look, scores_of
 from training.systems.predict import by_engine
 from training.systems.reference import reference_inputs
-from training.systems.served import DATA, LICENCES, MORE, SERVED, description, labels, limits, package_name
+from training.systems.served import DATA, LICENCES, SERVED, description, labels, limits, package_name
 from training.systems.threshold import choose_threshold
 
 ALIKE = (
@@ -195,7 +195,7 @@ def manifest(
         "version": version,
         "task": system.task,
         "description": description(system),
-        "licence": licence(system, records),
+        "licence": LICENCES[system.data],
         "sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
         "inputs": [{**image, "channels": [{"name": name} for name in channels]}],
         "outputs": [{**logits, "activation": system.activation, "classes": list(system.classes)}],
@@ -209,12 +209,6 @@ def manifest(
     }
 
 
-def licence(system: System, records: Sequence[Mapping[str, Any]]) -> str:
-    """Of the weights: as all that they were trained on says."""
-    mixed = system.more if any(record.get("more", 0) for record in records) else None
-    return LICENCES[system.data if mixed is None else mixed]
-
-
 def _training(
     systems: Sequence[System],
     records: Sequence[Mapping[str, Any]],
@@ -225,11 +219,9 @@ def _training(
     by_patient = system.split == "patient"
     nothing = untouched or system.keep == "last"
     imagenet = [IMAGENET] if any(each.options.get("pretrained") for each in systems) else []
-    mixed = max((record.get("more", 0) for record in records), default=0)
-    further = [{**MORE[system.more], "patients": mixed}] if system.more and mixed else []
     chose = "they chose nothing" if nothing else "they also chose the checkpoint and the threshold"
     return {
-        "data": [{**DATA[system.data], "patients": len({item.group for item in training})}, *further, *imagenet],
+        "data": [{**DATA[system.data], "patients": len({item.group for item in training})}, *imagenet],
         "split": {
             "by": system.split,
             "held_out": sorted({item.group if by_patient else item.name for item in held_out}),
@@ -238,7 +230,7 @@ def _training(
         "recipe": system.name,
         "system": _written(system),
         **({"others": [_written(other) for other in systems[1:]]} if systems[1:] else {}),
-        **{key: records[0][key] for key in ("more", "initial") if records[0].get(key)},
+        **({"initial": records[0]["initial"]} if records[0].get("initial") else {}),
         "data_digest": records[0]["data_digest"],
         "libraries": records[0]["libraries"],
         "epochs": sum(len(record["history"]) for record in records),

@@ -34,7 +34,6 @@ def fit_system(
     epochs: int | None = None,
     resume: bool = False,
     initial: Path | None = None,
-    more: Path | None = None,
     workers: int = 0,
     progress: bool = False,
     memory: Memory | None = None,
@@ -49,7 +48,6 @@ def fit_system(
         epochs: Most epochs, instead of the system's.
         resume: Take up `folder/last.ckpt` where it was left.
         initial: A best.pt to start from, or the folder of a package that the system was exported to.
-        more: A further data set to mix in, of the kind that the system names.
         workers: Processes that read images.
         progress: Show a progress bar.
         memory: Where the system is solved: what other runs with the same encoder have looked at.
@@ -66,14 +64,12 @@ def fit_system(
     training, validation, test = system.parts(items)
     folder.mkdir(parents=True, exist_ok=True)
     write_split(folder, system, validation, test)
-    further = [] if more is None else system.further(more)
-    learner, record = Learner(system), describe(system, data, len(training), len(further), initial)
-    loader = batches(system, training, further, training=True, workers=workers)
+    learner, record = Learner(system), describe(system, data, len(training), initial)
+    loader = batches(system, training, training=True, workers=workers)
     if initial is not None:
         learner.start_from(first_weights(learner.network, initial, loader))
     last = folder / "last.ckpt"
-    counts = {"items": len(training), "more": len(further), "validation": len(validation), "test": len(test)}
-    log.info("training", name=system.name, **counts)
+    log.info("training", name=system.name, items=len(training), validation=len(validation), test=len(test))
     keeper = Keeper(folder, record)
     with warnings.catch_warnings():
         _quiet()

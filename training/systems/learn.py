@@ -17,9 +17,6 @@ from training.networks.registry import make_network
 from training.networks.slices_unet import SlicesUNet
 from training.systems.prior import expect
 
-SURELY_NOT = -30.0
-"""A logit whose probability is none in 32 bits, and whose cross-entropy with "no" is none either."""
-
 
 def build(system: System) -> nn.Module:
     """The system's network, untrained."""
@@ -37,12 +34,6 @@ def masks_of(system: System, logits: Tensor) -> Tensor:
         return logits >= 0
     classes = torch.arange(len(system.classes), device=logits.device).reshape(1, -1, *(1,) * (logits.ndim - 2))
     return logits.argmax(dim=1, keepdim=True) == classes
-
-
-def known(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of sigmoids and truth, both as good as 0 where the truth is NaN: no loss learns anything there."""
-    unknown = truth.isnan()
-    return logits.masked_fill(unknown, SURELY_NOT), truth.masked_fill(unknown, 0.0)
 
 
 def with_channels_last(network: nn.Module) -> nn.Module:
@@ -99,7 +90,7 @@ class Learner(lightning.LightningModule):
         image, truth = batch
         answer = self.network(image.contiguous(memory_format=self._layout))
         answers = answer if isinstance(answer, tuple) else (answer,)
-        loss = torch.stack([self.loss(*known(logits.float(), truth)) for logits in answers]).mean()
+        loss = torch.stack([self.loss(logits.float(), truth) for logits in answers]).mean()
         self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image))
         return loss
 

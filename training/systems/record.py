@@ -17,20 +17,18 @@ from training.data.items import Item
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
 
 
-def describe(system: System, data: Path, trained_on: int, more: int = 0, initial: Path | None = None) -> dict[str, Any]:
+def describe(system: System, data: Path, trained_on: int, initial: Path | None = None) -> dict[str, Any]:
     """What a run's record says beside its history.
 
     Args:
         system: What is trained.
         data: The data set.
         trained_on: Items of it to train on.
-        more: Items of a further data set.
         initial: Another run's weights, or a package, that it starts from.
     """
     return {
         "system": asdict(system),
         "trained_on": trained_on,
-        "more": more,
         "initial": None if initial is None else _called(initial),
         "data_digest": data_digest(data),
         "libraries": {name: version(name) for name in LIBRARIES},

@@ -32,10 +32,6 @@ DATA: dict[str, dict[str, str]] = {
     "brats": _BRATS,
     "brains": _BRATS,
 }
-MORE: dict[str, dict[str, str]] = {
-    "lgg-brains": {**RECIPE_DATA["lgg"], "name": f"{RECIPE_DATA['lgg']['name']}, whole tumours only"},
-}
-"""Further data that is mixed in, by `System.more`."""
 LICENCES = {
     "lgg": LICENCE["lgg"],
     "lits": LICENCE["liver"],
@@ -43,7 +39,6 @@ LICENCES = {
     "mr-slices": "Weights: research only, CC BY-NC-SA 4.0 as part of the training data",
     "brats": "Weights: research only, as the training data",
     "brains": "Weights: research only, as the training data",
-    "lgg-brains": "Weights: research only, as BraTS's terms say, and CC BY-NC-SA 4.0 as part of the training data",
 }
 _COLOURS = ([230, 60, 50], [90, 200, 90], [70, 130, 240])
 
