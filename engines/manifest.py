@@ -124,6 +124,18 @@ class Preprocessing(_FreePart):
     name: str
     spacing: tuple[float, ...] | None = None
 
+    @property
+    def neighbours(self) -> tuple[int, ...]:
+        """Slices that a network of slices sees beside each other, counted from its own; none where it takes volumes."""
+        return tuple((self.model_extra or {}).get("neighbours", ()))
+
+    @model_validator(mode="after")
+    def _neighbours_are_whole_numbers(self) -> Self:
+        given = (self.model_extra or {}).get("neighbours", [])
+        if not isinstance(given, list | tuple) or not all(type(one) is int for one in given):
+            raise ValueError(f"neighbours: expected whole numbers such as [-2, 0, 2], received {given!r}")
+        return self
+
 
 class Thresholds(_Part):
     """From probability to answer: voxels from `mask` up belong; smaller lesions than `min_volume_ml` are dropped."""
@@ -208,6 +220,16 @@ class Manifest(_Part):
             names = [tensor.name for tensor in tensors]
             if len(set(names)) != len(names):
                 raise ValueError(f"{key}: a name appears twice in {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _neighbours_fit_the_input(self) -> Self:
+        beside, shape = len(self.preprocessing.neighbours), self.inputs[0].shape
+        if beside and (len(shape) != 4 or not isinstance(shape[1], int) or shape[1] % beside):
+            raise ValueError(
+                f"preprocessing: neighbours: {beside} slices beside each other need an input "
+                f"[batch, {beside} x channels, height, width], not {list(shape)}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from dicomio.masks import MaskBox, extents, mask_boxes
 from pipelines.brain_extraction import find_brain
 from pipelines.brain_grid import box_around, cut, restore, sample
 from pipelines.brain_regions import TUMOUR, segments
-from pipelines.brain_volume import CHANNELS, BrainSlices, centre_of, crop, neighbours_of, standardise
+from pipelines.brain_volume import CHANNELS, BrainSlices, centre_of, crop, standardise
 from pipelines.findings import Findings, Region
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
@@ -81,7 +81,7 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
 
 def _asked(network: Network, inputs: NDArray[np.float32], report: Progress) -> NDArray[np.float32]:
     """Probabilities (classes, *SHAPE): of the whole brain at once, or slice by slice if the network takes slices."""
-    neighbours = neighbours_of(network.package.manifest)
+    neighbours = network.package.manifest.preprocessing.neighbours
     if not neighbours:
         return network.predict_one(inputs)
     slices = BrainSlices(inputs, neighbours)

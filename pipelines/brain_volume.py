@@ -18,8 +18,6 @@ from dicomio.masks import largest_piece
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from engines.manifest import Manifest
-
 Array = NDArray[np.float32]
 
 NAME = "brain-volume-v1"
@@ -124,8 +122,3 @@ class BrainSlices:
         for start, answer in answers:
             out[:, start : start + len(answer)] = np.moveaxis(answer, 0, 1)
         return out
-
-
-def neighbours_of(manifest: Manifest) -> tuple[int, ...]:
-    """Which slices a network sees beside each other; none where it takes the whole brain."""
-    return tuple((manifest.preprocessing.model_extra or {}).get("neighbours", ()))

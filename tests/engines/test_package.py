@@ -87,6 +87,9 @@ def test_travels_between_processes(folder):
         ({"reference_inputs": "../elsewhere.npz"}, "reference_inputs", "own folder"),
         ({"variants": {"fp16": {"file": "half.onnx", "sha256": "0" * 64}}}, "variants.fp16.file", "half.onnx"),
         ({"thresholds": {"mask": 1.5}}, "thresholds.mask", "less than or equal to 1"),
+        ({"preprocessing": {"name": "x", "neighbours": 2}}, "preprocessing", "expected whole numbers such as"),
+        ({"preprocessing": {"name": "x", "neighbours": [-1, "0"]}}, "preprocessing", "received [-1, '0']"),
+        ({"preprocessing": {"name": "x", "neighbours": [-1, 0]}}, "(whole file)", "2 slices beside each other need"),
     ],
 )
 def test_wrong_manifest(folder, changes, key, words):
@@ -95,6 +98,12 @@ def test_wrong_manifest(folder, changes, key, words):
     assert caught.value.file == folder / "model.yaml"
     assert caught.value.key == key
     assert words in str(caught.value)
+
+
+def test_slices_that_are_seen_beside_each_other(folder):
+    assert load_package(folder).manifest.preprocessing.neighbours == ()
+    preprocessing = {"name": "x", "neighbours": [-2, 0, 2]}
+    assert load_package(edit(folder, preprocessing=preprocessing)).manifest.preprocessing.neighbours == (-2, 0, 2)
 
 
 def test_manifest_that_is_no_yaml(folder):
