@@ -37,6 +37,7 @@ import distributed  # noqa: F401 - brings its configuration
 import structlog
 from rich.console import Console
 
+from daemon.errands import give_back_memory
 from daemon.render import plain_table
 from daemon.workers import DASK
 from engines.contract import EngineSettings
@@ -61,8 +62,8 @@ STEPS: Mapping[str, Sequence[str]] = {
         "pipelines.preprocess:BrainSlices.inputs",
         "pipelines.preprocess:CTSlices.inputs",
         "pipelines.brain_by_slice:resample_onto",
-        "pipelines.brain_volume:BrainSlices.__init__",
-        "pipelines.brain_volume:BrainSlices.inputs",
+        "pipelines.brain_volume:NeighbourSlices.__init__",
+        "pipelines.brain_volume:NeighbourSlices.inputs",
     ],
     NETWORK: ["engines.choose:ChosenEngine.infer", "pipelines.networks:_finished", "pipelines.brain_mr:_awaited"],
     "activation": ["pipelines.networks:probabilities"],
@@ -231,6 +232,7 @@ def measure(job: JobDescription, repeat: int, *, cpu: bool) -> tuple[dict[str, f
         with watched(clock, overlapping=not cpu) as watch:
             started = clock()
             outcome = perform(job)
+            give_back_memory()  # as `errands.run_errand` does
             total = clock() - started
         other = total - sum(watch.seconds.values())
         waiting, working = watch.seconds[NETWORK] / threads, watch.working / threads

@@ -61,7 +61,7 @@ def run_errand(job: JobDescription) -> Outcome | Stranded:
 
 def give_back_memory() -> None:
     """Returns what is free to the system (glibc; elsewhere nothing): a worker that waits for jobs needs none of it."""
-    with suppress(AttributeError):
+    with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -1,4 +1,4 @@
-"""The brain as one volume: four sequences on a grid of 1 mm, one pass of a network, parts of the tumour."""
+"""The brain as one volume: four sequences on a grid of 1 mm, a network of volumes or of slices, parts of the tumour."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dicomio.masks import MaskBox, extents, mask_boxes
 from pipelines.brain_extraction import find_brain
 from pipelines.brain_grid import box_around, cut, restore, sample
 from pipelines.brain_regions import TUMOUR, segments
-from pipelines.brain_volume import CHANNELS, BrainSlices, centre_of, crop, standardise
+from pipelines.brain_volume import CHANNELS, NeighbourSlices, centre_of, crop, standardise
 from pipelines.findings import Findings, Region
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
@@ -84,7 +84,7 @@ def _asked(network: Network, inputs: NDArray[np.float32], report: Progress) -> N
     neighbours = network.package.manifest.preprocessing.neighbours
     if not neighbours:
         return network.predict_one(inputs)
-    slices = BrainSlices(inputs, neighbours)
+    slices = NeighbourSlices(inputs, neighbours)
     answers = network.predict_slices(slices, slices.shown, partial(report, "segment"))
     return slices.joined(answers, len(network.package.manifest.outputs[0].classes))
 

@@ -92,7 +92,7 @@ def standardise(images: NDArray[Any], brain: NDArray[np.bool_]) -> Array:
     return out
 
 
-class BrainSlices:
+class NeighbourSlices:
     """A prepared brain for a network that answers for one slice at a time and sees others beside it.
 
     Slices without any brain are not shown to it: there is nothing there.

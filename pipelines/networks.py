@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.contract import Engine, EngineSettings
-    from pipelines.brain_volume import BrainSlices
+    from pipelines.brain_volume import NeighbourSlices
     from pipelines.preprocess import PreparedSlices
 
 BATCH = 16
@@ -56,13 +56,12 @@ class Network:
         return np.asarray(probabilities(self.package.manifest, outputs)[answer][0], np.float32)
 
     def predict_slices(
-        self, prepared: PreparedSlices | BrainSlices, index: NDArray[np.intp], report: Callable[[float], None]
+        self, prepared: PreparedSlices | NeighbourSlices, index: NDArray[np.intp], report: Callable[[float], None]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """As `predict`, for the runs of consecutive slices in `index` only."""
         feed, answer = self.package.manifest.inputs[0].name, self.package.manifest.outputs[0].name
-        spans = [(at, min(at + BATCH, stop)) for start, stop in _runs(index) for at in range(start, stop, BATCH)]
         done = 0
-        feeds = (((at, stop), {feed: np.ascontiguousarray(prepared.inputs(at, stop))}) for at, stop in spans)
+        feeds = (((at, stop), {feed: np.ascontiguousarray(prepared.inputs(at, stop))}) for at, stop in spans(index))
         for (at, stop), outputs in _beside(feeds, self.engine.infer):
             done += stop - at
             report(done / max(1, len(index)))
@@ -95,11 +94,13 @@ def _finished(answer: Future[dict[str, Any]]) -> dict[str, Any]:
     return answer.result()
 
 
-def _runs(index: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+def spans(index: NDArray[np.intp]) -> Iterator[Span]:
+    """(start, stop) of each batch of consecutive slices in `index`."""
     if index.size == 0:
         return
     for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1):
-        yield int(run[0]), int(run[-1]) + 1
+        start, stop = int(run[0]), int(run[-1]) + 1
+        yield from ((at, min(at + BATCH, stop)) for at in range(start, stop, BATCH))
 
 
 class EnginePool:

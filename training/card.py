@@ -93,8 +93,12 @@ def _made(training: dict[str, Any]) -> str:
     """The commands that made the weights and the package, and how long it took."""
     if "system" in training:
         names = [training["recipe"], *(other["name"] for other in training.get("others", ()))]
-        start = f" --initial {training['initial']}" if training.get("initial") else ""
-        commands = ", ".join(f"`scanward train {name}{start}`" for name in names)
+        starts = training.get("initial") or [None] * len(names)
+        said = [
+            f"`scanward train {name}`{f' from {start}' if start else ''}"
+            for name, start in zip(names, starts, strict=True)
+        ]
+        commands = ", ".join(said)
         options = " --run ... --run ..." if len(names) > 1 else ""
         options += "".join(f" --{name}" for name in ("mirror", "rounded") if training.get(name))
         return f"{commands} ({training['epochs']} epochs), `scanward export{options}`"

@@ -76,6 +76,8 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     from training.commands import train_recipe
     from training.fit import use_threads
 
+    if initial is not None and initial.is_dir():
+        raise typer.BadParameter(f"{name} is a recipe: expected --initial best.pt, received the folder {initial}")
     recipe = replace(recipe_named(name), variant=variant)
     use_threads(threads)
     folder = out or Path("runs") / name

@@ -121,6 +121,7 @@ def test_memory_is_given_back_after_a_job_and_not_after_every_array(pool: Worker
         errands.perform = perform  # type: ignore[assignment]
         return 0
 
+    assert takes_jobs(pool, LONG)
     in_worker(pool, hoard)
     pool.submit(JOB)
     answer = come_home(pool)

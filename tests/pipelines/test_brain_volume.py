@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.brain_volume import BrainSlices
+from pipelines.brain_volume import NeighbourSlices
 
 
 def numbered(slices: int = 6) -> np.ndarray:
@@ -18,7 +18,7 @@ def numbered(slices: int = 6) -> np.ndarray:
 
 
 def test_neighbours_come_one_after_the_other_each_with_all_channels() -> None:
-    stacked = BrainSlices(numbered(), (-2, 0, 2)).inputs(2, 4)
+    stacked = NeighbourSlices(numbered(), (-2, 0, 2)).inputs(2, 4)
     assert stacked.shape == (2, 6, 3, 4)
     assert stacked[:, :, 0, 0].tolist() == [[0, 0, 2, 102, 4, 104], [1, 101, 3, 103, 0, 0]]
     assert stacked.flags.c_contiguous
@@ -27,13 +27,13 @@ def test_neighbours_come_one_after_the_other_each_with_all_channels() -> None:
 def test_beyond_the_ends_the_last_slice_stands() -> None:
     volume = numbered()
     volume[0, 0], volume[0, -1] = 7, 9
-    stacked = BrainSlices(volume, (-2, 0, 2)).inputs(0, 6)
+    stacked = NeighbourSlices(volume, (-2, 0, 2)).inputs(0, 6)
     assert stacked[0, :, 0, 0].tolist() == [7, 0, 7, 0, 2, 102]
     assert stacked[5, :, 0, 0].tolist() == [3, 103, 9, 0, 9, 0]
 
 
 def test_slices_without_brain_are_not_shown_and_hold_nothing() -> None:
-    slices = BrainSlices(numbered(), (0,))
+    slices = NeighbourSlices(numbered(), (0,))
     assert slices.shown.tolist() == [1, 2, 3, 4]
     answers = [(1, np.full((2, 3, 3, 4), 0.25, np.float32)), (3, np.full((2, 3, 3, 4), 0.5, np.float32))]
     joined = slices.joined(answers, 3)
@@ -50,6 +50,6 @@ def test_the_training_s_network_sees_the_same_slices() -> None:
     volume = np.random.default_rng(0).normal(size=(2, 5, 32, 64)).astype(np.float32)
     with torch.inference_mode():
         whole = network(torch.from_numpy(volume)[None])[0].numpy()
-        stacked = BrainSlices(volume, NEIGHBOURS).inputs(0, 5)
+        stacked = NeighbourSlices(volume, NEIGHBOURS).inputs(0, 5)
         one_by_one = network.slices(torch.from_numpy(stacked)).numpy()
     np.testing.assert_allclose(np.moveaxis(one_by_one, 0, 1), whole, atol=1e-5)

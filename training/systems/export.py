@@ -141,7 +141,12 @@ def measure_package(
         package: What is measured.
         items: Nothing of what it was trained on.
         pictures: A folder for gallery.png and gallery.gif (segmentation), or gallery.png and reliability.png.
+
+    Raises:
+        UnfitError: The package is of an older export, which was asked otherwise.
     """
+    if package.manifest.preprocessing.neighbours != system.neighbours:
+        raise UnfitError(f"{package.name} {package.version} was exported for whole volumes: export its run again")
     threshold = threshold_of(package)
     shown: list[Shown] | None = None if pictures is None else []
     with open_engine(package, EngineSettings()) as engine:
@@ -219,6 +224,7 @@ def _training(
     by_patient = system.split == "patient"
     nothing = untouched or system.keep == "last"
     imagenet = [IMAGENET] if any(each.options.get("pretrained") for each in systems) else []
+    initial = [record.get("initial") for record in records]
     chose = "they chose nothing" if nothing else "they also chose the checkpoint and the threshold"
     return {
         "data": [{**DATA[system.data], "patients": len({item.group for item in training})}, *imagenet],
@@ -230,7 +236,7 @@ def _training(
         "recipe": system.name,
         "system": _written(system),
         **({"others": [_written(other) for other in systems[1:]]} if systems[1:] else {}),
-        **({"initial": records[0]["initial"]} if records[0].get("initial") else {}),
+        **({"initial": initial} if any(initial) else {}),
         "data_digest": records[0]["data_digest"],
         "libraries": records[0]["libraries"],
         "epochs": sum(len(record["history"]) for record in records),

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from engines.activation import probabilities
 from engines.contract import Engine
-from pipelines.brain_volume import BrainSlices
-from pipelines.networks import BATCH
+from pipelines.brain_volume import NeighbourSlices
+from pipelines.networks import spans
 from training.classic import System
 from training.data.inputs import INPUTS
 
@@ -72,10 +72,8 @@ def predict_item(system: System, predict: Predict, image: NDArray[Any]) -> NDArr
 
 def _by_slice(system: System, predict: Predict, brain: NDArray[np.float32]) -> NDArray[np.float32]:
     """As serving asks a network of slices: the same slices, the same batches."""
-    slices = BrainSlices(brain, system.neighbours)
-    first, last = (int(slices.shown[0]), int(slices.shown[-1]) + 1) if slices.shown.size else (0, 0)
-    starts = range(first, last, BATCH)
-    answers = ((at, predict(slices.inputs(at, min(at + BATCH, last)))) for at in starts)
+    slices = NeighbourSlices(brain, system.neighbours)
+    answers = ((start, predict(slices.inputs(start, stop))) for start, stop in spans(slices.shown))
     return slices.joined(answers, len(system.classes))
 
 

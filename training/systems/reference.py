@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.brain_volume import CHANNELS, BrainSlices
+from pipelines.brain_volume import CHANNELS, NeighbourSlices
 from pipelines.phantom import PhantomOptions, make_phantom
 from training.classic import System
 from training.data.inputs import INPUTS
@@ -43,7 +43,7 @@ def reference_inputs(system: System) -> NDArray[np.float32]:
 
 def _slices_of(brain: NDArray[np.float32], system: System) -> NDArray[np.float32]:
     """Evenly through the tumour's middle, and evenly through the brain."""
-    slices, shape = BrainSlices(brain, system.neighbours), brain.shape[1:]
+    slices, shape = NeighbourSlices(brain, system.neighbours), brain.shape[1:]
     middle, reach = (shape[0] - 1) / 2 + TUMOUR_AT[0] * shape[0], CLEARLY * TUMOUR_RADIUS * min(shape)
     through = np.linspace(middle - reach, middle + reach, THROUGH_TUMOUR)
     wanted = np.unique(np.rint([*through, *np.linspace(slices.shown[0], slices.shown[-1], ELSEWHERE)]).astype(int))

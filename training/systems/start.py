@@ -8,6 +8,7 @@ it then answers as the package does, and learns as a network with norms does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,8 +18,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from training.export import DIFFERENCE
+from training.networks.mean import both_sides
 from training.storage import widened
 from training.systems.learn import served
+
+ALIKE = 1e-4
+"""Share of the largest logit by which a network may answer otherwise than the package that it was taken from."""
 
 PREFIXES = ("networks.0.network.", "networks.0.slices.", "networks.0.")
 """What an export puts before the names of a network's weights (`Mean`, and `Answer` within it)."""
@@ -33,14 +39,35 @@ def first_weights(network: nn.Module, initial: Path, batches: Iterable[tuple[Ten
         batches: (image, truth) as in training; the first one says what norms see.
 
     Raises:
-        ValueError: The package holds another network, or several.
+        ValueError: The package holds another network, or several, or one whose norms cannot be put back.
     """
     if not initial.is_dir():
         weights: dict[str, Tensor] = torch.load(initial, weights_only=True)["weights"]
         return weights
     images = next(iter(batches))[0]
     take_package(served(network), _named(initial), lambda: network(images))
+    _check(network, initial, images)
     return {key: value.detach().clone() for key, value in network.state_dict().items()}
+
+
+def _check(network: nn.Module, package: Path, images: Tensor) -> None:
+    """Asks both; the package may answer with the mean over the image and its mirror image."""
+    import onnxruntime
+
+    asked: list[Tensor] = []
+    part = served(network.eval())
+    hook = part.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0]))
+    with torch.inference_mode():
+        network(images)
+        hook.remove()
+        image = asked[0][:2].contiguous()
+        answers = [one[0] if isinstance(one := ask(image), tuple) else one for ask in (part, partial(both_sides, part))]
+    network.train()
+    session = onnxruntime.InferenceSession(package / "model.onnx", providers=["CPUExecutionProvider"])
+    expected = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+    apart = min(float((answer - expected).abs().max()) for answer in answers)
+    if apart > max(DIFFERENCE, ALIKE * float(expected.abs().max())):
+        raise ValueError(f"{package}: the network would not answer as it does, but {apart:.2g} of a logit otherwise")
 
 
 def take_package(network: nn.Module, kept: dict[str, Tensor], ask: Callable[[], object]) -> None:
@@ -97,7 +124,11 @@ def _folded(network: nn.Module, kept: dict[str, Tensor]) -> dict[str, str]:
     for name, module in network.named_modules():
         if isinstance(module, nn.Sequential):
             for (one, first), (other, second) in pairwise(module.named_children()):
-                if isinstance(second, nn.BatchNorm2d) and first.bias is None and f"{name}.{one}.bias" in kept:
+                if (
+                    isinstance(second, nn.BatchNorm2d | nn.BatchNorm3d)
+                    and getattr(first, "bias", 0) is None
+                    and f"{name}.{one}.bias" in kept
+                ):
                     found[f"{name}.{one}"] = f"{name}.{other}"
     return found
 

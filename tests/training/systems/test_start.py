@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
+import onnx  # noqa: E402
 from torch import nn  # noqa: E402
 
 from training.classic import SYSTEMS  # noqa: E402
@@ -94,3 +95,32 @@ def test_a_mean_of_several_is_refused(tmp_path):
     write_onnx(several, np.zeros((1, 12, 64, 64), np.float32), tmp_path / "model.onnx")
     with pytest.raises(ValueError, match="expected one network"):
         first_weights(build(SYSTEM), tmp_path, [(images(), images())])
+
+
+def test_a_package_that_misses_a_weight_is_refused(tmp_path):
+    network = trained()
+    write_onnx(Mean([served(network)]).eval(), np.zeros((1, 12, 64, 64), np.float32), tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("last.weight"):
+            model.graph.node.extend([onnx.helper.make_node("Identity", ["elsewhere"], [tensor.name])])
+            tensor.name = "elsewhere"
+    nodes = sorted(model.graph.node, key=lambda node: node.op_type != "Identity")
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match="the network would not answer as it does"):
+        first_weights(build(SYSTEM), tmp_path, [(images(), images())])
+
+
+def test_norms_in_three_dimensions_are_put_back_too(tmp_path):
+    system = replace(SYSTEMS["brats-resunet3d"], options={"widths": (8, 8, 8, 16)}, size=(16, 32, 32))
+    torch.manual_seed(2)
+    network = build(system)
+    image = torch.randn(2, 4, 16, 32, 32)
+    with torch.no_grad():
+        network(image)
+    write_onnx(Mean([network.eval()]).eval(), image[:1].numpy(), tmp_path / "model.onnx")
+    fresh = build(system)
+    fresh.load_state_dict(first_weights(build(system), tmp_path, [(image, image)]))
+    torch.testing.assert_close(answers(fresh, image), answers(network, image), atol=1e-3, rtol=0)
