@@ -131,6 +131,7 @@ class Preprocessing(_FreePart):
 
     @model_validator(mode="after")
     def _neighbours_are_whole_numbers(self) -> Self:
+        # a parameter like others, and no field: a field would be in the digest of every package's use
         given = (self.model_extra or {}).get("neighbours", [])
         if not isinstance(given, list | tuple) or not all(type(one) is int for one in given):
             raise ValueError(f"neighbours: expected whole numbers such as [-2, 0, 2], received {given!r}")

@@ -75,20 +75,14 @@ def _network_of(package: ModelPackage) -> nn.Module:
         from training.systems.learn import build as build_system
         from training.systems.learn import served
 
-        # a package of an older export holds the whole network, which takes volumes
-        part = served if package.manifest.preprocessing.neighbours else _whole
-        return Mean(
-            [part(build_system(one)) for one in (system, *map(System.of, extra.get("others", ())))],
-            mirror=extra.get("mirror", False),
-        )
+        networks = [build_system(one) for one in (system, *map(System.of, extra.get("others", ())))]
+        if package.manifest.preprocessing.neighbours:  # else an older export, of the whole network
+            networks = [served(network) for network in networks]
+        return Mean(networks, mirror=extra.get("mirror", False))
     from training.export import untrained_answer
 
     recipe = next(recipe for recipe in RECIPES.values() if recipe.package == package.name)
     return Mean([untrained_answer(recipe) for _ in range(extra.get("networks", 1))])
-
-
-def _whole(network: nn.Module) -> nn.Module:
-    return network
 
 
 def _system_of(package: ModelPackage) -> System | None:

@@ -18,7 +18,7 @@ from training.classic import System
 from training.systems.examples import batches
 from training.systems.keep import Keeper
 from training.systems.learn import Learner
-from training.systems.record import RECORD, describe, write_split
+from training.systems.record import describe, write_split
 from training.systems.schedule import Schedule
 from training.systems.solve import Memory, solve_system
 from training.systems.start import first_weights
@@ -66,8 +66,9 @@ def fit_system(
     folder.mkdir(parents=True, exist_ok=True)
     write_split(folder, system, validation, test)
     learner, record = Learner(system), describe(system, data, len(training), initial)
-    if resume and (folder / RECORD).exists():
-        record["initial"] = json.loads((folder / RECORD).read_text()).get("initial")
+    before = folder / "record.json"
+    if resume and before.exists():
+        record["initial"] = json.loads(before.read_text()).get("initial")
     loader = batches(system, training, training=True, workers=workers)
     if initial is not None:
         learner.start_from(first_weights(learner.network, initial, loader))

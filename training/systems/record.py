@@ -14,7 +14,6 @@ from engines.package import load_package
 from training.classic import System
 from training.data.items import Item
 
-RECORD = "record.json"
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
 
 

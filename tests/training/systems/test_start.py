@@ -124,3 +124,13 @@ def test_norms_in_three_dimensions_are_put_back_too(tmp_path):
     fresh = build(system)
     fresh.load_state_dict(first_weights(build(system), tmp_path, [(image, image)]))
     torch.testing.assert_close(answers(fresh, image), answers(network, image), atol=1e-3, rtol=0)
+
+
+def test_what_is_trained_on_may_be_of_another_size_than_what_is_served(tmp_path):
+    network = trained()
+    write_onnx(Mean([served(network)]).eval(), np.zeros((1, 12, 96, 64), np.float32), tmp_path / "model.onnx")
+    fresh = build(SYSTEM)
+    fresh.load_state_dict(first_weights(build(SYSTEM), tmp_path, [(images(), images())]))
+    image = images()
+    expected = answers(network, image)
+    torch.testing.assert_close(answers(fresh, image), expected, atol=2e-4 * float(expected.abs().max()), rtol=0)
