@@ -249,6 +249,7 @@ def test_rejections_say_why(settings: ListenerSettings) -> None:
             echo(replace(us, calling_ae="CT2"))
         with pytest.raises(PeerRefused, match="called AE title not recognised"):
             echo(replace(us, ae_title="OTHER"))
+        until(lambda: listener.loads == (0, 0))  # a rejected one counts until its thread has ended
         with calling(listener.port), pytest.raises(PeerUnreachable, match="local limit exceeded"):
             echo(us)
         until(lambda: listener.loads == (0, 0))
