@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,18 +12,19 @@ from dicomio.masks import MaskBox, extents, mask_boxes
 from pipelines.brain_extraction import find_brain
 from pipelines.brain_grid import box_around, cut, restore, sample
 from pipelines.brain_regions import TUMOUR, segments
-from pipelines.brain_volume import CHANNELS, NeighbourSlices, centre_of, crop, standardise
+from pipelines.brain_volume import CHANNELS, centre_of, crop, over_planes, standardise
 from pipelines.findings import Findings, Region
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from dicomio.volume import Volume
     from pipelines.brain_alignment import BrainStudy
+    from pipelines.brain_volume import NeighbourSlices
     from pipelines.findings import Label
     from pipelines.networks import Network, Progress
 
@@ -81,12 +82,19 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
 
 def _asked(network: Network, inputs: NDArray[np.float32], report: Progress) -> NDArray[np.float32]:
     """Probabilities (classes, *SHAPE): of the whole brain at once, or slice by slice if the network takes slices."""
-    neighbours = network.package.manifest.preprocessing.neighbours
+    manifest = network.package.manifest
+    neighbours, planes = manifest.preprocessing.neighbours, manifest.preprocessing.planes
     if not neighbours:
         return network.predict_one(inputs)
-    slices = NeighbourSlices(inputs, neighbours)
-    answers = network.predict_slices(slices, slices.shown, partial(report, "segment"))
-    return slices.joined(answers, len(network.package.manifest.outputs[0].classes))
+    done = count()
+
+    def ask(slices: NeighbourSlices) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        before = next(done)
+        return network.predict_slices(
+            slices, slices.shown, lambda share: report("segment", (before + share) / len(planes))
+        )
+
+    return over_planes(inputs, (neighbours, planes), ask, len(manifest.outputs[0].classes))
 
 
 def prepare_brain(study: BrainStudy) -> PreparedBrain:

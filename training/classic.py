@@ -18,6 +18,7 @@ from training.data.items import Item, SplitBy, fold_items, split_items
 from training.data.yesno import Duplicated, View, load_yesno
 
 Layout = Literal["yesno", "mr-slices", "lgg", "brats", "brains", "lits"]
+Plane = Literal["axial", "coronal", "sagittal"]
 NEIGHBOURS = (-2, 0, 2)
 """Which slices of a brain a network of slices sees beside each other, counted from the one that it answers for."""
 BRATS = ("edema", "non-enhancing", "enhancing")
@@ -89,6 +90,7 @@ class System:
         ema: Share of the averaged weights that a step leaves as they were; the average is what is kept. 0 for none.
         prior: Share of the drawn pixels that are tumour, which an untrained network then says of every pixel; 0 leaves
             the last layer as it is drawn.
+        planes: In which a network of slices looks at a volume, keys of `pipelines.brain_volume.PLANES`.
         precision: `bf16` or `32`; widths that are no multiples of 16 crash oneDNN's bfloat16 on some processors.
     """
 
@@ -126,6 +128,7 @@ class System:
     ema: float = 0.0
     prior: float = 0.0
     served_size: tuple[int, ...] | None = None
+    planes: tuple[Plane, ...] = ("axial",)
     precision: Literal["bf16", "32"] = "bf16"
     seed: int = 20261120
 

@@ -90,6 +90,10 @@ def test_travels_between_processes(folder):
         ({"preprocessing": {"name": "x", "neighbours": 2}}, "preprocessing", "expected whole numbers such as"),
         ({"preprocessing": {"name": "x", "neighbours": [-1, "0"]}}, "preprocessing", "received [-1, '0']"),
         ({"preprocessing": {"name": "x", "neighbours": [-1, 0]}}, "(whole file)", "2 slices beside each other need"),
+        ({"preprocessing": {"name": "x", "planes": []}}, "preprocessing", "expected one or more of axial, coronal"),
+        ({"preprocessing": {"name": "x", "planes": "axial"}}, "preprocessing", "received 'axial'"),
+        ({"preprocessing": {"name": "x", "planes": ["axial", 2]}}, "preprocessing", "received ['axial', 2]"),
+        ({"preprocessing": {"name": "x", "planes": ["axial", "axial"]}}, "preprocessing", "expected one or more"),
     ],
 )
 def test_wrong_manifest(folder, changes, key, words):
@@ -104,6 +108,10 @@ def test_slices_that_are_seen_beside_each_other(folder):
     assert load_package(folder).manifest.preprocessing.neighbours == ()
     preprocessing = {"name": "x", "neighbours": [-2, 0, 2]}
     assert load_package(edit(folder, preprocessing=preprocessing)).manifest.preprocessing.neighbours == (-2, 0, 2)
+    assert load_package(folder).manifest.preprocessing.planes == ("axial",)
+    planes = ("sagittal", "axial")
+    seen = preprocessing | {"planes": list(planes)}
+    assert load_package(edit(folder, preprocessing=seen)).manifest.preprocessing.planes == planes
 
 
 def test_manifest_that_is_no_yaml(folder):

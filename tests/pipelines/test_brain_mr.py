@@ -73,10 +73,12 @@ def results(outcome: Outcome, kind: str) -> dict[str | None, Path]:
     return {result.encoding: Path(result.path) for result in outcome.results if result.kind == kind}
 
 
+@pytest.mark.parametrize("planes", [(), ("axial", "coronal", "sagittal")])
 def test_a_network_of_slices_outlines_what_the_same_network_of_volumes_does(
-    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs], tmp_path: Path
+    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs], tmp_path: Path, planes: tuple[str, ...]
 ) -> None:
-    by_slice = perform(job(phantom[1], tmp_path / "out", stand_in(tmp_path / "models", neighbours=(-2, 0, 2))))
+    network = stand_in(tmp_path / "models", neighbours=(-2, 0, 2), planes=planes)
+    by_slice = perform(job(phantom[1], tmp_path / "out", network))
     flair = load_volume([Path(path) for path in phantom[1]["flair"]])
     for encoding in ("BINARY", "LABELMAP"):
         found, wanted = (read_masks(results(one, "segmentation")[encoding], flair) for one in (by_slice, outcome))

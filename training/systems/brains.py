@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from pipelines.brain_volume import CHANNELS
+from pipelines.brain_volume import CHANNELS, PLANES
 from training.classic import REGIONS, System, Variation
 from training.data.items import Item
 
@@ -46,10 +46,15 @@ class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         which = int(torch.randint(len(self._items), ()))
         image, truth = self._items[which].read()
-        middle = self._middle(which, image, truth)
-        return cut(self._system.variation, self._system.size, image, truth, middle)
+        planes = self._system.planes
+        order = PLANES[planes[int(torch.randint(len(planes), ()))]]
+        middle = self._middle(which, image, truth, order)
+        axes = (0, *(1 + axis for axis in order))
+        return cut(self._system.variation, self._system.size, image.transpose(axes), truth.transpose(axes), middle)
 
-    def _middle(self, which: int, image: NDArray[np.float32], truth: NDArray[np.uint8]) -> Tensor:
+    def _middle(
+        self, which: int, image: NDArray[np.float32], truth: NDArray[np.uint8], order: tuple[int, ...]
+    ) -> Tensor:
         if which not in self._tumour:  # the classes are nested regions: each is as likely as the others to be the aim
             some = [np.flatnonzero(mask)[:: 1 + int(mask.sum()) // 2000] for mask in truth]
             self._tumour[which] = np.concatenate(some)
@@ -59,6 +64,7 @@ class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
             middle = torch.tensor([float(axis) for axis in voxel])
         else:
             middle = torch.rand(3) * (torch.tensor(shape) - 1)
+        middle, shape = middle[list(order)], tuple(shape[axis] for axis in order)
         jitter = (torch.rand(3) - 0.5) * torch.tensor(self._system.size) / 2
         half = torch.tensor(self._system.size) / 2
         return torch.minimum(torch.maximum(middle + jitter, half - 0.5), torch.tensor(shape) - half - 0.5)

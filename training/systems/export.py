@@ -47,6 +47,7 @@ ALIKE = (
     "held_out",
     "seed",
     "keep",
+    "planes",
 )
 """What networks must have in common whose answers are averaged: they read, answer and held out the same."""
 
@@ -145,8 +146,11 @@ def measure_package(
     Raises:
         UnfitError: The package is of an older export, which was asked otherwise.
     """
-    if package.manifest.preprocessing.neighbours != system.neighbours:
+    asked = package.manifest.preprocessing
+    if asked.neighbours != system.neighbours:
         raise UnfitError(f"{package.name} {package.version} was exported for whole volumes: export its run again")
+    if system.neighbours and asked.planes != system.planes:
+        raise UnfitError(f"{package.name}: {asked.planes} in its preprocessing, {system.planes} in its training")
     threshold = threshold_of(package)
     shown: list[Shown] | None = None if pictures is None else []
     with open_engine(package, EngineSettings()) as engine:
@@ -194,7 +198,7 @@ def manifest(
     spatial = size if system.task == "segmentation" else ()
     image = {"name": "image", "dtype": "float32", "shape": ["batch", len(channels), *size]}
     logits = {"name": "logits", "dtype": "float32", "shape": ["batch", len(system.classes), *spatial]}
-    seen = {"neighbours": list(system.neighbours)} if system.neighbours else {}
+    seen = {"neighbours": list(system.neighbours), "planes": list(system.planes)} if system.neighbours else {}
     return {
         "name": package_name(system),
         "version": version,

@@ -57,6 +57,33 @@ def test_an_unvaried_patch_is_cut_out_as_it_is(items, monkeypatch):
     np.testing.assert_array_equal(masks.numpy(), truth[(slice(None), *where)])
 
 
+@pytest.mark.parametrize(("plane", "order"), brain_volume.PLANES.items())
+def test_patches_come_from_the_planes_that_the_system_names(items, monkeypatch, plane, order):
+    monkeypatch.setattr(brains, "TURNED", 0.0)
+    monkeypatch.setattr(brains, "NOISY", 0.0)
+    system = replace(SYSTEM, planes=(plane,), size=(8, 32, 32))
+    image, truth = items[0].read()
+    turned = image.transpose(0, *(1 + axis for axis in order))
+    masks_turned = truth.transpose(0, *(1 + axis for axis in order))
+    patches = brains.BrainPatches(system, items[:1])
+    middles, cut = [], brains.cut
+
+    def noting(varied, size, image, truth, middle):
+        middles.append(middle)
+        return cut(varied, size, image, truth, middle)
+
+    monkeypatch.setattr(brains, "cut", noting)
+    shares = []
+    for _ in range(8):
+        patch, masks = patches[0]
+        shares.append(float(masks[0].mean()))
+        low = [int(m + 0.5 - n / 2) for m, n in zip(middles[-1].tolist(), system.size, strict=True)]
+        where = (slice(None), *(slice(a, a + n) for a, n in zip(low, system.size, strict=True)))
+        np.testing.assert_array_equal(patch.numpy(), turned[where])
+        np.testing.assert_array_equal(masks.numpy(), masks_turned[where])
+    assert max(shares) > 0.05  # most of them lie on the tumour
+
+
 def test_turning_by_nothing_reads_the_same_voxels(items, monkeypatch):
     monkeypatch.setattr(brains, "TURNED", 1.0)
     image, truth = items[0].read()
