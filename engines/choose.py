@@ -70,8 +70,15 @@ def candidates(package: ModelPackage, settings: EngineSettings, progress: BuildP
         BACKENDS[name](package, settings.model_copy(update={"backend": name, "precision": precision}), progress)
         for name in names
         for precision in (PRECISIONS[name] if settings.precision == "auto" else (settings.precision,))
-        if settings.precision != "auto" or precision not in FROM_VARIANT or precision in package.manifest.variants
+        if settings.precision != "auto" or precision not in FROM_VARIANT or _brings(package, name, precision)
     ]
+
+
+def _brings(package: ModelPackage, backend: str, precision: str) -> bool:
+    """Whether a package has the network that a backend needs for a precision."""
+    return any(
+        name == precision and variant.format in {"onnx", backend} for name, variant in package.manifest.variants.items()
+    )
 
 
 class ChosenEngine(Engine):

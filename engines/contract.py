@@ -264,13 +264,17 @@ class Engine(ABC):
 
 
 def require_network(backend: str, package: ModelPackage, variant: str) -> bytes:
-    """The ONNX file that a backend builds from.
+    """The file that a backend builds from: ONNX, but for `Variant.format`.
 
     Raises:
-        PrecisionMissing: The package does not bring it.
+        PrecisionMissing: The package does not bring it, or not for this backend.
     """
-    if variant != "fp32" and variant not in package.manifest.variants:
-        raise PrecisionMissing(backend, variant, f"{package.name} brings no {variant} variant")
+    if variant != "fp32":
+        brought = {str(name): one for name, one in package.manifest.variants.items()}.get(variant)
+        if brought is None:
+            raise PrecisionMissing(backend, variant, f"{package.name} brings no {variant} variant")
+        if brought.format not in {"onnx", backend}:
+            raise PrecisionMissing(backend, variant, f"that variant of {package.name} is for {brought.format} only")
     return package.network(variant)
 
 

@@ -203,10 +203,18 @@ class Tolerance(_Part):
 
 
 class Variant(_Part):
-    """The same network in another precision, as its own ONNX file."""
+    """The same network in another precision, as a file of its own.
+
+    Attributes:
+        file: In the package's folder.
+        sha256: Of the file.
+        format: `onnx`, or `openvino` for OpenVINO's own form, a zip of model.xml and model.bin that no other engine
+            reads. OpenVINO 2026.4 answers wrongly for some networks that are quantised in ONNX (docs/engines.md).
+    """
 
     file: str
     sha256: Sha256
+    format: Literal["onnx", "openvino"] = "onnx"
 
 
 class Manifest(_Part):

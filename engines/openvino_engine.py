@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 import threading
+import zipfile
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -27,6 +31,9 @@ PRECISIONS = {
     "fp16": ("fp32", "f16", "FP16"),
     "int8": ("int8", "f32", "INT8"),
 }
+
+
+PARTS = ("model.xml", "model.bin")
 
 
 class OpenVinoEngine(Engine):
@@ -76,7 +83,7 @@ class OpenVinoEngine(Engine):
         network = require_network(self.backend, self.package, self._variant)
         try:
             core = import_openvino().Core()
-            model = core.read_model(network)
+            model = core.read_model(*_unpacked(network))
             model.reshape({spec.name: _one_sample(spec.shape) for spec in self.package.manifest.inputs})
             self._rewrite(model)
             return core.compile_model(model, "CPU", self._options())
@@ -175,6 +182,27 @@ def precisions() -> tuple[str, ...]:
     """The precisions that OpenVINO computes in natively on this processor."""
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return tuple(name for name, (_, _, capability) in PRECISIONS.items() if capability in capabilities)
+
+
+def packed(model: openvino.Model) -> bytes:
+    """A network in OpenVINO's own form, as a variant of `format: openvino` holds it: same network, same bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        import_openvino().save_model(model, Path(folder) / PARTS[0], compress_to_fp16=False)
+        contents = [(Path(folder) / name).read_bytes() for name in PARTS]
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in zip(PARTS, contents, strict=True):
+            # LZMA looks back far enough to keep weights once that a network asks at several sizes
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_LZMA)
+    return out.getvalue()
+
+
+def _unpacked(network: bytes) -> tuple[bytes, ...]:
+    """What OpenVINO reads: an ONNX file as it is, or the parts of what `packed` made."""
+    if not network.startswith(b"PK"):
+        return (network,)
+    with zipfile.ZipFile(io.BytesIO(network)) as archive:
+        return tuple(archive.read(name) for name in PARTS)
 
 
 def _one_sample(shape: tuple[int | str, ...]) -> list[int]:

@@ -27,14 +27,9 @@ $description.
 | Preprocessing | `$preprocessing` ($prepared_by) |
 | Network | sha256 `$sha256`; largest difference of a logit from torch: $difference |
 
-## Measured on held-out patients
+## $measured
 
-95 % intervals by bootstrap over patients. $compared, with the engine that serves, at the
-threshold $threshold. Reproduce: `scanward evaluate models/$name --data DIR`.
-
-| Figure | Value | 95 % interval | n |
-|---|---|---|---|
-$rows
+$figures
 
 ## Limits
 
@@ -44,6 +39,27 @@ $limits
 
 $held_out
 """)
+
+
+MEASURED = "Measured on held-out patients"
+
+_FIGURES = Template("""95 % intervals by bootstrap over patients. $compared, with the engine that serves, at the
+threshold $threshold. Reproduce: `scanward evaluate models/$name --data DIR`.
+
+| Figure | Value | 95 % interval | n |
+|---|---|---|---|
+$rows""")
+
+
+def measured_section(manifest: dict[str, Any]) -> str:
+    """The text under `MEASURED`: the figures of model.yaml, and how they were taken."""
+    key = "mask" if manifest["task"] == "segmentation" else "probability"
+    return _FIGURES.substitute(
+        manifest,
+        compared=_compared(manifest),
+        threshold=manifest["thresholds"][key],
+        rows="\n".join(_row(entry) for entry in manifest["accuracy"]),
+    )
 
 
 def write_card(
@@ -64,11 +80,11 @@ def write_card(
     """
     training = manifest["training"]
     data = training["data"][0]
-    key = "mask" if manifest["task"] == "segmentation" else "probability"
     card = _CARD.substitute(
         manifest,
         made=_made(training),
-        compared=_compared(manifest),
+        measured=MEASURED,
+        figures=measured_section(manifest),
         prepared_by=_prepared_by(manifest["preprocessing"]["name"]),
         by=training["split"]["by"],
         data=data["name"],
@@ -79,8 +95,6 @@ def write_card(
         note=training["split"]["note"],
         preprocessing=manifest["preprocessing"]["name"],
         difference=f"{difference:.1e}",
-        threshold=manifest["thresholds"][key],
-        rows="\n".join(_row(entry) for entry in manifest["accuracy"]),
         limits="\n".join(f"- {limit}" for limit in limits),
         held_out=", ".join(f"`{name}`" for name in training["split"]["held_out"]),
     )

@@ -121,7 +121,9 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         typer.Option("--run", exists=True, file_okay=False, help="The run's folder; of several, the mean answers."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of packages; the shipped one by default.")] = None,
-    version: Annotated[str, typer.Option(help="Version of the package.")] = "0.1.0",
+    version: Annotated[
+        str | None, typer.Option(help="Version of the package: 0.1.0, or with --variants as it was.")
+    ] = None,
     half: Annotated[bool, typer.Option("--fp16/--no-fp16", help="Add a network in FP16, if it answers alike.")] = True,
     compact: Annotated[
         bool, typer.Option("--compact", help="Keep the weights in 16 bits: half the file, computed in 32 all the same.")
@@ -136,15 +138,17 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Only add the FP16 network to this package, as it stands."),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="With --variants: the INT8 network for a processor instead; wants --data.")
+    ] = False,
 ) -> None:
     """Make a model package of a run's best checkpoint, with figures measured on the held-out patients."""
     if variants is not None:
-        from training.half import add_half
-
-        _print_package(add_half(variants))
+        _print_package(_with_variant(variants, data, version, int8=int8))
         return
     if name is None or data is None or not runs:
         raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE")
+    version = version or "0.1.0"
     options, ways = {"half": half, "compact": compact}, {"mirror": mirror, "rounded": rounded}
     if name in SYSTEMS:
         from training.systems.commands import export_runs
@@ -160,6 +164,21 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
 
     recipe = recipe_named(name)
     _print_package(write_package(recipe, runs, recipe.loader(data), out or shipped_folder(), version, **options))
+
+
+def _with_variant(folder: Path, data: Path | None, version: str | None, *, int8: bool) -> ModelPackage:
+    if not int8:
+        from training.half import add_half
+
+        return add_half(folder)
+    if data is None:
+        raise typer.BadParameter("--int8 calibrates on the patients that the package held out: expected --data DIR")
+    from training.int8 import add_int8
+
+    try:
+        return add_int8(folder, data, version)
+    except (FileNotFoundError, UnfitError) as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _print_package(package: ModelPackage) -> None:

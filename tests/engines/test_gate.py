@@ -8,12 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from engines.choose import open_engine, verify
+from engines.choose import candidates, open_engine, verify
 from engines.contract import EngineSettings
 from engines.errors import GateRefused, NoEngine, NotFinite, PackageInvalid
 from engines.gate import admit, agreement, compare, reference_feeds
 from engines.onnxruntime_engine import OnnxRuntimeEngine
-from engines.openvino_engine import OpenVinoEngine
+from engines.openvino_engine import OpenVinoEngine, packed
 from engines.package import load_package
 
 from .conftest import images, manifest, network, node, plain_sample, segmenter, write
@@ -112,6 +112,52 @@ def test_a_named_precision_has_no_substitute(tmp_path):
     package = with_variant(tmp_path / "tiny", shifted(1))
     with pytest.raises(NoEngine, match="openvino int8: tiny does not answer as the reference does"):
         open_engine(package, EngineSettings(backend="openvino", precision="int8"))
+
+
+def in_own_form(folder, network: bytes):
+    """The segmenter with an INT8 variant in OpenVINO's own form."""
+    import openvino
+
+    model = openvino.Core().read_model(network)
+    model.reshape({"image": [1, 3, 32, 32]})
+    variant = packed(model)
+    folder.mkdir(parents=True)
+    (folder / "model.int8.zip").write_bytes(variant)
+    entry = {"file": "model.int8.zip", "sha256": hashlib.sha256(variant).hexdigest(), "format": "openvino"}
+    return load_package(write(folder, manifest(variants={"int8": entry}), segmenter(), {"image": images(4, 3, 32, 32)}))
+
+
+def test_a_variant_in_the_engine_s_own_form_serves(tmp_path):
+    package = in_own_form(tmp_path / "tiny", segmenter())
+    inputs = images(3, 3, 32, 32)
+    with open_engine(package, EngineSettings(threads=1)) as engine, OnnxRuntimeEngine(package, REFERENCE) as reference:
+        assert engine.description.precision == "int8"
+        wanted = reference.infer({"image": inputs})["logits"]
+        np.testing.assert_allclose(engine.infer({"image": inputs})["logits"], wanted, atol=0.05)
+
+
+def test_other_engines_neither_try_it_nor_take_it(tmp_path, monkeypatch):
+    package = in_own_form(tmp_path / "tiny", segmenter())
+    tried = [(one.backend, one.settings.precision) for one in candidates(package, EngineSettings())]
+    assert ("openvino", "int8") in tried
+    assert ("tensorrt", "int8") not in tried
+    with pytest.raises(NoEngine, match="that variant of tiny is for openvino only"):
+        open_engine(package, EngineSettings(backend="onnxruntime", precision="int8"))
+    install(monkeypatch)
+    with pytest.raises(NoEngine, match="that variant of tiny is for openvino only"):
+        open_engine(package, EngineSettings(backend="tensorrt", precision="int8"))
+
+
+def test_own_form_that_cannot_be_read_is_passed_over(tmp_path):
+    package = in_own_form(tmp_path / "tiny", segmenter())
+    (package.folder / "model.int8.zip").write_bytes(broken := b"PK" + bytes(100))
+    entry = {"file": "model.int8.zip", "sha256": hashlib.sha256(broken).hexdigest(), "format": "openvino"}
+    edited = load_package(
+        write(package.folder, manifest(variants={"int8": entry}), segmenter(), {"image": images(4, 3, 32, 32)})
+    )
+    with open_engine(edited) as engine:
+        assert engine.description.precision != "int8"
+        assert any("openvino" in reason for reason in engine.description.passed_over)
 
 
 def test_a_wide_tolerance_admits(tmp_path):

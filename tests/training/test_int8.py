@@ -1,0 +1,104 @@
+"""The INT8 variant serves as the network does, or there is none."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+pytest.importorskip("nncf", reason="training needs the `train` extra")
+pytest.importorskip("torch", reason="training needs the `train` extra")
+
+from engines.choose import open_engine, verify
+from engines.contract import EngineSettings
+from engines.package import load_package, shipped_folder
+from tests.pipelines.brains import stand_in
+from training import int8
+from training.cli import app
+from training.evaluate import UnfitError
+
+NAME = "brain-lgg-classifier"
+
+
+@pytest.fixture
+def classifier(tmp_path, tiny_lgg):
+    """The shipped one, as if two patients of the tiny data set had been held out."""
+    folder = tmp_path / NAME
+    shutil.copytree(shipped_folder() / NAME, folder)
+    content = yaml.safe_load((folder / "model.yaml").read_text())
+    patients = sorted(path.name for path in (tiny_lgg / "kaggle_3m").iterdir())
+    content["training"]["split"]["held_out"] = patients[::2]
+    (folder / "model.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder
+
+
+def test_a_network_gets_a_variant_that_serves_and_is_what_was_measured(classifier, tiny_lgg):
+    package = int8.add_int8(classifier, tiny_lgg, "9.0.0")
+    assert package.version == "9.0.0"
+    assert package.manifest.variants["int8"].format == "openvino"
+    assert len(package.network("int8")) < 0.3 * len(package.network())
+    with open_engine(package, EngineSettings(backend="openvino", threads=1)) as engine:
+        assert engine.description.precision == "int8"
+    measured, variant = re.split(r"## INT8\n", package.card)
+    for figure in package.manifest.accuracy:
+        row = f"| {figure.metric} | {round(figure.value, 4):.3f} |"
+        assert row in measured
+        assert f"| {figure.metric} |" in variant  # what it was without
+    assert "| 12 |" in measured  # two patients of six slices
+
+
+def test_once_more_takes_the_place_of_the_first(classifier, tiny_lgg):
+    first, again = (int8.add_int8(classifier, tiny_lgg) for _ in range(2))
+    assert again.manifest.accuracy == first.manifest.accuracy
+    assert again.card.count("## INT8") == again.card.count("## Measured") == 1
+    assert len(list(classifier.iterdir())) == 5
+
+
+def test_what_costs_too_much_is_left_out_and_the_card_says_so(classifier, tiny_lgg, monkeypatch):
+    monkeypatch.setattr(int8, "LOSS", -1.0)
+    package = int8.add_int8(classifier, tiny_lgg)
+    assert package.manifest.variants == {}
+    assert not (classifier / int8.FILE).exists()
+    assert re.search(r"None: tumour: AUC by slice would be \d\.\d+ instead of \d\.\d+", package.card)
+    assert package.version == load_package(shipped_folder() / NAME).version
+
+
+def test_what_the_gate_refuses_is_left_out(classifier, tiny_lgg, monkeypatch):
+    inputs = [np.zeros((5, 192, 160), np.float32)]  # nothing is ever larger than zero, so eight bits reach nowhere
+    monkeypatch.setattr(int8, "calibration_inputs", lambda *_: inputs)
+    monkeypatch.setattr(int8, "reference_feeds", lambda _: {"image": inputs})
+    package = int8.add_int8(classifier, tiny_lgg)
+    assert package.manifest.variants == {}
+    assert re.search(r"None: \d+\.\d\d% of the probabilities differ", package.card.split("## INT8")[1])
+
+
+@pytest.mark.parametrize("name", ["abdomen-liver-unet", NAME, "brain-lgg-resunet"])
+def test_the_shipped_variants_are_admitted_here(name):
+    package = load_package(shipped_folder() / name)
+    found = verify(package, EngineSettings(backend="openvino", precision="int8"))
+    assert [one.problems for one in found] == [()]
+
+
+def test_networks_of_volumes_have_none(tmp_path):
+    with pytest.raises(UnfitError, match="one picture or slice at a time"):
+        int8.add_int8(stand_in(tmp_path / "models") / "brain-brats-slices-unet", tmp_path)
+
+
+def test_data_without_the_patients_is_an_error_that_says_so(classifier, tiny_lgg):
+    content = yaml.safe_load((classifier / "model.yaml").read_text())
+    content["training"]["split"]["held_out"] = ["TCGA_XX_0000_19990101"]
+    (classifier / "model.yaml").write_text(yaml.safe_dump(content))
+    command = ["export", "--variants", str(classifier), "--int8", "--data", str(tiny_lgg)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "none of the 1 held-out patients is in" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_without_data_the_command_asks_for_it(classifier):
+    result = CliRunner().invoke(app, ["export", "--variants", str(classifier), "--int8"])
+    assert result.exit_code == 2
+    assert "expected --data DIR" in " ".join(result.output.split())

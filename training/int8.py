@@ -1,0 +1,245 @@
+"""The INT8 variant of a package's network for a processor, and whether it may be in the package.
+
+NNCF quantises OpenVINO's own network and not the ONNX file: of the same networks quantised in ONNX, OpenVINO 2026.4
+answered rightly for one of three (docs/engines.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import structlog
+import yaml
+from numpy.typing import NDArray
+
+from engines.choose import Verification, verify
+from engines.contract import EngineSettings
+from engines.gate import reference_feeds
+from engines.libraries import import_openvino
+from engines.openvino_engine import packed
+from engines.openvino_rewrites import fold_unshuffles
+from engines.package import CARD, MANIFEST, ModelPackage, load_package
+from pipelines.brain_volume import NeighbourSlices
+from training.card import MEASURED, figure_rows, measured_section, with_section
+from training.evaluate import Figure, UnfitError
+from training.recipes import RECIPES
+from training.report import Asked, evaluate_package
+
+if TYPE_CHECKING:
+    import openvino
+
+log = structlog.get_logger(__name__)
+
+FILE = "model.int8.openvino.zip"
+SECTION = "INT8"
+COUNT = 96
+"""Slices of held-out patients whose largest values say what eight bits must reach; the gate's inputs come on top."""
+
+CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData"})
+LOSS = 0.003
+"""How much less a package's main figures may be in INT8."""
+MAIN = ("Dice by patient", "AUC", "accuracy")
+
+
+def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPackage:
+    """Adds the INT8 variant to a package, or makes it anew: file, figures, entry in model.yaml, word in the card.
+
+    The figures of model.yaml and card are then those of the engine that serves with it; what they were without stands
+    in the card's section. Where the gate refuses it, or a main figure falls by more than `LOSS`, the package has none,
+    and the card says why.
+
+    Args:
+        folder: The package's.
+        data: The data set; held-out patients choose what eight bits must reach, and are measured.
+        version: What the package is called from now on; as before if None.
+
+    Raises:
+        UnfitError: No such network can be made of the package.
+    """
+    package = _without(folder)
+    if len(package.manifest.inputs) != 1 or package.manifest.inputs[0].volumetric:
+        raise UnfitError(f"{package.name}: INT8 is made of networks that take one picture or slice at a time")
+    before = evaluate_package(package, Asked(data)).figures
+    inputs = [*calibration_inputs(package, data), *reference_feeds(package)[package.manifest.inputs[0].name]]
+    network = packed(quantised(package, inputs))
+    (folder / FILE).write_bytes(network)
+    entry = {"file": FILE, "sha256": hashlib.sha256(network).hexdigest(), "format": "openvino"}
+    _edit(folder, variants={**_variants(package), "int8": entry})
+    package = load_package(folder)
+    found = verify(package, EngineSettings(backend="openvino", precision="int8"))[0]
+    after = () if found.problems else evaluate_package(package, Asked(data)).figures
+    reason = "; ".join(found.problems) or _lost(before, after)
+    if reason:
+        log.warning("int8_refused", package=package.name, reason=reason)
+        package = _without(folder)
+        _say(folder, SECTION, f"None: {reason}.")
+        return package
+    _edit(folder, accuracy=[_entry(package, figure) for figure in after], **({"version": version} if version else {}))
+    _say(folder, MEASURED, measured_section(yaml.safe_load((folder / MANIFEST).read_text())))
+    _say(folder, SECTION, _words(package, network, found, before))
+    return load_package(folder)
+
+
+def quantised(package: ModelPackage, inputs: Sequence[NDArray[np.float32]]) -> openvino.Model:
+    """The network as OpenVINO serves it, convolutions in eight bits; the last ones and what follows stay as they are.
+
+    Args:
+        package: Its network takes one picture or slice.
+        inputs: (channels, height, width) each; their largest values set the scales.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # it would tell its makers that it is used, and on what
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    model = import_openvino().Core().read_model(package.network())
+    spec = package.manifest.inputs[0]
+    model.reshape({spec.name: [1, *spec.shape[1:]]})
+    fold_unshuffles(model)
+    answer: openvino.Model = nncf.quantize(
+        model,
+        nncf.Dataset([each[None] for each in inputs]),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(inputs),
+        ignored_scope=nncf.IgnoredScope(names=_last(model)),
+        # the usual estimate cuts off what is rare, which tumours are: none was left in the first networks
+        advanced_parameters=AdvancedQuantizationParameters(
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+        ),
+    )
+    return answer
+
+
+def _last(model: openvino.Model) -> list[str]:
+    """Names of all that no convolution comes after: the last ones, sizes put back, means over images, pooling.
+
+    Where a dense layer answers, it is the last one, and the convolutions before it need no such care.
+    """
+    inner: set[str] = set()
+    nodes = [
+        node for node in model.get_ordered_ops() if node.get_type_name() not in {"Constant", "Parameter", "Result"}
+    ]
+    for node in reversed(nodes):
+        if node.get_type_name() in CONVOLUTIONS or node.get_friendly_name() in inner:
+            inner |= {source.get_node().get_friendly_name() for source in node.input_values()}
+    outer = [node for node in nodes if node.get_friendly_name() not in inner]
+    dense = any(node.get_type_name() == "MatMul" for node in outer)
+    kept = [node for node in outer if not (dense and node.get_type_name() in CONVOLUTIONS)]
+    return [node.get_friendly_name() for node in kept]
+
+
+def calibration_inputs(package: ModelPackage, data: Path, count: int = COUNT) -> list[NDArray[np.float32]]:
+    """About `count` inputs (channels, height, width), evenly through the held-out patients, as serving prepares them.
+
+    Raises:
+        FileNotFoundError: None of them is in the data.
+    """
+    found = list(_system_inputs(package, data, count) if _is_system(package) else _recipe_inputs(package, data, count))
+    if not found:
+        raise FileNotFoundError(f"nothing that {package.name} held out is in {data}")
+    return found
+
+
+def _is_system(package: ModelPackage) -> bool:
+    return "system" in (package.manifest.training.model_extra or {})
+
+
+def _recipe_inputs(package: ModelPackage, data: Path, count: int) -> Iterable[NDArray[np.float32]]:
+    recipe = RECIPES[str((package.manifest.training.model_extra or {})["recipe"])]
+    held_out = set((package.manifest.training.split or {}).get("held_out", ()))
+    cases = [case for case in recipe.loader(data) if case.name in held_out]
+    slices = [(case.prepared, index) for case in cases for index in range(len(case.prepared))]
+    return (prepared.inputs(index, index + 1)[0] for prepared, index in _evenly(slices, count))
+
+
+def _system_inputs(package: ModelPackage, data: Path, count: int) -> Iterable[NDArray[np.float32]]:
+    from training.data.inputs import INPUTS
+    from training.systems.commands import system_in, unseen
+
+    system = system_in(package)
+    items = unseen(package, system, system.items(data))
+    if not system.neighbours:
+        yield from (INPUTS[system.inputs](item.read()[0]) for item in _evenly(items, count))
+        return
+    for item in items:
+        brain = INPUTS[system.inputs](item.read()[0])
+        for plane in system.planes:
+            slices = NeighbourSlices(brain, system.neighbours, plane)
+            chosen = _evenly(slices.shown.tolist(), max(1, count // len(items) // len(system.planes)))
+            yield from (slices.inputs(index, index + 1)[0] for index in chosen)
+
+
+def _evenly(things: Sequence[Any], count: int) -> list[Any]:
+    chosen = np.unique(np.linspace(0, len(things) - 1, min(count, len(things))).round().astype(int))
+    return [things[index] for index in chosen]
+
+
+def _lost(before: Sequence[Figure], after: Sequence[Figure]) -> str:
+    """The main figures that fell too far, in words; empty if none did."""
+    now = {figure.metric: figure.value for figure in after}
+    fallen = [
+        f"{figure.metric} would be {now[figure.metric]:.3f} instead of {figure.value:.3f}"
+        for figure in before
+        if any(name in figure.metric for name in MAIN) and now[figure.metric] < figure.value - LOSS
+    ]
+    return "; ".join(fallen)
+
+
+def _words(package: ModelPackage, network: bytes, found: Verification, before: Sequence[Figure]) -> str:
+    from importlib.metadata import version
+
+    agreed = found.agreement
+    dice = f"least Dice of a mask {min(agreed.dice.values()):.4f}, " if agreed and agreed.dice else ""
+    difference = f"{agreed.max_difference:.3f}" if agreed else "unknown"
+    rows = [f"| {' | '.join(row)} |" for row in figure_rows(before)]
+    size, tool = f"{len(network) / 1e6:.1f} MB", f"NNCF {version('nncf')}"
+    return "\n".join(
+        [
+            f"`{FILE}`, {size}, for OpenVINO: convolutions in eight bits ({tool}), "
+            f"scales from the largest values on {COUNT} slices of the held-out patients and on the reference inputs; "
+            "the last layers stay in floating point. The figures above are measured with it. Against ONNX Runtime FP32 "
+            f"on the reference inputs: {dice}largest difference of a probability {difference}.",
+            "",
+            "Without it (`precision: bf16` or `fp32` in the configuration), on the same patients:",
+            "",
+            "| Figure | Value | 95 % interval | n |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _entry(package: ModelPackage, figure: Figure) -> dict[str, Any]:
+    interval = [round(bound, 4) for bound in figure.interval] if figure.interval else None
+    dataset = package.manifest.accuracy[0].dataset if package.manifest.accuracy else "held-out patients"
+    value = {"metric": figure.metric, "value": round(figure.value, 4), "dataset": dataset, "n": figure.n}
+    return {**value, "ci95": interval if interval and np.isfinite(interval).all() else None}
+
+
+def _variants(package: ModelPackage) -> dict[str, Any]:
+    return {name: one.model_dump(exclude_defaults=True) for name, one in package.manifest.variants.items()}
+
+
+def _without(folder: Path) -> ModelPackage:
+    """The package as it is without an INT8 variant."""
+    variants = _variants(load_package(folder))
+    variants.pop("int8", None)
+    (folder / FILE).unlink(missing_ok=True)
+    _edit(folder, variants=variants)
+    return load_package(folder)
+
+
+def _edit(folder: Path, **changes: Any) -> None:
+    content = yaml.safe_load((folder / MANIFEST).read_text()) | changes
+    if not content.get("variants"):
+        content.pop("variants", None)
+    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _say(folder: Path, title: str, text: str) -> None:
+    (folder / CARD).write_text(with_section((folder / CARD).read_text(), title, text))
