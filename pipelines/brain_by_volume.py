@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomio.masks import MaskBox, extents, mask_boxes
+from engines.errors import PackageInvalid
+from engines.manifest import shape_fits
+from engines.package import MANIFEST
 from pipelines.brain_extraction import find_brain
 from pipelines.brain_grid import box_around, cut, restore, sample
 from pipelines.brain_regions import TUMOUR, segments
-from pipelines.brain_volume import CHANNELS, centre_of, crop, over_planes, standardise
+from pipelines.brain_volume import CHANNELS, SHAPE, centre_of, crop, over_planes, standardise
 from pipelines.findings import Findings, Region
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicomio.volume import Volume
+    from engines.package import ModelPackage
     from pipelines.brain_alignment import BrainStudy
     from pipelines.brain_volume import NeighbourSlices
     from pipelines.findings import Label
@@ -78,6 +82,21 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
     regions = restore(probability, prepared.box, study.flair, threshold)
     parts = segments(regions, manifest.labels, manifest.outputs[0].classes)
     return _findings(study.source, np.ascontiguousarray(study.turned.inverse(parts)), network, prepared.notes)
+
+
+def check_package(package: ModelPackage) -> None:
+    """Whether a network can be shown what this pipeline prepares.
+
+    Raises:
+        PackageInvalid: Its input has another shape.
+    """
+    manifest = package.manifest
+    shown, given = len(manifest.preprocessing.neighbours), manifest.inputs[0].shape
+    wanted = (shown * len(CHANNELS), *SHAPE[1:]) if shown else (len(CHANNELS), *SHAPE)
+    if not shape_fits((1, *wanted), given):
+        what = f"{shown} slices of four sequences are" if shown else "a whole brain of four sequences is"
+        problem = f"{what} shown as {['batch', *wanted]}, received {list(given)}"
+        raise PackageInvalid(package.folder / MANIFEST, "inputs.0.shape", problem)
 
 
 def _asked(network: Network, inputs: NDArray[np.float32], report: Progress) -> NDArray[np.float32]:

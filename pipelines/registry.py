@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomio.coding import Code
-from pipelines import abdomen_ct, brain_mr
+from pipelines import abdomen_ct, brain_by_volume, brain_mr
 from pipelines.errors import ModelMissing, UnknownPipeline
 from pipelines.networks import Network, Progress, package_named
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engines.package import ModelPackage
     from pipelines.findings import Findings
 
-VERSION = "2"
+VERSION = "3"
 """Goes into every result's identity: raise it when a pipeline would find something else with the same networks."""
 
 
@@ -33,6 +33,7 @@ class Pipeline:
         models: Slot (what a network is for) -> name of the model package that fills it by default.
         optional_models: The same for networks that the pipeline can do without.
         body_part: Body Part Examined of the key images.
+        checks: Slot -> what a package must pass to fill it, beyond being whole; raises PackageError.
         series_number: Series Number of the first result series; results of a pipeline always carry the same ones.
     """
 
@@ -47,6 +48,7 @@ class Pipeline:
     series_number: int
     run: Callable[[Mapping[str, Volume], Mapping[str, Network], Progress], Findings]
     optional_models: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Callable[[ModelPackage], None]] = field(default_factory=dict)
 
     @property
     def all_models(self) -> dict[str, str]:
@@ -63,7 +65,8 @@ PIPELINES: Mapping[str, Pipeline] = {
             roles=("flair",),
             optional_roles=("t1", "t1ce", "t2"),
             models={"classifier": "brain-lgg-classifier", "segmenter": "brain-lgg-resunet"},
-            optional_models={"volume_segmenter": "brain-brats-slices-unet"},
+            optional_models={brain_by_volume.SEGMENTER: "brain-brats-slices-unet"},
+            checks={brain_by_volume.SEGMENTER: brain_by_volume.check_package},
             site=Code("12738006", "SCT", "Brain"),
             finding=Code("108369006", "SCT", "Neoplasm"),
             body_part="BRAIN",
@@ -104,6 +107,9 @@ def packages_for(pipeline: Pipeline, folders: tuple[Path, ...]) -> dict[str, Mod
     for slot, name in pipeline.optional_models.items():
         with suppress(ModelMissing):
             packages[slot] = package_named(name, folders)
+    for slot, check in pipeline.checks.items():
+        if slot in packages:
+            check(packages[slot])
     return packages
 
 

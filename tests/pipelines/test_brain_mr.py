@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import yaml
 
 from dicomio.readback import read_masks
 from dicomio.volume import load_volume
 from engines.contract import EngineSettings
+from pipelines.brain_volume import SHAPE
 from pipelines.phantom_dicom import PhantomTruth, write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.work import EngineChoice, JobDescription, Outcome, perform
@@ -244,3 +246,32 @@ def test_the_hospital_may_remove_the_package_but_not_break_it(package: Path, tmp
     (broken / NAME / "model.onnx").write_bytes(b"not a network")
     with pytest.raises(PackageError):
         packages_for(PIPELINE, (broken,))
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "shape", "words"),
+    [
+        (
+            (-2, 0, 2),
+            ["batch", 9, *SHAPE[1:]],
+            r"inputs.0.shape: 3 slices of four sequences are shown as \['batch', 12, ",
+        ),
+        ((-2, 0, 2), ["batch", 12, 128, 128], r"received \['batch', 12, 128, 128\]"),
+        ((), ["batch", 4, 128, 128, 128], r"a whole brain of four sequences is shown as \['batch', 4, 160, 192, 160\]"),
+    ],
+)
+def test_a_network_of_another_shape_is_refused_before_the_first_study(
+    tmp_path: Path, neighbours: tuple[int, ...], shape: list[int | str], words: str
+) -> None:
+    from engines.errors import PackageInvalid
+
+    folder = stand_in(tmp_path / "models", neighbours=neighbours)
+    path = folder / NAME / "model.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["inputs"] = [
+        {"name": "image", "shape": shape, "channels": [{"name": f"c{k}"} for k in range(int(shape[1]))]}
+    ]
+    content["outputs"][0]["shape"] = ["batch", 3, *shape[2:]]
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(PackageInvalid, match=words):
+        packages_for(PIPELINE, (folder,))
