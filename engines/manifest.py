@@ -10,8 +10,6 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Dtype = Literal["float32", "float16", "int64", "int32", "uint8"]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Share = Annotated[float, Field(ge=0, le=1)]
-PLANES = ("axial", "coronal", "sagittal")
-"""In which a network of slices may look at a volume; the first one is meant where a package says nothing."""
 
 
 class _Part(BaseModel):
@@ -131,19 +129,6 @@ class Preprocessing(_FreePart):
         """Slices that a network of slices sees beside each other, counted from its own; none where it takes volumes."""
         return tuple((self.model_extra or {}).get("neighbours", ()))
 
-    @property
-    def planes(self) -> tuple[str, ...]:
-        """In which a network of slices looks at a volume, the mean over them being its answer."""
-        return tuple((self.model_extra or {}).get("planes", PLANES[:1]))
-
-    @model_validator(mode="after")
-    def _planes_are_known(self) -> Self:
-        given = (self.model_extra or {}).get("planes", PLANES[:1])
-        known = isinstance(given, list | tuple) and given and set(map(str, given)) <= set(PLANES)
-        if not known or len(set(given)) < len(given):
-            raise ValueError(f"planes: expected one or more of {', '.join(PLANES)}, received {given!r}")
-        return self
-
     @model_validator(mode="after")
     def _neighbours_are_whole_numbers(self) -> Self:
         # a parameter like others, and no field: a field would be in the digest of every package's use
@@ -237,6 +222,12 @@ class Manifest(_Part):
     reference_inputs: str | None = None
     tolerance: Tolerance = Tolerance()
     variants: dict[Literal["fp16", "int8"], Variant] = {}
+
+    @model_validator(mode="after")
+    def _own_forms_are_of_use(self) -> Self:
+        if any(name != "int8" and variant.format == "openvino" for name, variant in self.variants.items()):
+            raise ValueError("variants: expected fp16 as onnx, received openvino, which would be for nobody")
+        return self
 
     @model_validator(mode="after")
     def _tensors_are_distinct(self) -> Self:

@@ -34,6 +34,7 @@ PRECISIONS = {
 
 
 PARTS = ("model.xml", "model.bin")
+"""What a variant in OpenVINO's own form holds."""
 
 
 class OpenVinoEngine(Engine):
@@ -83,7 +84,7 @@ class OpenVinoEngine(Engine):
         network = require_network(self.backend, self.package, self._variant)
         try:
             core = import_openvino().Core()
-            model = core.read_model(*_unpacked(network))
+            model = core.read_model(*(_parts(network) if self._own_form else (network,)))
             model.reshape({spec.name: _one_sample(spec.shape) for spec in self.package.manifest.inputs})
             self._rewrite(model)
             return core.compile_model(model, "CPU", self._options())
@@ -152,6 +153,11 @@ class OpenVinoEngine(Engine):
         return PRECISIONS[self.precision][0]
 
     @property
+    def _own_form(self) -> bool:
+        brought = {str(name): one.format for name, one in self.package.manifest.variants.items()}
+        return brought.get(self._variant) == "openvino"
+
+    @property
     def _threads(self) -> int:
         return self.settings.threads or usable_cores()
 
@@ -197,10 +203,8 @@ def packed(model: openvino.Model) -> bytes:
     return out.getvalue()
 
 
-def _unpacked(network: bytes) -> tuple[bytes, ...]:
-    """What OpenVINO reads: an ONNX file as it is, or the parts of what `packed` made."""
-    if not network.startswith(b"PK"):
-        return (network,)
+def _parts(network: bytes) -> tuple[bytes, ...]:
+    """Of what `packed` made."""
     with zipfile.ZipFile(io.BytesIO(network)) as archive:
         return tuple(archive.read(name) for name in PARTS)
 

@@ -61,7 +61,9 @@ class ModelPackage:
         return (self.folder / CARD).read_text(encoding="utf-8")
 
     def network(self, precision: str = "fp32") -> bytes:
-        """The ONNX file's bytes, digest checked at every reading (engines compile what was checked, never a path).
+        """The network's bytes, ONNX but for `Variant.format`; digest checked at every reading.
+
+        Engines compile what was checked, never a path.
 
         Args:
             precision: "fp32" is model.onnx; others come from `variants`.
@@ -76,7 +78,7 @@ class ModelPackage:
         return _checked(self.folder / variant.file, variant.sha256, f"variants.{precision}.sha256")
 
     def network_digest(self, precision: str = "fp32") -> str:
-        """sha256 of the ONNX file for a precision, as model.yaml states it.
+        """sha256 of the network's file for a precision, as model.yaml states it.
 
         Raises:
             PackageInvalid: The package has no such variant.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,20 +15,19 @@ from engines.package import MANIFEST
 from pipelines.brain_extraction import find_brain
 from pipelines.brain_grid import box_around, cut, restore, sample
 from pipelines.brain_regions import TUMOUR, segments
-from pipelines.brain_volume import CHANNELS, SHAPE, centre_of, crop, over_planes, standardise
+from pipelines.brain_volume import CHANNELS, SHAPE, NeighbourSlices, centre_of, crop, standardise
 from pipelines.findings import Findings, Region
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from dicomio.volume import Volume
     from engines.package import ModelPackage
     from pipelines.brain_alignment import BrainStudy
-    from pipelines.brain_volume import NeighbourSlices
     from pipelines.findings import Label
     from pipelines.networks import Network, Progress
 
@@ -85,10 +84,10 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
 
 
 def check_package(package: ModelPackage) -> None:
-    """Whether a network can be shown what this pipeline prepares.
+    """Whether a network can be shown what this pipeline prepares, and answers for all of it.
 
     Raises:
-        PackageInvalid: Its input has another shape.
+        PackageInvalid: Its input or its output has another shape.
     """
     manifest = package.manifest
     shown, given = len(manifest.preprocessing.neighbours), manifest.inputs[0].shape
@@ -97,23 +96,20 @@ def check_package(package: ModelPackage) -> None:
         what = f"{shown} slices of four sequences are" if shown else "a whole brain of four sequences is"
         problem = f"{what} shown as {['batch', *wanted]}, received {list(given)}"
         raise PackageInvalid(package.folder / MANIFEST, "inputs.0.shape", problem)
+    answered = manifest.outputs[0].shape
+    if not shape_fits((1, len(manifest.outputs[0].classes), *wanted[1:]), answered):
+        problem = f"expected [batch, classes, ...] of the input's size {list(wanted[1:])}, received {list(answered)}"
+        raise PackageInvalid(package.folder / MANIFEST, "outputs.0.shape", problem)
 
 
 def _asked(network: Network, inputs: NDArray[np.float32], report: Progress) -> NDArray[np.float32]:
     """Probabilities (classes, *SHAPE): of the whole brain at once, or slice by slice if the network takes slices."""
-    manifest = network.package.manifest
-    neighbours, planes = manifest.preprocessing.neighbours, manifest.preprocessing.planes
+    neighbours = network.package.manifest.preprocessing.neighbours
     if not neighbours:
         return network.predict_one(inputs)
-    done = count()
-
-    def ask(slices: NeighbourSlices) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        before = next(done)
-        return network.predict_slices(
-            slices, slices.shown, lambda share: report("segment", (before + share) / len(planes))
-        )
-
-    return over_planes(inputs, (neighbours, planes), ask, len(manifest.outputs[0].classes))
+    slices = NeighbourSlices(inputs, neighbours)
+    answers = network.predict_slices(slices, slices.shown, partial(report, "segment"))
+    return slices.joined(answers, len(network.package.manifest.outputs[0].classes))
 
 
 def prepare_brain(study: BrainStudy) -> PreparedBrain:

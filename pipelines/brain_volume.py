@@ -16,15 +16,13 @@ from scipy import ndimage
 from dicomio.masks import largest_piece
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 Array = NDArray[np.float32]
 
 NAME = "brain-volume-v1"
 CHANNELS = ("flair", "t1", "t1ce", "t2")
 SHAPE = (160, 192, 160)
-PLANES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 1, 0)}
-"""Which axes of (slices, rows, columns) a network of slices is shown as slices, rows and columns, by plane."""
 SPACING_MM = 1.0
 LIMIT = 6.0
 """Standard deviations beyond which brightness says no more: vessels with contrast, cerebrospinal fluid on T2."""
@@ -97,23 +95,15 @@ def standardise(images: NDArray[Any], brain: NDArray[np.bool_]) -> Array:
 class NeighbourSlices:
     """A prepared brain for a network that answers for one slice at a time and sees others beside it.
 
-    Slices without any brain are not shown to it: there is nothing there. A plane smaller than the network's input lies
-    in the middle of it, zeros around it.
+    Slices without any brain are not shown to it: there is nothing there.
 
     Args:
-        volume: (channels, *SHAPE), as `standardise` makes it.
+        volume: (channels, slices, rows, columns), as `standardise` makes it.
         neighbours: Which slices are seen, counted from the one that is answered for, such as -2, 0 and 2.
-        plane: Which slices, a key of `PLANES`.
     """
 
-    def __init__(self, volume: Array, neighbours: Sequence[int], plane: str = "axial") -> None:
-        order = PLANES[plane]
-        turned = volume.transpose(1 + order[0], 0, *(1 + axis for axis in order[1:]))
-        self._back = (0, *(1 + order.index(axis) for axis in range(3)))
-        spare = [full - size for full, size in zip(volume.shape[2:], turned.shape[2:], strict=True)]
-        margins = [(n // 2, n - n // 2) for n in spare]
-        self._slices = np.ascontiguousarray(np.pad(turned, ((0, 0), (0, 0), *margins)))  # stacking copies whole slices
-        self._within = tuple(slice(n // 2, n // 2 + size) for n, size in zip(spare, turned.shape[2:], strict=True))
+    def __init__(self, volume: Array, neighbours: Sequence[int]) -> None:
+        self._slices = np.ascontiguousarray(np.moveaxis(volume, 1, 0))  # so that stacking copies whole slices
         self._offsets = np.asarray(neighbours)
         self.shown: NDArray[np.intp] = np.flatnonzero(self._slices.any(axis=(1, 2, 3)))
 
@@ -127,35 +117,8 @@ class NeighbourSlices:
         return stacked
 
     def joined(self, answers: Iterable[tuple[int, Array]], classes: int) -> Array:
-        """Probabilities (classes, *SHAPE) of answers (first slice, (n, classes, rows, columns)), 0 where none came."""
-        rows, columns = self._within
-        out = np.zeros((classes, len(self), rows.stop - rows.start, columns.stop - columns.start), np.float32)
+        """Probabilities (classes, slices, rows, columns) of answers (first slice, (n, classes, rows, columns))."""
+        out = np.zeros((classes, len(self), *self._slices.shape[2:]), np.float32)
         for start, answer in answers:
-            out[:, start : start + len(answer)] = np.moveaxis(answer[..., rows, columns], 0, 1)
-        return out.transpose(self._back)
-
-
-def over_planes(
-    volume: Array,
-    seen: tuple[Sequence[int], Sequence[str]],
-    ask: Callable[[NeighbourSlices], Iterable[tuple[int, Array]]],
-    classes: int,
-) -> Array:
-    """Mean probabilities (classes, *SHAPE) over the planes in which a network of slices looks at a brain.
-
-    What one plane mistakes for a tumour, a vessel cut along its course for instance, seldom looks like one in all
-    (Perslev et al. 2019, MICCAI, LNCS 11765:30-38).
-
-    Args:
-        volume: (channels, *SHAPE), as `standardise` makes it.
-        seen: Which slices beside each, and in which planes; see `NeighbourSlices`.
-        ask: Slices to (first slice, probabilities), batch by batch.
-        classes: Of the network.
-    """
-    neighbours, planes = seen
-    total = np.zeros((classes, *volume.shape[1:]), np.float32)
-    for plane in planes:
-        slices = NeighbourSlices(volume, neighbours, plane)
-        total += slices.joined(ask(slices), classes)
-    total /= len(planes)
-    return total
+            out[:, start : start + len(answer)] = np.moveaxis(answer, 0, 1)
+        return out

@@ -90,7 +90,9 @@ class System:
         ema: Share of the averaged weights that a step leaves as they were; the average is what is kept. 0 for none.
         prior: Share of the drawn pixels that are tumour, which an untrained network then says of every pixel; 0 leaves
             the last layer as it is drawn.
-        planes: In which a network of slices looks at a volume, keys of `pipelines.brain_volume.PLANES`.
+        planes: Of whole brains, which slices a training patch is made of, each as often as the others: a network of
+            slices learns more from thirty brains that it sees from three sides. Only axial ones are asked for later.
+            A patch is mirrored along its own columns, which in a sagittal slice run from foot to head.
         precision: `bf16` or `32`; widths that are no multiples of 16 crash oneDNN's bfloat16 on some processors.
     """
 

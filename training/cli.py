@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from engines.errors import PackageError
 from engines.package import ModelPackage, load_package, shipped_folder
 from training.classic import SYSTEMS, System
 from training.data.items import SplitBy
@@ -122,7 +123,7 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of packages; the shipped one by default.")] = None,
     version: Annotated[
-        str | None, typer.Option(help="Version of the package: 0.1.0, or with --variants as it was.")
+        str | None, typer.Option(help="Version of the package: 0.1.0, or with --variants --int8 as it was.")
     ] = None,
     half: Annotated[bool, typer.Option("--fp16/--no-fp16", help="Add a network in FP16, if it answers alike.")] = True,
     compact: Annotated[
@@ -143,6 +144,8 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     ] = False,
 ) -> None:
     """Make a model package of a run's best checkpoint, with figures measured on the held-out patients."""
+    if int8 and variants is None:
+        raise typer.BadParameter("expected --int8 with --variants PACKAGE, received it alone")
     if variants is not None:
         _print_package(_with_variant(variants, data, version, int8=int8))
         return
@@ -170,6 +173,8 @@ def _with_variant(folder: Path, data: Path | None, version: str | None, *, int8:
     if not int8:
         from training.half import add_half
 
+        if version is not None:
+            raise typer.BadParameter("--version: adding FP16 changes no figure, so the package keeps its version")
         return add_half(folder)
     if data is None:
         raise typer.BadParameter("--int8 calibrates on the patients that the package held out: expected --data DIR")
@@ -177,7 +182,7 @@ def _with_variant(folder: Path, data: Path | None, version: str | None, *, int8:
 
     try:
         return add_int8(folder, data, version)
-    except (FileNotFoundError, UnfitError) as error:
+    except (FileNotFoundError, UnfitError, PackageError) as error:
         raise typer.BadParameter(str(error)) from error
 
 

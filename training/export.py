@@ -25,7 +25,7 @@ from training.fit import build, split
 from training.half import SECTION, write_half
 from training.measure import measure
 from training.networks.mean import Mean, both_sides
-from training.package import LIMITS, accuracy, manifest
+from training.package import LIMITS, accuracy, forget_variants, manifest
 from training.recipes import Recipe
 from training.storage import round_weights, store_in_half
 
@@ -185,6 +185,7 @@ def export(
     trained_on, held_out = split(recipe, cases)
     folder = out / recipe.package
     folder.mkdir(parents=True, exist_ok=True)
+    forget_variants(folder)
     reference = reference_inputs(recipe)
     answer = load_answer(recipe, runs)
     write_onnx(answer, reference, folder / "model.onnx", compact=compact)

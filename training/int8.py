@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +20,9 @@ import structlog
 import yaml
 from numpy.typing import NDArray
 
-from engines.choose import Verification, verify
+from engines.choose import verify
 from engines.contract import EngineSettings
-from engines.gate import reference_feeds
+from engines.gate import Agreement, reference_feeds
 from engines.libraries import import_openvino
 from engines.openvino_engine import packed
 from engines.openvino_rewrites import fold_unshuffles
@@ -28,7 +31,7 @@ from pipelines.brain_volume import NeighbourSlices
 from training.card import MEASURED, figure_rows, measured_section, with_section
 from training.evaluate import Figure, UnfitError
 from training.recipes import RECIPES
-from training.report import Asked, evaluate_package
+from training.report import Asked, measure_held_out
 
 if TYPE_CHECKING:
     import openvino
@@ -38,7 +41,9 @@ log = structlog.get_logger(__name__)
 FILE = "model.int8.openvino.zip"
 SECTION = "INT8"
 COUNT = 96
-"""Slices of held-out patients whose largest values say what eight bits must reach; the gate's inputs come on top."""
+"""About so many slices of held-out patients say what eight bits must reach; the gate's inputs come on top."""
+PLAIN = EngineSettings(backend="openvino")
+INT8 = EngineSettings(backend="openvino", precision="int8")
 
 CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution", "ConvolutionBackpropData"})
 LOSS = 0.003
@@ -49,9 +54,9 @@ MAIN = ("Dice by patient", "AUC", "accuracy")
 def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPackage:
     """Adds the INT8 variant to a package, or makes it anew: file, figures, entry in model.yaml, word in the card.
 
-    The figures of model.yaml and card are then those of the engine that serves with it; what they were without stands
-    in the card's section. Where the gate refuses it, or a main figure falls by more than `LOSS`, the package has none,
-    and the card says why.
+    The figures of model.yaml and card are then those of INT8; what they were without stands in the card's section.
+    Where the gate refuses it, or a main figure falls by more than `LOSS`, the package has none, and the card says why.
+    Nothing in the folder changes before all is measured.
 
     Args:
         folder: The package's.
@@ -59,30 +64,59 @@ def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPacka
         version: What the package is called from now on; as before if None.
 
     Raises:
-        UnfitError: No such network can be made of the package.
+        UnfitError: No such network can be made of the package, or this machine does not compute in INT8.
+        FileNotFoundError: Nothing that the package held out is in the data.
+        PackageError: What is wrong with the package, or with the version.
     """
-    package = _without(folder)
-    if len(package.manifest.inputs) != 1 or package.manifest.inputs[0].volumetric:
-        raise UnfitError(f"{package.name}: INT8 is made of networks that take one picture or slice at a time")
-    before = evaluate_package(package, Asked(data)).figures
-    inputs = [*calibration_inputs(package, data), *reference_feeds(package)[package.manifest.inputs[0].name]]
-    network = packed(quantised(package, inputs))
-    (folder / FILE).write_bytes(network)
-    entry = {"file": FILE, "sha256": hashlib.sha256(network).hexdigest(), "format": "openvino"}
-    _edit(folder, variants={**_variants(package), "int8": entry})
     package = load_package(folder)
-    found = verify(package, EngineSettings(backend="openvino", precision="int8"))[0]
-    after = () if found.problems else evaluate_package(package, Asked(data)).figures
-    reason = "; ".join(found.problems) or _lost(before, after)
-    if reason:
-        log.warning("int8_refused", package=package.name, reason=reason)
-        package = _without(folder)
-        _say(folder, SECTION, f"None: {reason}.")
-        return package
-    _edit(folder, accuracy=[_entry(package, figure) for figure in after], **({"version": version} if version else {}))
-    _say(folder, MEASURED, measured_section(yaml.safe_load((folder / MANIFEST).read_text())))
-    _say(folder, SECTION, _words(package, network, found, before))
+    _check(package)
+    held_out = calibration_inputs(package, data)
+    with tempfile.TemporaryDirectory() as place:
+        draft = Path(shutil.copytree(folder, Path(place) / folder.name))
+        _edit(draft, variants=_others(package), **({"version": version} if version else {}))
+        package = load_package(draft)
+        before = measure_held_out(package, Asked(data, engine=PLAIN)).figures
+        network = packed(quantised(package, [*held_out, *reference_feeds(package)[package.manifest.inputs[0].name]]))
+        (draft / FILE).write_bytes(network)
+        entry = {"file": FILE, "sha256": hashlib.sha256(network).hexdigest(), "format": "openvino"}
+        _edit(draft, variants={**_others(package), "int8": entry})
+        package = load_package(draft)
+        found = verify(package, INT8)[0]
+        if found.agreement is None:
+            raise UnfitError(f"{package.name}: {'; '.join(found.problems)}")
+        after = () if found.problems else measure_held_out(package, Asked(data, engine=INT8)).figures
+        reason = "; ".join(found.problems) or _lost(before, after)
+        if reason:
+            log.warning("int8_refused", package=package.name, reason=reason)
+            (draft / FILE).unlink()
+            _edit(draft, variants=_others(package))
+            words = f"None: {reason}."
+        else:
+            words = _words(network, len(held_out), found.agreement, before)
+        _edit(draft, accuracy=[_entry(package, one) for one in after or before if np.isfinite(one.value)])
+        _say(draft, MEASURED, measured_section(yaml.safe_load((draft / MANIFEST).read_text())))
+        _say(draft, SECTION, words)
+        _name(load_package(draft))
+        _put_back(draft, folder)
     return load_package(folder)
+
+
+def _check(package: ModelPackage) -> None:
+    manifest = package.manifest
+    spatial = manifest.inputs[0].shape[1:]
+    if len(manifest.inputs) != 1 or manifest.inputs[0].volumetric or not all(isinstance(n, int) for n in spatial):
+        raise UnfitError(f"{package.name}: INT8 is made of networks that take one picture or slice of a fixed size")
+
+
+def _put_back(draft: Path, folder: Path) -> None:
+    """The draft's files in the place of the package's; model.yaml last, for it says what there is."""
+    for name in (FILE, CARD, MANIFEST):
+        if (draft / name).exists():
+            part = folder / f"{name}.part"
+            shutil.copyfile(draft / name, part)
+            part.replace(folder / name)
+    if not (draft / FILE).exists():
+        (folder / FILE).unlink(missing_ok=True)
 
 
 def quantised(package: ModelPackage, inputs: Sequence[NDArray[np.float32]]) -> openvino.Model:
@@ -167,11 +201,9 @@ def _system_inputs(package: ModelPackage, data: Path, count: int) -> Iterable[ND
         yield from (INPUTS[system.inputs](item.read()[0]) for item in _evenly(items, count))
         return
     for item in items:
-        brain = INPUTS[system.inputs](item.read()[0])
-        for plane in system.planes:
-            slices = NeighbourSlices(brain, system.neighbours, plane)
-            chosen = _evenly(slices.shown.tolist(), max(1, count // len(items) // len(system.planes)))
-            yield from (slices.inputs(index, index + 1)[0] for index in chosen)
+        slices = NeighbourSlices(INPUTS[system.inputs](item.read()[0]), system.neighbours)
+        chosen = _evenly(slices.shown.tolist(), max(1, count // len(items)))
+        yield from (slices.inputs(index, index + 1)[0] for index in chosen)
 
 
 def _evenly(things: Sequence[Any], count: int) -> list[Any]:
@@ -180,30 +212,25 @@ def _evenly(things: Sequence[Any], count: int) -> list[Any]:
 
 
 def _lost(before: Sequence[Figure], after: Sequence[Figure]) -> str:
-    """The main figures that fell too far, in words; empty if none did."""
+    """The main figures that fell too far, or are none any more, in words; empty if none did."""
     now = {figure.metric: figure.value for figure in after}
-    fallen = [
-        f"{figure.metric} would be {now[figure.metric]:.3f} instead of {figure.value:.3f}"
-        for figure in before
-        if any(name in figure.metric for name in MAIN) and now[figure.metric] < figure.value - LOSS
-    ]
-    return "; ".join(fallen)
+    main = [one for one in before if any(name in one.metric for name in MAIN) and np.isfinite(one.value)]
+    if not main:
+        return f"no figure to judge it by was measured ({', '.join(MAIN)})"
+    fallen = [one for one in main if not now[one.metric] >= one.value - LOSS]
+    return "; ".join(f"{one.metric} would be {now[one.metric]:.3f} instead of {one.value:.3f}" for one in fallen)
 
 
-def _words(package: ModelPackage, network: bytes, found: Verification, before: Sequence[Figure]) -> str:
-    from importlib.metadata import version
-
-    agreed = found.agreement
-    dice = f"least Dice of a mask {min(agreed.dice.values()):.4f}, " if agreed and agreed.dice else ""
-    difference = f"{agreed.max_difference:.3f}" if agreed else "unknown"
+def _words(network: bytes, count: int, found: Agreement, before: Sequence[Figure]) -> str:
+    size, tool = f"{len(network) / 1e6:.1f} MB", f"NNCF {metadata.version('nncf')}"
+    dice = f"least Dice of a mask {min(found.dice.values()):.4f}, " if found.dice else ""
     rows = [f"| {' | '.join(row)} |" for row in figure_rows(before)]
-    size, tool = f"{len(network) / 1e6:.1f} MB", f"NNCF {version('nncf')}"
     return "\n".join(
         [
-            f"`{FILE}`, {size}, for OpenVINO: convolutions in eight bits ({tool}), "
-            f"scales from the largest values on {COUNT} slices of the held-out patients and on the reference inputs; "
-            "the last layers stay in floating point. The figures above are measured with it. Against ONNX Runtime FP32 "
-            f"on the reference inputs: {dice}largest difference of a probability {difference}.",
+            f"`{FILE}`, {size}, for OpenVINO: convolutions in eight bits ({tool}), scales from the largest values on "
+            f"{count} slices of the held-out patients and on the reference inputs; the last layers stay in floating "
+            "point. The figures above are measured with it. Against ONNX Runtime FP32 on the reference inputs: "
+            f"{dice}largest difference of a probability {found.max_difference:.3f}.",
             "",
             "Without it (`precision: bf16` or `fp32` in the configuration), on the same patients:",
             "",
@@ -221,17 +248,10 @@ def _entry(package: ModelPackage, figure: Figure) -> dict[str, Any]:
     return {**value, "ci95": interval if interval and np.isfinite(interval).all() else None}
 
 
-def _variants(package: ModelPackage) -> dict[str, Any]:
-    return {name: one.model_dump(exclude_defaults=True) for name, one in package.manifest.variants.items()}
-
-
-def _without(folder: Path) -> ModelPackage:
-    """The package as it is without an INT8 variant."""
-    variants = _variants(load_package(folder))
-    variants.pop("int8", None)
-    (folder / FILE).unlink(missing_ok=True)
-    _edit(folder, variants=variants)
-    return load_package(folder)
+def _others(package: ModelPackage) -> dict[str, Any]:
+    """The package's variants but INT8, as model.yaml has them."""
+    variants = package.manifest.variants.items()
+    return {name: one.model_dump(exclude_defaults=True) for name, one in variants if name != "int8"}
 
 
 def _edit(folder: Path, **changes: Any) -> None:
@@ -243,3 +263,10 @@ def _edit(folder: Path, **changes: Any) -> None:
 
 def _say(folder: Path, title: str, text: str) -> None:
     (folder / CARD).write_text(with_section((folder / CARD).read_text(), title, text))
+
+
+def _name(package: ModelPackage) -> None:
+    """The card's heading says the version, as a new package's does."""
+    heading, rest = package.card.split("\n", 1)
+    if heading.startswith(f"# {package.name} "):
+        (package.folder / CARD).write_text(f"# {package.name} {package.version}\n{rest}")

@@ -36,6 +36,8 @@ def measure(
     held_out: Sequence[Case],
     threshold: float | None = None,
     pictures: Path | None = None,
+    *,
+    settings: EngineSettings | None = None,
 ) -> tuple[float, list[Figure]]:
     """Figures of the package on patients it never saw, and the threshold (chosen on the same patients, if None).
 
@@ -45,8 +47,9 @@ def measure(
         held_out: The patients.
         threshold: From which probability on it counts.
         pictures: A folder for gallery.png, and for a classifier reliability.png.
+        settings: Of the engine; the fastest that there is if None.
     """
-    with open_engine(package, EngineSettings()) as engine:
+    with open_engine(package, settings) as engine:
         log.info("engine", description=str(engine.description))
         if recipe.task == "classification":
             scored = [_slice_scores(engine, case) for case in held_out]

@@ -107,6 +107,12 @@ def threshold_of(package: ModelPackage) -> float:
     return thresholds.mask if package.manifest.task == "segmentation" else thresholds.probability
 
 
+def forget_variants(folder: Path) -> None:
+    """Removes the other precisions' networks of a package that is about to be written anew: they are of old weights."""
+    for path in (*folder.glob("model.*.onnx"), *folder.glob("model.*.zip")):
+        path.unlink()
+
+
 def describe(recipe: Recipe) -> str:
     """One sentence for lists of packages."""
     what = {

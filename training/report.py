@@ -39,6 +39,7 @@ class Asked:
         then: A segmenter's package, which looks where the first package, a classifier, says tumour.
         synthetic: How many times lesions are drawn into the liver of each CT volume.
         pictures: A folder for pictures.
+        engine: Settings of the engine; the fastest that there is if None.
     """
 
     data: Path
@@ -46,6 +47,7 @@ class Asked:
     then: Path | None = None
     synthetic: int = 0
     pictures: Path | None = None
+    engine: EngineSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,24 @@ def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
     """
     if asked.pictures is not None:
         asked.pictures.mkdir(parents=True, exist_ok=True)
-    record = package.manifest.training.model_extra or {}
     if asked.then is not None:
         return _two_stages(package, load_package(asked.then), asked)
     if {"liver", "tumour"} <= set(package.manifest.outputs[0].classes) and (studies := find_studies(asked.data)):
         return _studies(package, studies, asked)
     if asked.synthetic:
         raise UnfitError(f"lesions are drawn into whole CTs with a liver mask, and {asked.data} holds none")
-    if "system" in record:
-        return _system(package, asked)
-    return _recipe(package, record, asked)
+    return measure_held_out(package, asked)
+
+
+def measure_held_out(package: ModelPackage, asked: Asked) -> Measured:
+    """The figures that an export measures: of the items that the package was not trained on, one by one.
+
+    Raises:
+        FileNotFoundError: None of them is in the data.
+        UnfitError: Nobody here knows what the package was made of.
+    """
+    record = package.manifest.training.model_extra or {}
+    return _system(package, asked) if "system" in record else _recipe(package, record, asked)
 
 
 def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> Measured:
@@ -137,7 +147,7 @@ def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> M
             f"the {len(studies)} CTs in {asked.data} may be ones that {package.name} was trained on; "
             "say --everyone if they are not"
         )
-    with open_engine(package, EngineSettings()) as engine:
+    with open_engine(package, asked.engine) as engine:
         segment = as_served(engine)
         if "system" in (package.manifest.training.model_extra or {}):
             segment = by_slices(system_in(package), by_engine(engine), threshold_of(package))
@@ -163,7 +173,9 @@ def _two_stages(classifier: ModelPackage, segmenter: ModelPackage, asked: Asked)
 def _system(package: ModelPackage, asked: Asked) -> Measured:
     from training.systems.commands import evaluate_system
 
-    count, figures = evaluate_system(package, asked.data, everyone=asked.everyone, pictures=asked.pictures)
+    count, figures = evaluate_system(
+        package, asked.data, everyone=asked.everyone, pictures=asked.pictures, engine=asked.engine
+    )
     return Measured(package.name, f"{count} items", tuple(figures), _scattered(package))
 
 
@@ -177,7 +189,7 @@ def _recipe(package: ModelPackage, record: dict[str, Any], asked: Asked) -> Meas
     cases = [case for case in recipe.loader(asked.data) if asked.everyone or case.name in held_out]
     if not cases:
         raise FileNotFoundError(f"none of the {len(held_out)} held-out patients is in {asked.data}")
-    _, figures = measure(recipe, package, cases, threshold_of(package), asked.pictures)
+    _, figures = measure(recipe, package, cases, threshold_of(package), asked.pictures, settings=asked.engine)
     return Measured(package.name, f"{len(cases)} patients", tuple(figures), _scattered(package))
 
 

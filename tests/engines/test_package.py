@@ -87,13 +87,14 @@ def test_travels_between_processes(folder):
         ({"reference_inputs": "../elsewhere.npz"}, "reference_inputs", "own folder"),
         ({"variants": {"fp16": {"file": "half.onnx", "sha256": "0" * 64}}}, "variants.fp16.file", "half.onnx"),
         ({"thresholds": {"mask": 1.5}}, "thresholds.mask", "less than or equal to 1"),
+        (
+            {"variants": {"fp16": {"file": "h.zip", "sha256": "0" * 64, "format": "openvino"}}},
+            "(whole file)",
+            "fp16 as onnx",
+        ),
         ({"preprocessing": {"name": "x", "neighbours": 2}}, "preprocessing", "expected whole numbers such as"),
         ({"preprocessing": {"name": "x", "neighbours": [-1, "0"]}}, "preprocessing", "received [-1, '0']"),
         ({"preprocessing": {"name": "x", "neighbours": [-1, 0]}}, "(whole file)", "2 slices beside each other need"),
-        ({"preprocessing": {"name": "x", "planes": []}}, "preprocessing", "expected one or more of axial, coronal"),
-        ({"preprocessing": {"name": "x", "planes": "axial"}}, "preprocessing", "received 'axial'"),
-        ({"preprocessing": {"name": "x", "planes": ["axial", 2]}}, "preprocessing", "received ['axial', 2]"),
-        ({"preprocessing": {"name": "x", "planes": ["axial", "axial"]}}, "preprocessing", "expected one or more"),
     ],
 )
 def test_wrong_manifest(folder, changes, key, words):
@@ -108,10 +109,6 @@ def test_slices_that_are_seen_beside_each_other(folder):
     assert load_package(folder).manifest.preprocessing.neighbours == ()
     preprocessing = {"name": "x", "neighbours": [-2, 0, 2]}
     assert load_package(edit(folder, preprocessing=preprocessing)).manifest.preprocessing.neighbours == (-2, 0, 2)
-    assert load_package(folder).manifest.preprocessing.planes == ("axial",)
-    planes = ("sagittal", "axial")
-    seen = preprocessing | {"planes": list(planes)}
-    assert load_package(edit(folder, preprocessing=seen)).manifest.preprocessing.planes == planes
 
 
 def test_manifest_that_is_no_yaml(folder):

@@ -19,10 +19,10 @@ from pipelines.brain_volume import CHANNELS, SHAPE
 NAME = "brain-brats-slices-unet"
 
 
-def stand_in(folder: Path, neighbours: tuple[int, ...] = (), planes: tuple[str, ...] = ()) -> Path:
+def stand_in(folder: Path, neighbours: tuple[int, ...] = ()) -> Path:
     """A package in the place of the one for whole brains: thresholds channels, finds a phantom's lesion.
 
-    With `neighbours` it takes slices, and those beside each, which it pays no heed; with `planes`, of these.
+    With `neighbours` it takes slices, and those beside each, which it pays no heed.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -37,7 +37,7 @@ def stand_in(folder: Path, neighbours: tuple[int, ...] = (), planes: tuple[str, 
         weight = np.concatenate([own if offset == 0 else np.zeros_like(own) for offset in neighbours], axis=1)
         image, logits = ["batch", 4 * len(neighbours), *SHAPE[1:]], ["batch", 3, *SHAPE[1:]]
         channels = [f"{name}{offset}" for offset in neighbours for name in CHANNELS]
-        preprocessing |= {"neighbours": list(neighbours), **({"planes": list(planes)} if planes else {})}
+        preprocessing["neighbours"] = list(neighbours)
     nodes = [helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])]
     graph = helper.make_graph(
         nodes,

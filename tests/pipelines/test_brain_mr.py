@@ -75,12 +75,10 @@ def results(outcome: Outcome, kind: str) -> dict[str | None, Path]:
     return {result.encoding: Path(result.path) for result in outcome.results if result.kind == kind}
 
 
-@pytest.mark.parametrize("planes", [(), ("axial", "coronal", "sagittal")])
 def test_a_network_of_slices_outlines_what_the_same_network_of_volumes_does(
-    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs], tmp_path: Path, planes: tuple[str, ...]
+    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs], tmp_path: Path
 ) -> None:
-    network = stand_in(tmp_path / "models", neighbours=(-2, 0, 2), planes=planes)
-    by_slice = perform(job(phantom[1], tmp_path / "out", network))
+    by_slice = perform(job(phantom[1], tmp_path / "out", stand_in(tmp_path / "models", neighbours=(-2, 0, 2))))
     flair = load_volume([Path(path) for path in phantom[1]["flair"]])
     for encoding in ("BINARY", "LABELMAP"):
         found, wanted = (read_masks(results(one, "segmentation")[encoding], flair) for one in (by_slice, outcome))
@@ -246,6 +244,18 @@ def test_the_hospital_may_remove_the_package_but_not_break_it(package: Path, tmp
     (broken / NAME / "model.onnx").write_bytes(b"not a network")
     with pytest.raises(PackageError):
         packages_for(PIPELINE, (broken,))
+
+
+def test_a_network_that_answers_for_less_is_refused_before_the_first_study(tmp_path: Path) -> None:
+    from engines.errors import PackageInvalid
+
+    folder = stand_in(tmp_path / "models", neighbours=(-2, 0, 2))
+    path = folder / NAME / "model.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["outputs"][0]["shape"] = ["batch", 3, 96, 80]
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(PackageInvalid, match=r"outputs.0.shape: .* the input's size \[192, 160\]"):
+        packages_for(PIPELINE, (folder,))
 
 
 @pytest.mark.parametrize(

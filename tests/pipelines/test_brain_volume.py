@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.brain_volume import PLANES, NeighbourSlices, over_planes
+from pipelines.brain_volume import NeighbourSlices
 
 
 def numbered(slices: int = 6) -> np.ndarray:
@@ -39,49 +39,6 @@ def test_slices_without_brain_are_not_shown_and_hold_nothing() -> None:
     joined = slices.joined(answers, 3)
     assert joined.shape == (3, 6, 3, 4)
     assert joined[1, :, 0, 0].tolist() == [0, 0.25, 0.25, 0.5, 0.5, 0]
-
-
-def random_brain() -> np.ndarray:
-    """Two channels of 4 slices, 6 rows and 4 columns, none of them zero."""
-    return np.random.default_rng(3).uniform(1, 2, size=(2, 4, 6, 4)).astype(np.float32)
-
-
-def test_coronal_slices_run_to_the_back_with_the_head_along_their_rows() -> None:
-    volume = random_brain()
-    slices = NeighbourSlices(volume, (-2, 0, 2), "coronal")
-    assert len(slices) == 6
-    stacked = slices.inputs(2, 3)
-    assert stacked.shape == (1, 6, 6, 4)  # the network's rows and columns, of which the plane fills the middle
-    assert not stacked[:, :, [0, 5]].any()
-    for at, row in enumerate((0, 2, 4)):
-        np.testing.assert_array_equal(stacked[0, 2 * at : 2 * at + 2, 1:5], volume[:, :, row])
-
-
-def test_sagittal_slices_run_to_the_left_with_the_head_along_their_columns() -> None:
-    volume = random_brain()
-    slices = NeighbourSlices(volume, (0,), "sagittal")
-    assert len(slices) == 4
-    np.testing.assert_array_equal(slices.inputs(1, 2)[0], volume[:, :, :, 1].swapaxes(1, 2))
-
-
-@pytest.mark.parametrize("plane", PLANES)
-def test_answers_of_any_plane_come_back_where_they_belong(plane: str) -> None:
-    volume = random_brain()
-    slices = NeighbourSlices(volume, (-2, 0, 2), plane)
-    answers = ((int(at), slices.inputs(at, at + 1)[:, 2:4]) for at in slices.shown)
-    np.testing.assert_array_equal(slices.joined(answers, 2), volume)
-
-
-def test_the_mean_over_planes() -> None:
-    volume, said = random_brain(), iter((0.25, 0.5, 0.75))
-
-    def ask(slices: NeighbourSlices) -> list[tuple[int, np.ndarray]]:
-        value = next(said)
-        return [(int(at), np.full((1, 3, 6, 4), value, np.float32)) for at in slices.shown]
-
-    mean = over_planes(volume, ((-2, 0, 2), tuple(PLANES)), ask, 3)
-    assert mean.shape == (3, 4, 6, 4)
-    np.testing.assert_allclose(mean, 0.5)
 
 
 def test_the_training_s_network_sees_the_same_slices() -> None:

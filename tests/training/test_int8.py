@@ -19,7 +19,7 @@ from engines.package import load_package, shipped_folder
 from tests.pipelines.brains import stand_in
 from training import int8
 from training.cli import app
-from training.evaluate import UnfitError
+from training.evaluate import Figure, UnfitError
 
 NAME = "brain-lgg-classifier"
 
@@ -49,6 +49,8 @@ def test_a_network_gets_a_variant_that_serves_and_is_what_was_measured(classifie
         assert row in measured
         assert f"| {figure.metric} |" in variant  # what it was without
     assert "| 12 |" in measured  # two patients of six slices
+    assert "the largest values on 12 slices" in variant
+    assert package.card.startswith(f"# {NAME} 9.0.0\n")
 
 
 def test_once_more_takes_the_place_of_the_first(classifier, tiny_lgg):
@@ -59,12 +61,45 @@ def test_once_more_takes_the_place_of_the_first(classifier, tiny_lgg):
 
 
 def test_what_costs_too_much_is_left_out_and_the_card_says_so(classifier, tiny_lgg, monkeypatch):
+    before = int8.add_int8(classifier, tiny_lgg).card.split("## INT8")[1]
     monkeypatch.setattr(int8, "LOSS", -1.0)
     package = int8.add_int8(classifier, tiny_lgg)
     assert package.manifest.variants == {}
     assert not (classifier / int8.FILE).exists()
     assert re.search(r"None: tumour: AUC by slice would be \d\.\d+ instead of \d\.\d+", package.card)
     assert package.version == load_package(shipped_folder() / NAME).version
+    for figure in package.manifest.accuracy:  # those that it had without, again
+        row = f"| {figure.metric} | {round(figure.value, 4):.3f} |"
+        assert row in before
+        assert row in package.card.split("## INT8")[0]
+
+
+def test_a_figure_that_is_none_any_more_is_a_loss():
+    was, is_now = Figure("Dice by patient, mean", 0.8, 3), Figure("Dice by patient, mean", float("nan"), 3)
+    assert int8._lost([was], [is_now]) == "Dice by patient, mean would be nan instead of 0.800"
+    assert int8._lost([was], [was]) == ""
+    assert "no figure to judge it by" in int8._lost([Figure("volume", 1.0, 3)], [Figure("volume", 1.0, 3)])
+
+
+@pytest.fixture
+def untouched(classifier):
+    """What happens leaves the folder byte for byte as it was."""
+    before = {path.name: path.read_bytes() for path in classifier.iterdir()}
+    yield
+    assert {path.name: path.read_bytes() for path in classifier.iterdir()} == before
+
+
+def test_a_processor_without_int8_leaves_the_package_alone(classifier, tiny_lgg, monkeypatch, untouched):
+    monkeypatch.setattr("engines.openvino_engine.precisions", lambda: ("fp32",))
+    with pytest.raises(UnfitError, match="the processor does not compute in it"):
+        int8.add_int8(classifier, tiny_lgg)
+
+
+def test_a_version_that_is_none_leaves_the_package_alone(classifier, tiny_lgg, untouched):
+    command = ["export", "--variants", str(classifier), "--int8", "--data", str(tiny_lgg), "--version", "3"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "version: String should match" in " ".join(result.output.replace("│", " ").split())
 
 
 def test_what_the_gate_refuses_is_left_out(classifier, tiny_lgg, monkeypatch):
@@ -84,7 +119,7 @@ def test_the_shipped_variants_are_admitted_here(name):
 
 
 def test_networks_of_volumes_have_none(tmp_path):
-    with pytest.raises(UnfitError, match="one picture or slice at a time"):
+    with pytest.raises(UnfitError, match="one picture or slice of a fixed size"):
         int8.add_int8(stand_in(tmp_path / "models") / "brain-brats-slices-unet", tmp_path)
 
 
@@ -95,10 +130,20 @@ def test_data_without_the_patients_is_an_error_that_says_so(classifier, tiny_lgg
     command = ["export", "--variants", str(classifier), "--int8", "--data", str(tiny_lgg)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
-    assert "none of the 1 held-out patients is in" in " ".join(result.output.replace("│", " ").split())
+    assert f"nothing that {NAME} held out is in" in " ".join(result.output.replace("│", " ").split())
+    assert int8.FILE in {path.name for path in classifier.iterdir()}
 
 
-def test_without_data_the_command_asks_for_it(classifier):
-    result = CliRunner().invoke(app, ["export", "--variants", str(classifier), "--int8"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--variants", "PACKAGE", "--int8"], "expected --data DIR"),
+        (["--int8"], "expected --int8 with --variants PACKAGE"),
+        (["--variants", "PACKAGE", "--version", "1.0.0"], "the package keeps its version"),
+    ],
+)
+def test_options_that_do_not_go_together_are_said(classifier, options, words):
+    command = [str(classifier) if option == "PACKAGE" else option for option in options]
+    result = CliRunner().invoke(app, ["export", *command])
     assert result.exit_code == 2
-    assert "expected --data DIR" in " ".join(result.output.split())
+    assert words in " ".join(result.output.replace("│", " ").split())

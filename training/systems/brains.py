@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from pipelines.brain_volume import CHANNELS, PLANES
-from training.classic import REGIONS, System, Variation
+from pipelines.brain_volume import CHANNELS, SHAPE
+from training.classic import REGIONS, Plane, System, Variation
 from training.data.items import Item
+
+PLANES: dict[Plane, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 1, 0)}
+"""Which axes of (slices, rows, columns) are a patch's slices, rows and columns, by plane."""
 
 ON_TUMOUR = 0.7
 """Share of the patches whose middle lies in the tumour, or near it; the others lie anywhere in the brain."""
@@ -34,9 +37,17 @@ class Brains(Dataset[tuple[Tensor, Tensor]]):
 
 
 class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
-    """`system.per_epoch` patches of `system.size` an epoch, each drawn anew."""
+    """`system.per_epoch` patches of `system.size` an epoch, each drawn anew.
+
+    Raises:
+        ValueError: The system names no plane, or a patch is larger than a brain in one of them.
+    """
 
     def __init__(self, system: System, items: Sequence[Item]) -> None:
+        sizes = {plane: tuple(SHAPE[axis] for axis in PLANES[plane]) for plane in system.planes}
+        small = [plane for plane, shape in sizes.items() if any(np.greater(system.size, shape))]
+        if small or not sizes:
+            raise ValueError(f"{system.name}: patches of {system.size} do not fit in brains of {sizes or 'no plane'}")
         self._system, self._items = system, items
         self._tumour: dict[int, NDArray[np.intp]] = {}
 

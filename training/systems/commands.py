@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from engines.contract import EngineSettings
 from engines.package import ModelPackage
 from training.classic import SYSTEMS, System
 from training.data.items import Item, SplitBy
@@ -74,7 +75,12 @@ def unseen(package: ModelPackage, system: System, items: Sequence[Item]) -> list
 
 
 def evaluate_system(
-    package: ModelPackage, data: Path, *, everyone: bool = False, pictures: Path | None = None
+    package: ModelPackage,
+    data: Path,
+    *,
+    everyone: bool = False,
+    pictures: Path | None = None,
+    engine: EngineSettings | None = None,
 ) -> tuple[int, list[Figure]]:
     """How many items were looked at, and the figures: of those that the package held out, or of all in `data`.
 
@@ -88,7 +94,7 @@ def evaluate_system(
     wanted = items if everyone else [item for item in unseen(package, system, items) if _wanted(system, item)]
     if not wanted:
         raise FileNotFoundError(f"nothing that {package.name} held out is in {data}")
-    return len(wanted), measure_package(system, package, wanted, pictures)
+    return len(wanted), measure_package(system, package, wanted, pictures, engine)
 
 
 def _wanted(system: System, item: Item) -> bool:

@@ -24,7 +24,7 @@ from training.export import THRESHOLD, check_against_torch, write_onnx
 from training.figures import reliability_diagram
 from training.half import SECTION, write_half
 from training.networks.mean import Mean
-from training.package import IMAGENET, INTENDED_USE, threshold_of
+from training.package import IMAGENET, INTENDED_USE, forget_variants, threshold_of
 from training.pictures import Shown, draw_gallery
 from training.storage import fold_norms, round_weights
 from training.systems.gallery import animate_scan, median_item
@@ -47,7 +47,6 @@ ALIKE = (
     "held_out",
     "seed",
     "keep",
-    "planes",
 )
 """What networks must have in common whose answers are averaged: they read, answer and held out the same."""
 
@@ -102,6 +101,7 @@ def export_system(
     training, validation, test = system.parts(system.items(data))
     folder = out / package_name(system)
     folder.mkdir(parents=True, exist_ok=True)
+    forget_variants(folder)
     network, reference = load_network(systems, runs, mirror=mirror), reference_inputs(system)
     if rounded:
         fold_norms(network)
@@ -133,7 +133,11 @@ def _threshold(system: System, package: ModelPackage, validation: Sequence[Item]
 
 
 def measure_package(
-    system: System, package: ModelPackage, items: Sequence[Item], pictures: Path | None = None
+    system: System,
+    package: ModelPackage,
+    items: Sequence[Item],
+    pictures: Path | None = None,
+    settings: EngineSettings | None = None,
 ) -> list[Figure]:
     """Figures with the engine that serves, at the package's threshold.
 
@@ -142,18 +146,16 @@ def measure_package(
         package: What is measured.
         items: Nothing of what it was trained on.
         pictures: A folder for gallery.png and gallery.gif (segmentation), or gallery.png and reliability.png.
+        settings: Of the engine; the fastest that there is if None.
 
     Raises:
         UnfitError: The package is of an older export, which was asked otherwise.
     """
-    asked = package.manifest.preprocessing
-    if asked.neighbours != system.neighbours:
+    if package.manifest.preprocessing.neighbours != system.neighbours:
         raise UnfitError(f"{package.name} {package.version} was exported for whole volumes: export its run again")
-    if system.neighbours and asked.planes != system.planes:
-        raise UnfitError(f"{package.name}: {asked.planes} in its preprocessing, {system.planes} in its training")
     threshold = threshold_of(package)
     shown: list[Shown] | None = None if pictures is None else []
-    with open_engine(package, EngineSettings()) as engine:
+    with open_engine(package, settings) as engine:
         patients = look(system, by_engine(engine), items, threshold, shown)
         if pictures is not None and shown and len(system.size) == 3:
             animate_scan(pictures / "gallery.gif", system, by_engine(engine), median_item(items, shown), threshold)
@@ -198,7 +200,7 @@ def manifest(
     spatial = size if system.task == "segmentation" else ()
     image = {"name": "image", "dtype": "float32", "shape": ["batch", len(channels), *size]}
     logits = {"name": "logits", "dtype": "float32", "shape": ["batch", len(system.classes), *spatial]}
-    seen = {"neighbours": list(system.neighbours), "planes": list(system.planes)} if system.neighbours else {}
+    seen = {"neighbours": list(system.neighbours)} if system.neighbours else {}
     return {
         "name": package_name(system),
         "version": version,

@@ -5,7 +5,7 @@ What serving looks at in one pass, a prepared brain, is one pass here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engines.activation import probabilities
 from engines.contract import Engine
-from pipelines.brain_volume import NeighbourSlices, over_planes
+from pipelines.brain_volume import NeighbourSlices
 from pipelines.networks import spans
 from training.classic import System
 from training.data.inputs import INPUTS
@@ -71,12 +71,10 @@ def predict_item(system: System, predict: Predict, image: NDArray[Any]) -> NDArr
 
 
 def _by_slice(system: System, predict: Predict, brain: NDArray[np.float32]) -> NDArray[np.float32]:
-    """As serving asks a network of slices: the same slices, the same batches, the same planes."""
-
-    def ask(slices: NeighbourSlices) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        return ((start, predict(slices.inputs(start, stop))) for start, stop in spans(slices.shown))
-
-    return over_planes(brain, (system.neighbours, system.planes), ask, len(system.classes))
+    """As serving asks a network of slices: the same slices, the same batches."""
+    slices = NeighbourSlices(brain, system.neighbours)
+    answers = ((start, predict(slices.inputs(start, stop))) for start, stop in spans(slices.shown))
+    return slices.joined(answers, len(system.classes))
 
 
 def masks(system: System, probability: NDArray[np.float32], threshold: float = 0.5) -> NDArray[np.bool_]:

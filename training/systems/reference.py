@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.brain_volume import CHANNELS, PLANES, NeighbourSlices
+from pipelines.brain_volume import CHANNELS, NeighbourSlices
 from pipelines.phantom import PhantomOptions, make_phantom
 from training.classic import System
 from training.data.inputs import INPUTS
@@ -42,17 +42,12 @@ def reference_inputs(system: System) -> NDArray[np.float32]:
 
 
 def _slices_of(brain: NDArray[np.float32], system: System) -> NDArray[np.float32]:
-    """Of every plane: evenly through the tumour's middle, and evenly through the brain."""
-    found, planes = [], system.planes
-    for plane in planes:
-        slices, axis = NeighbourSlices(brain, system.neighbours, plane), PLANES[plane][0]
-        length = brain.shape[1 + axis]
-        middle, reach = (length - 1) / 2 + TUMOUR_AT[axis] * length, CLEARLY * TUMOUR_RADIUS * min(brain.shape[1:])
-        through = np.linspace(middle - reach, middle + reach, -(-THROUGH_TUMOUR // len(planes)))
-        elsewhere = np.linspace(slices.shown[0], slices.shown[-1], -(-ELSEWHERE // len(planes)))
-        wanted = np.unique(np.rint([*through, *elsewhere]).astype(int))
-        found += [slices.inputs(at, at + 1) for at in wanted.tolist()]
-    return np.concatenate(found)
+    """Evenly through the tumour's middle, and evenly through the brain."""
+    slices, shape = NeighbourSlices(brain, system.neighbours), brain.shape[1:]
+    middle, reach = (shape[0] - 1) / 2 + TUMOUR_AT[0] * shape[0], CLEARLY * TUMOUR_RADIUS * min(shape)
+    through = np.linspace(middle - reach, middle + reach, THROUGH_TUMOUR)
+    wanted = np.unique(np.rint([*through, *np.linspace(slices.shown[0], slices.shown[-1], ELSEWHERE)]).astype(int))
+    return np.concatenate([slices.inputs(at, at + 1) for at in wanted.tolist()])
 
 
 def _phantom(system: System, kind: str, seed: int) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ def test_an_unvaried_patch_is_cut_out_as_it_is(items, monkeypatch):
     np.testing.assert_array_equal(masks.numpy(), truth[(slice(None), *where)])
 
 
-@pytest.mark.parametrize(("plane", "order"), brain_volume.PLANES.items())
+@pytest.mark.parametrize(("plane", "order"), brains.PLANES.items())
 def test_patches_come_from_the_planes_that_the_system_names(items, monkeypatch, plane, order):
     monkeypatch.setattr(brains, "TURNED", 0.0)
     monkeypatch.setattr(brains, "NOISY", 0.0)
@@ -82,6 +82,12 @@ def test_patches_come_from_the_planes_that_the_system_names(items, monkeypatch, 
         np.testing.assert_array_equal(patch.numpy(), turned[where])
         np.testing.assert_array_equal(masks.numpy(), masks_turned[where])
     assert max(shares) > 0.05  # most of them lie on the tumour
+
+
+@pytest.mark.parametrize(("planes", "size"), [(("coronal",), (8, 192, 160)), ((), (8, 32, 32))])
+def test_patches_that_fit_in_no_plane_are_refused(items, planes, size):
+    with pytest.raises(ValueError, match=r"brats-resunet3d: patches of .* do not fit in brains of"):
+        brains.BrainPatches(replace(SYSTEM, planes=planes, size=size), items)
 
 
 def test_turning_by_nothing_reads_the_same_voxels(items, monkeypatch):
