@@ -393,6 +393,7 @@ SYSTEMS = {
             options={"pretrained": True},
             size=(8, 160, 160),
             learning_rate=1e-3,
+            planes=("axial", "coronal", "sagittal"),
             **{**_BRAINS, "batch": 4, "per_epoch": 400},
         ),
     )
