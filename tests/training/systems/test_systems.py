@@ -17,7 +17,9 @@ from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
 from engines.openvino_engine import OpenVinoEngine  # noqa: E402
 from pipelines import brain_volume  # noqa: E402
 from training.classic import SYSTEMS, Variation  # noqa: E402
+from training.evaluate import UnfitError  # noqa: E402
 from training.fit import use_threads  # noqa: E402
+from training.int8 import add_int8, calibration_inputs  # noqa: E402
 from training.systems.export import export_system, load_network  # noqa: E402
 from training.systems.fit import fit_system  # noqa: E402
 
@@ -121,6 +123,18 @@ def test_the_package_says_what_was_measured_and_on_what(trained, package):
     held_out = json.loads((folder / "held_out.json").read_text())
     assert manifest.training.split["held_out"] == held_out["validation"]
     assert manifest.training.model_extra["recipe"] == system.name
+
+
+def test_eight_bits_are_chosen_by_what_serving_shows(trained, package):
+    _, data, *_ = trained
+    if package.manifest.inputs[0].volumetric:
+        with pytest.raises(UnfitError, match="one picture or slice of a fixed size"):
+            add_int8(package.folder, data)
+        return
+    chosen = calibration_inputs(package, data, 4)
+    assert 1 <= len(chosen) <= 4
+    assert {one.shape for one in chosen} == {tuple(package.manifest.inputs[0].shape[1:])}
+    assert all(one.dtype == np.float32 for one in chosen)
 
 
 def test_the_held_out_items_are_drawn_but_not_into_the_package(trained, package):
