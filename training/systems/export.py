@@ -232,6 +232,8 @@ def _training(
     imagenet = [IMAGENET] if any(each.options.get("pretrained") for each in systems) else []
     initial = [record.get("initial") for record in records]
     chose = "they chose nothing" if nothing else "they also chose the checkpoint and the threshold"
+    if nothing and any(initial):
+        chose = "last weights, threshold fixed beforehand; they may have chosen the weights that it started from"
     return {
         "data": [{**DATA[system.data], "patients": len({item.group for item in training})}, *imagenet],
         "split": {
