@@ -52,7 +52,8 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
 def segment(network: Network, ct: Volume, report: Progress) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Masks (slices, rows, columns) on the CT's grid, as the network says: liver with its tumours, and tumours.
 
-    Memory that is never written to costs nothing, so nothing but the network's window is looked at.
+    Memory that is never written to costs nothing, so nothing but the network's window is looked at, and slices without
+    tumour are not written to say so.
     """
     manifest = network.package.manifest
     prepared = prepare(manifest.preprocessing.name, {"ct": ct.array}, ct.spacing)
@@ -66,7 +67,8 @@ def segment(network: Network, ct: Volume, report: Progress) -> tuple[NDArray[np.
             rows, columns = prepared.source_window(likely.any(axis=0))
             restored = prepared.restore(both[seen], (rows, columns)) >= threshold
             organ[at + seen, rows, columns] = restored[:, 0] | restored[:, 1]
-            tumour[at + seen, rows, columns] = restored[:, 1]
+            held = np.flatnonzero(restored[:, 1].any(axis=(1, 2)))
+            tumour[at + seen[held], rows, columns] = restored[held, 1]
     return organ, tumour
 
 
