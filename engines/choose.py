@@ -76,9 +76,8 @@ def candidates(package: ModelPackage, settings: EngineSettings, progress: BuildP
 
 def _brings(package: ModelPackage, backend: str, precision: str) -> bool:
     """Whether a package has the network that a backend needs for a precision."""
-    return any(
-        name == precision and variant.format in {"onnx", backend} for name, variant in package.manifest.variants.items()
-    )
+    variant = package.variant(precision)
+    return variant is not None and variant.suits(backend)
 
 
 class ChosenEngine(Engine):

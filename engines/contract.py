@@ -270,10 +270,10 @@ def require_network(backend: str, package: ModelPackage, variant: str) -> bytes:
         PrecisionMissing: The package does not bring it, or not for this backend.
     """
     if variant != "fp32":
-        brought = {str(name): one for name, one in package.manifest.variants.items()}.get(variant)
+        brought = package.variant(variant)
         if brought is None:
             raise PrecisionMissing(backend, variant, f"{package.name} brings no {variant} variant")
-        if brought.format not in {"onnx", backend}:
+        if not brought.suits(backend):
             raise PrecisionMissing(backend, variant, f"that variant of {package.name} is for {brought.format} only")
     return package.network(variant)
 

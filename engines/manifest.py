@@ -201,6 +201,10 @@ class Variant(_Part):
     sha256: Sha256
     format: Literal["onnx", "openvino"] = "onnx"
 
+    def suits(self, backend: str) -> bool:
+        """Whether a backend can read it."""
+        return self.format in {"onnx", backend}
+
 
 class Manifest(_Part):
     """The whole of model.yaml."""

@@ -154,8 +154,8 @@ class OpenVinoEngine(Engine):
 
     @property
     def _own_form(self) -> bool:
-        brought = {str(name): one.format for name, one in self.package.manifest.variants.items()}
-        return brought.get(self._variant) == "openvino"
+        variant = self.package.variant(self._variant)
+        return variant is not None and variant.format == self.backend
 
     @property
     def _threads(self) -> int:
@@ -191,7 +191,7 @@ def precisions() -> tuple[str, ...]:
 
 
 def packed(model: openvino.Model) -> bytes:
-    """A network in OpenVINO's own form, as a variant of `format: openvino` holds it: same network, same bytes."""
+    """A network in OpenVINO's own form, as a variant of `format: openvino` holds it."""
     with tempfile.TemporaryDirectory() as folder:
         import_openvino().save_model(model, Path(folder) / PARTS[0], compress_to_fp16=False)
         contents = [(Path(folder) / name).read_bytes() for name in PARTS]

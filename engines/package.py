@@ -74,7 +74,7 @@ class ModelPackage:
         """
         if precision == "fp32":
             return _checked(self.folder / NETWORK, self.manifest.sha256, "sha256")
-        variant = self._variant(precision)
+        variant = self._brought(precision)
         return _checked(self.folder / variant.file, variant.sha256, f"variants.{precision}.sha256")
 
     def network_digest(self, precision: str = "fp32") -> str:
@@ -85,7 +85,7 @@ class ModelPackage:
         """
         if precision == "fp32":
             return self.manifest.sha256
-        return self._variant(precision).sha256
+        return self._brought(precision).sha256
 
     def reference(self) -> dict[str, np.ndarray] | None:
         """Arrays of the reference inputs by input name, or None when the package brings none."""
@@ -96,11 +96,15 @@ class ModelPackage:
         with np.load(self.folder / self.manifest.reference_inputs, allow_pickle=False) as stored:
             return {spec.name: stored[spec.name] for spec in self.manifest.inputs}
 
-    def _variant(self, precision: str) -> Variant:
-        for name, variant in self.manifest.variants.items():
-            if name == precision:
-                return variant
-        raise PackageInvalid(self.folder / MANIFEST, "variants", f"no {precision} variant")
+    def variant(self, precision: str) -> Variant | None:
+        """The network for a precision; None where the package brings none."""
+        return {str(name): one for name, one in self.manifest.variants.items()}.get(precision)
+
+    def _brought(self, precision: str) -> Variant:
+        variant = self.variant(precision)
+        if variant is None:
+            raise PackageInvalid(self.folder / MANIFEST, "variants", f"no {precision} variant")
+        return variant
 
 
 def load_package(folder: Path | str) -> ModelPackage:

@@ -33,8 +33,8 @@ class Pipeline:
         models: Slot (what a network is for) -> name of the model package that fills it by default.
         optional_models: The same for networks that the pipeline can do without.
         body_part: Body Part Examined of the key images.
-        checks: Slot -> what a package must pass to fill it, beyond being whole; raises PackageError.
         series_number: Series Number of the first result series; results of a pipeline always carry the same ones.
+        checks: Slot -> what a package must pass to fill it, beyond being whole; raises PackageError.
     """
 
     name: str

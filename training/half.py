@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import structlog
-import yaml
 from onnx import ModelProto, NodeProto
 
 from engines.gate import Agreement, agreement, reference_feeds
-from engines.package import CARD, MANIFEST, ModelPackage, load_package
-from training.card import with_section
+from engines.package import ModelPackage, load_package
+from training.rewrite import edit_card, edit_manifest, variants_without
 from training.storage import widened
 
 log = structlog.get_logger(__name__)
@@ -162,8 +161,7 @@ def write_half(package: ModelPackage) -> tuple[dict[str, Any], str]:
     Returns:
         (`variants` of model.yaml, with or without the FP16 one; what the card says of it).
     """
-    variants: dict[str, Any] = {name: one.model_dump() for name, one in package.manifest.variants.items()}
-    variants.pop("fp16", None)
+    variants = variants_without(package, "fp16")
     path = package.folder / FILE
     try:
         half = make_half(package)
@@ -184,10 +182,6 @@ def add_half(folder: Path) -> ModelPackage:
     Where it is refused, the card says why, and the package has none.
     """
     variants, words = write_half(load_package(folder))
-    content = yaml.safe_load((folder / MANIFEST).read_text())
-    content.pop("variants", None)
-    if variants:
-        content["variants"] = variants
-    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
-    (folder / CARD).write_text(with_section((folder / CARD).read_text(), SECTION, words))
+    edit_manifest(folder, variants=variants)
+    edit_card(folder, SECTION, words)
     return load_package(folder)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
-import yaml
 from numpy.typing import NDArray
 
 from engines.choose import verify
@@ -28,10 +27,11 @@ from engines.openvino_engine import packed
 from engines.openvino_rewrites import fold_unshuffles
 from engines.package import CARD, MANIFEST, ModelPackage, load_package
 from pipelines.brain_volume import NeighbourSlices
-from training.card import MEASURED, figure_rows, measured_section, with_section
+from training.card import MEASURED, measured_section
 from training.evaluate import Figure, UnfitError
-from training.recipes import RECIPES
-from training.report import Asked, measure_held_out
+from training.package import entry_of
+from training.report import Asked, Measured, cases_of, measure_held_out
+from training.rewrite import edit_card, edit_manifest, variants_without
 
 if TYPE_CHECKING:
     import openvino
@@ -73,29 +73,31 @@ def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPacka
     held_out = calibration_inputs(package, data)
     with tempfile.TemporaryDirectory() as place:
         draft = Path(shutil.copytree(folder, Path(place) / folder.name))
-        _edit(draft, variants=_others(package), **({"version": version} if version else {}))
+        edit_manifest(draft, variants=variants_without(package, "int8"), **({"version": version} if version else {}))
         package = load_package(draft)
-        before = measure_held_out(package, Asked(data, engine=PLAIN)).figures
+        before = measure_held_out(package, Asked(data, engine=PLAIN))
         network = packed(quantised(package, [*held_out, *reference_feeds(package)[package.manifest.inputs[0].name]]))
         (draft / FILE).write_bytes(network)
         entry = {"file": FILE, "sha256": hashlib.sha256(network).hexdigest(), "format": "openvino"}
-        _edit(draft, variants={**_others(package), "int8": entry})
+        edit_manifest(draft, variants={**variants_without(package, "int8"), "int8": entry})
         package = load_package(draft)
         found = verify(package, INT8)[0]
         if found.agreement is None:
             raise UnfitError(f"{package.name}: {'; '.join(found.problems)}")
         after = () if found.problems else measure_held_out(package, Asked(data, engine=INT8)).figures
-        reason = "; ".join(found.problems) or _lost(before, after)
+        reason = "; ".join(found.problems) or _lost(before.figures, after)
         if reason:
             log.warning("int8_refused", package=package.name, reason=reason)
             (draft / FILE).unlink()
-            _edit(draft, variants=_others(package))
+            edit_manifest(draft, variants=variants_without(package, "int8"))
             words = f"None: {reason}."
         else:
             words = _words(network, len(held_out), found.agreement, before)
-        _edit(draft, accuracy=[_entry(package, one) for one in after or before if np.isfinite(one.value)])
-        _say(draft, MEASURED, measured_section(yaml.safe_load((draft / MANIFEST).read_text())))
-        _say(draft, SECTION, words)
+        dataset = package.manifest.accuracy[0].dataset if package.manifest.accuracy else "held-out patients"
+        figures = [one for one in after or before.figures if np.isfinite(one.value)]
+        content = edit_manifest(draft, accuracy=[entry_of(one, dataset) for one in figures])
+        edit_card(draft, MEASURED, measured_section(content))
+        edit_card(draft, SECTION, words)
         _name(load_package(draft))
         _put_back(draft, folder)
     return load_package(folder)
@@ -173,20 +175,15 @@ def calibration_inputs(package: ModelPackage, data: Path, count: int = COUNT) ->
     Raises:
         FileNotFoundError: None of them is in the data.
     """
-    found = list(_system_inputs(package, data, count) if _is_system(package) else _recipe_inputs(package, data, count))
+    read = _system_inputs if "system" in (package.manifest.training.model_extra or {}) else _recipe_inputs
+    found = list(read(package, data, count))
     if not found:
         raise FileNotFoundError(f"nothing that {package.name} held out is in {data}")
     return found
 
 
-def _is_system(package: ModelPackage) -> bool:
-    return "system" in (package.manifest.training.model_extra or {})
-
-
 def _recipe_inputs(package: ModelPackage, data: Path, count: int) -> Iterable[NDArray[np.float32]]:
-    recipe = RECIPES[str((package.manifest.training.model_extra or {})["recipe"])]
-    held_out = set((package.manifest.training.split or {}).get("held_out", ()))
-    cases = [case for case in recipe.loader(data) if case.name in held_out]
+    _, cases = cases_of(package, data)
     slices = [(case.prepared, index) for case in cases for index in range(len(case.prepared))]
     return (prepared.inputs(index, index + 1)[0] for prepared, index in _evenly(slices, count))
 
@@ -221,10 +218,9 @@ def _lost(before: Sequence[Figure], after: Sequence[Figure]) -> str:
     return "; ".join(f"{one.metric} would be {now[one.metric]:.3f} instead of {one.value:.3f}" for one in fallen)
 
 
-def _words(network: bytes, count: int, found: Agreement, before: Sequence[Figure]) -> str:
+def _words(network: bytes, count: int, found: Agreement, before: Measured) -> str:
     size, tool = f"{len(network) / 1e6:.1f} MB", f"NNCF {metadata.version('nncf')}"
     dice = f"least Dice of a mask {min(found.dice.values()):.4f}, " if found.dice else ""
-    rows = [f"| {' | '.join(row)} |" for row in figure_rows(before)]
     return "\n".join(
         [
             f"`{FILE}`, {size}, for OpenVINO: convolutions in eight bits ({tool}), scales from the largest values on "
@@ -234,35 +230,9 @@ def _words(network: bytes, count: int, found: Agreement, before: Sequence[Figure
             "",
             "Without it (`precision: bf16` or `fp32` in the configuration), on the same patients:",
             "",
-            "| Figure | Value | 95 % interval | n |",
-            "|---|---|---|---|",
-            *rows,
+            before.table,
         ]
     )
-
-
-def _entry(package: ModelPackage, figure: Figure) -> dict[str, Any]:
-    interval = [round(bound, 4) for bound in figure.interval] if figure.interval else None
-    dataset = package.manifest.accuracy[0].dataset if package.manifest.accuracy else "held-out patients"
-    value = {"metric": figure.metric, "value": round(figure.value, 4), "dataset": dataset, "n": figure.n}
-    return {**value, "ci95": interval if interval and np.isfinite(interval).all() else None}
-
-
-def _others(package: ModelPackage) -> dict[str, Any]:
-    """The package's variants but INT8, as model.yaml has them."""
-    variants = package.manifest.variants.items()
-    return {name: one.model_dump(exclude_defaults=True) for name, one in variants if name != "int8"}
-
-
-def _edit(folder: Path, **changes: Any) -> None:
-    content = yaml.safe_load((folder / MANIFEST).read_text()) | changes
-    if not content.get("variants"):
-        content.pop("variants", None)
-    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
-
-
-def _say(folder: Path, title: str, text: str) -> None:
-    (folder / CARD).write_text(with_section((folder / CARD).read_text(), title, text))
 
 
 def _name(package: ModelPackage) -> None:

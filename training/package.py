@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -214,14 +215,18 @@ def data_of(recipe: Recipe, records: Sequence[Mapping[str, Any]], trained_on: in
 
 def accuracy(recipe: Recipe, figure: Figure) -> dict[str, Any]:
     """An entry of `accuracy` in model.yaml."""
+    return entry_of(figure, f"{DATA[recipe.data]['name']}, held-out patients")
+
+
+def entry_of(figure: Figure, dataset: str) -> dict[str, Any]:
+    """An entry of `accuracy` in model.yaml, measured on `dataset`; no interval where none is finite."""
     interval = [round(bound, 4) for bound in figure.interval] if figure.interval else None
-    dataset = f"{DATA[recipe.data]['name']}, held-out patients"
     return {
         "metric": figure.metric,
         "value": round(figure.value, 4),
         "dataset": dataset,
         "n": figure.n,
-        "ci95": interval,
+        "ci95": interval if interval and all(map(isfinite, interval)) else None,
     }
 
 

@@ -6,20 +6,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from engines.choose import open_engine
 from engines.contract import EngineSettings
-from engines.package import CARD, ModelPackage, load_package
-from training.card import figure_rows, with_section
+from engines.package import ModelPackage, load_package
+from training.card import figure_rows
+from training.data.case import Case
 from training.data.studies import Study, find_studies
 from training.evaluate import Figure, UnfitError
 from training.package import threshold_of
-from training.recipes import RECIPES
+from training.recipes import RECIPES, Recipe
+from training.rewrite import edit_card
 from training.studywise import as_served, read_studies, study_figures
+from training.systems.commands import unseen_names
 
 PICTURES = {
     "gallery.png": "Best, median and worst: the image alone, or image, truth, prediction, and both over the image.",
@@ -81,10 +83,9 @@ class Measured:
 
     def write_section(self, package: ModelPackage, title: str) -> None:
         """Into the package's own card, under a heading."""
-        path = package.folder / CARD
         notes = "".join(f"\n\n{note}" for note in self.notes)
         text = f"{self.on[0].upper()}{self.on[1:]}, with the engine that serves.\n\n{self.table}{notes}"
-        path.write_text(with_section(path.read_text(), title, text))
+        edit_card(package.folder, title, text)
 
     @property
     def table(self) -> str:
@@ -133,11 +134,24 @@ def measure_held_out(package: ModelPackage, asked: Asked) -> Measured:
         UnfitError: Nobody here knows what the package was made of.
     """
     record = package.manifest.training.model_extra or {}
-    return _system(package, asked) if "system" in record else _recipe(package, record, asked)
+    return _system(package, asked) if "system" in record else _recipe(package, asked)
+
+
+def cases_of(package: ModelPackage, data: Path, *, everyone: bool = False) -> tuple[Recipe, list[Case]]:
+    """The recipe that a package was made by, and the patients in `data` that it held out, or all of them.
+
+    Raises:
+        UnfitError: Nobody here knows what the package was made of.
+    """
+    made_by = (package.manifest.training.model_extra or {}).get("recipe")
+    if made_by not in RECIPES:
+        raise UnfitError(f"{package.name} was made by {made_by!r}; expected one of {', '.join(RECIPES)}")
+    recipe, held_out = RECIPES[str(made_by)], unseen_names(package)
+    return recipe, [case for case in recipe.loader(data) if everyone or case.name in held_out]
 
 
 def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> Measured:
-    from training.systems.commands import system_in, unseen_names
+    from training.systems.commands import system_in
     from training.systems.predict import by_engine
     from training.systems.studies import by_slices
 
@@ -179,16 +193,12 @@ def _system(package: ModelPackage, asked: Asked) -> Measured:
     return Measured(package.name, f"{count} items", tuple(figures), _scattered(package))
 
 
-def _recipe(package: ModelPackage, record: dict[str, Any], asked: Asked) -> Measured:
+def _recipe(package: ModelPackage, asked: Asked) -> Measured:
     from training.measure import measure
 
-    if record.get("recipe") not in RECIPES:
-        raise UnfitError(f"{package.name} was made by {record.get('recipe')!r}; expected one of {', '.join(RECIPES)}")
-    recipe = RECIPES[str(record["recipe"])]
-    held_out = set((package.manifest.training.split or {}).get("held_out", ()))
-    cases = [case for case in recipe.loader(asked.data) if asked.everyone or case.name in held_out]
+    recipe, cases = cases_of(package, asked.data, everyone=asked.everyone)
     if not cases:
-        raise FileNotFoundError(f"none of the {len(held_out)} held-out patients is in {asked.data}")
+        raise FileNotFoundError(f"none of the {len(unseen_names(package))} held-out patients is in {asked.data}")
     _, figures = measure(recipe, package, cases, threshold_of(package), asked.pictures, settings=asked.engine)
     return Measured(package.name, f"{len(cases)} patients", tuple(figures), _scattered(package))
 

@@ -24,7 +24,7 @@ from training.export import THRESHOLD, check_against_torch, write_onnx
 from training.figures import reliability_diagram
 from training.half import SECTION, write_half
 from training.networks.mean import Mean
-from training.package import IMAGENET, INTENDED_USE, forget_variants, threshold_of
+from training.package import IMAGENET, INTENDED_USE, entry_of, forget_variants, threshold_of
 from training.pictures import Shown, draw_gallery
 from training.storage import fold_norms, round_weights
 from training.systems.gallery import animate_scan, median_item
@@ -258,15 +258,7 @@ def _written(system: System) -> dict[str, Any]:
 
 
 def _accuracy(system: System, figure: Figure) -> dict[str, Any]:
-    interval = [round(bound, 4) for bound in figure.interval] if figure.interval else None
-    where = f"{DATA[system.data]['name']}, held out by {system.split}"
-    return {
-        "metric": figure.metric,
-        "value": round(figure.value, 4),
-        "dataset": where,
-        "n": figure.n,
-        "ci95": interval if interval and np.isfinite(interval).all() else None,
-    }
+    return entry_of(figure, f"{DATA[system.data]['name']}, held out by {system.split}")
 
 
 def _write(
