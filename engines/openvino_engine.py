@@ -17,7 +17,7 @@ from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, E
 from engines.errors import BuildFailed, InferenceFailed, PlanUnusable, PrecisionMissing
 from engines.libraries import import_openvino
 from engines.machine import processor, usable_cores
-from engines.openvino_rewrites import REWRITES, fold_unshuffles
+from engines.openvino_rewrites import REWRITES, rewrite
 from engines.package import ModelPackage
 from engines.plans import Built, PlanKey, PlanStore
 
@@ -92,7 +92,7 @@ class OpenVinoEngine(Engine):
             raise BuildFailed(self.backend, self.package.name, _last_line(error)) from error
 
     def _rewrite(self, model: openvino.Model) -> None:
-        fold_unshuffles(model)
+        rewrite(model)
 
     def _read(self, plan: bytes) -> openvino.CompiledModel:
         try:

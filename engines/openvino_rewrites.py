@@ -4,6 +4,9 @@
 channels (half the resolution, four times the channels, nothing lost) spend up to a sixth of their time on it in
 bfloat16: passes over the image that only move numbers. A convolution over b x b blocks is a convolution over the pixels
 with a kernel and a stride b times as large, whose weights are the same numbers in another order.
+
+**A mirror image is gathered.** OpenVINO 2026 walks a slice with a negative step number by number (0.28 ms for five
+channels of 192 x 160, a ninth of a small classifier in INT8); `Gather` over the turned positions takes a third of it.
 """
 
 from __future__ import annotations
@@ -14,8 +17,48 @@ import numpy as np
 
 from engines.libraries import import_openvino
 
-REWRITES = 1
+REWRITES = 2
 """Raise it when a rewrite changes: compiled networks are kept by it."""
+
+
+def rewrite(model: Any) -> None:
+    """All of them, in place.
+
+    Args:
+        model: openvino.Model with fixed shapes.
+    """
+    fold_unshuffles(model)
+    gather_flips(model)
+
+
+def gather_flips(model: Any) -> int:
+    """Replaces slices that turn one axis round, all of it, by gathering; returns how many, changes `model` in place."""
+    ops = import_openvino().opset13
+    replaced = 0
+    for node in model.get_ordered_ops():
+        axis = _flipped_axis(node)
+        if axis is None:
+            continue
+        turned = np.arange(node.get_output_shape(0)[axis], dtype=np.int64)[::-1].copy()
+        flip = ops.gather(node.input_value(0), ops.constant(turned), ops.constant(np.int64(axis)))
+        node.output(0).replace(flip.output(0))
+        replaced += 1
+    if replaced:
+        model.validate_nodes_and_infer_types()
+    return replaced
+
+
+def _flipped_axis(node: Any) -> int | None:
+    """The axis that this node turns round and leaves whole, if it does nothing else."""
+    if node.get_type_name() != "Slice" or node.output(0).get_partial_shape().is_dynamic:
+        return None
+    if list(node.get_input_shape(0)) != list(node.get_output_shape(0)):
+        return None
+    steps = _numbers(node.input_value(3))
+    axes = _numbers(node.input_value(4)) if node.get_input_size() > 4 else None
+    if steps != [-1] or axes is None or len(axes) != 1:
+        return None
+    return axes[0] % len(node.get_output_shape(0))
 
 
 def fold_unshuffles(model: Any) -> int:

@@ -9,7 +9,7 @@ import pytest
 from engines.contract import EngineSettings
 from engines.libraries import import_openvino
 from engines.openvino_engine import OpenVinoEngine
-from engines.openvino_rewrites import fold_unshuffles
+from engines.openvino_rewrites import fold_unshuffles, gather_flips, rewrite
 
 from .conftest import images, network, node
 
@@ -38,12 +38,12 @@ def unshuffled(block: int = 2, kernel=(3, 3), outputs=None, tail=(), perm=(0, 1,
     )
 
 
-def compiled(model: bytes):
-    """The network for one sample, how many convolutions were replaced, and its answers."""
+def compiled(model: bytes, rewriting=fold_unshuffles):
+    """The network for one sample, how many of its parts were replaced, and its answers."""
     core = import_openvino().Core()
     read = core.read_model(model)
     read.reshape({"image": [1, CHANNELS, HEIGHT, WIDTH]})
-    replaced = fold_unshuffles(read)
+    replaced = rewriting(read)
     request = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     feeds = {"image": images(1, CHANNELS, HEIGHT, WIDTH)}
     answers = [array.copy() for array in request.infer(feeds).values()]
@@ -100,7 +100,12 @@ def test_the_engine_compiles_the_folded_network(make_package, monkeypatch):
     from engines import openvino_engine
 
     found = []
-    monkeypatch.setattr(openvino_engine, "fold_unshuffles", lambda model: found.append(fold_unshuffles(model)))
+
+    def rewritten(model):
+        rewrite(model)
+        found.append("Transpose" in kinds(model))
+
+    monkeypatch.setattr(openvino_engine, "rewrite", rewritten)
     rows, columns = HEIGHT // 2, WIDTH // 2
     package = make_package(
         model=unshuffled(pads=[1, 1, 1, 1]),
@@ -112,4 +117,33 @@ def test_the_engine_compiles_the_folded_network(make_package, monkeypatch):
     )
     with OpenVinoEngine(package, EngineSettings(backend="openvino", precision="fp32", threads=1)) as engine:
         assert engine.infer({"image": images(3, CHANNELS, HEIGHT, WIDTH)})["wide"].shape == (3, FOUND, rows, columns)
-    assert found == [2]
+    assert found == [False]
+
+
+def sliced(start: int, end: int, axis: int, step: int) -> bytes:
+    bounds = {"start": start, "end": end, "axis": axis, "step": step}
+    return network(
+        [node("Slice", "image start end axis step", "turned")],
+        {"image": ["batch", CHANNELS, HEIGHT, WIDTH]},
+        {"turned": ["batch", None, None, None]},
+        **{name: np.array([number]) for name, number in bounds.items()},
+    )
+
+
+EVERYTHING = np.iinfo(np.int64).min
+
+
+@pytest.mark.parametrize("axis", [-1, 3, 2, 1])
+def test_a_mirror_image_is_gathered(axis):
+    model, replaced, answers, expected = compiled(sliced(-1, EVERYTHING, axis, -1), gather_flips)
+    assert replaced == 1
+    assert "Slice" not in kinds(model)
+    np.testing.assert_array_equal(answers[0], expected[0])
+
+
+@pytest.mark.parametrize("bounds", [(-2, EVERYTHING, 3, -1), (-1, 0, 3, -1), (-1, EVERYTHING, 3, -2), (0, 9, 3, 1)])
+def test_other_slices_are_left_alone(bounds):
+    model, replaced, answers, expected = compiled(sliced(*bounds), gather_flips)
+    assert replaced == 0
+    assert "Slice" in kinds(model)
+    np.testing.assert_array_equal(answers[0], expected[0])
