@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -63,28 +64,32 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     variant: Annotated[
         int, typer.Option(min=0, help="Recipes: other first weights and draws, same split; see `export --run`.")
     ] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Published systems: processes that read images.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read and vary images beside.")] = 0,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or processes on a processor; all GPUs or one process by default.")
+    ] = None,
 ) -> None:
     """Train a network; `best.pt` in the run's folder can be exported at any time meanwhile."""
-    if name in SYSTEMS:
-        from training.systems.commands import train_system
+    from training.loop.train import Limits, is_first, use_threads
 
-        run_folder = out or Path("runs") / name
-        limits = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume, "workers": workers}
-        train_system(_system(name, config, split), data, run_folder, threads, limits)
-        console.print(f"export with: scanward export {name} --run {run_folder} --data {data}")
-        return
-    from training.commands import train_recipe
-    from training.fit import use_threads
-
-    if initial is not None and initial.is_dir():
-        raise typer.BadParameter(f"{name} is a recipe: expected --initial best.pt, received the folder {initial}")
-    recipe = replace(recipe_named(name), variant=variant)
     use_threads(threads)
     folder = out or Path("runs") / name
-    options = {"minutes": minutes, "epochs": epochs, "initial": initial, "resume": resume}
-    best = train_recipe(recipe, data, folder, phantoms=phantoms, more=more, split=split, **options)
-    console.print(f"best score {best:.3f}; export with: scanward export {name} --run {folder} --data {data}")
+    limits = Limits(minutes, epochs, devices, resume, progress=sys.stderr.isatty())
+    if name in SYSTEMS:
+        from training.systems.fit import fit_system
+
+        fit_system(_system(name, config, split), data, folder, limits, initial=initial, workers=workers)
+    else:
+        from training.commands import train_recipe
+
+        recipe = replace(recipe_named(name), variant=variant)
+        if initial is not None and initial.is_dir():
+            raise typer.BadParameter(f"{name} is a recipe: expected --initial best.pt, received the folder {initial}")
+        train_recipe(
+            recipe, data, folder, limits, phantoms=phantoms, more=more, split=split, initial=initial, workers=workers
+        )
+    if is_first():
+        console.print(f"export with: scanward export {name} --run {folder} --data {data}")
 
 
 @app.command("cross-validate")
@@ -99,14 +104,14 @@ def cross_validate(  # noqa: PLR0917 - see train
     config: Config = None,
 ) -> None:
     """Train a published system once per fold, and measure every item by the network that was not trained on it."""
-    from training.fit import use_threads
+    from training.loop.train import Limits, use_threads
     from training.systems.folds import cross_validate as measure_folds
 
     if name not in SYSTEMS:
         raise typer.BadParameter(f"expected one of {', '.join(SYSTEMS)}, received {name!r}")
     use_threads(threads)
-    folder, options = out or Path("runs") / f"{name}-folds", {"minutes": minutes, "initial": initial}
-    figures = measure_folds(_system(name, config), data, folder, folds, options)
+    folder = out or Path("runs") / f"{name}-folds"
+    figures = measure_folds(_system(name, config), data, folder, folds, Limits(minutes), initial=initial)
     for figure in figures:
         console.print(str(figure), markup=False)
 

@@ -5,28 +5,33 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from training.data.items import SplitBy
 from training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from training.loop.train import Limits
 
 
 def train_recipe(
     recipe: Recipe,
     data: Path,
     folder: Path,
+    limits: Limits,
     *,
     phantoms: int,
     more: Path | None,
     split: SplitBy | None,
     **options: Any,
-) -> float:
-    """Trains `recipe` and returns its best score; a run by slice is measured at once, since it is never exported.
+) -> list[dict[str, float]]:
+    """Trains `recipe` and returns its history; a run by slice is measured at once, since it is never exported.
 
     Args:
         recipe: What to train.
         data: The data set.
         folder: Where the run goes.
+        limits: When it ends.
         phantoms: How many phantoms are mixed in.
         more: A further data set to mix in, of the kind that the recipe names.
         split: By what, instead of the recipe's way.
@@ -40,6 +45,7 @@ def train_recipe(
     from training.data.case import gather
     from training.data.phantoms import phantom_cases
     from training.fit import fit
+    from training.loop.train import is_first
 
     if more is not None and recipe.more is None:
         raise ValueError(f"{recipe.name}: expected no further data set, received {more}")
@@ -48,8 +54,8 @@ def train_recipe(
     cases = recipe.loader(data)
     mixed = gather(phantom_cases(recipe.preprocessing, phantoms, recipe.seed)) if phantoms else None
     further = None if more is None else brats_slices(more)
-    run = fit(recipe, cases, folder, phantoms=mixed, more=further, **options)
-    if recipe.split == "slice":
+    history = fit(recipe, data, cases, folder, limits, phantoms=mixed, more=further, **options)
+    if recipe.split == "slice" and is_first():
         figures = measure_by_slice(recipe, folder, cases)
         (folder / "figures.json").write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
-    return run.best
+    return history

@@ -120,6 +120,7 @@ def describe(recipe: Recipe) -> str:
         "lgg-resunet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR; T1 with and without contrast)",
         "lgg-lite-unet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR; T1 with and without contrast)",
         "lgg-classifier": "Says for each axial brain MR slice how probable a FLAIR-bright tumour is",
+        "liver-lite-unet": "Outlines the liver and hypodense liver tumours on axial portal-phase CT slices",
         "liver-unet": "Outlines the liver and hypodense liver tumours on axial portal-phase CT slices",
     }
     return what[recipe.name]
@@ -182,7 +183,9 @@ def manifest(
             "recipe": recipe.name,
             "trained_as": records[0]["recipe"]["name"],
             "networks": len(records),
-            "minutes": round(sum(float(r["used"]) / 60 + float(r.get("before", 0)) for r in records), 1),
+            "minutes": round(sum(r["history"][-1]["minutes"] + r.get("before", 0.0) for r in records), 1),
+            "data_digest": records[0]["data_digest"],
+            "libraries": records[0]["libraries"],
             "commit": _commit(),
         },
         "accuracy": [],

@@ -67,6 +67,8 @@ class Recipe:
         split: By patient; `slice` is what publications did, for comparison, and never exported.
         variant: Other first weights and other draws for each number; the split stays, so that answers can be averaged.
         keep: Which weights: those that score best on the held-out patients, or the last ones, which nothing chose.
+        patience: Epochs without a better score that end a run early.
+        precision: What a processor computes in.
     """
 
     name: str
@@ -92,6 +94,8 @@ class Recipe:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     ema: float = 0.995
+    patience: int = 40
+    precision: Literal["bf16", "32"] = "bf16"
     seed: int = 20261120
     variant: int = 0
     mirror: bool = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,7 +33,7 @@ class Pool:
 
 
 class Draw:
-    """Batches of one epoch after another: inputs, targets (0..1), trusted, positive, all float32 tensors.
+    """Draws batches: inputs, targets (0..1), trusted, positive, all float32 tensors.
 
     Args:
         recipe: Says how batches are made up.
@@ -49,33 +47,32 @@ class Draw:
     ) -> None:
         self._recipe, self._real, self._phantoms = recipe, Pool(recipe, real), phantoms
         self._more = None if more is None else Pool(recipe, more)
-        self._generator = np.random.default_rng(recipe.seed + recipe.variant)
 
-    def epoch(self) -> Iterator[Batch]:
-        """Batches of `recipe.samples_per_epoch` slices; each is drawn anew."""
-        for _ in range(max(1, self._recipe.samples_per_epoch // self._recipe.batch)):
-            yield self._batch()
+    @property
+    def batches(self) -> int:
+        """In an epoch of `recipe.samples_per_epoch` slices."""
+        return max(1, self._recipe.samples_per_epoch // self._recipe.batch)
 
-    def _batch(self) -> Batch:
-        phantoms, more = self._counts()
-        parts = [self._real.draw(self._recipe.batch - phantoms - more, self._generator)]
+    def batch(self, generator: np.random.Generator) -> Batch:
+        """Slices drawn by `generator`, varied by torch's."""
+        phantoms, more = self._counts(generator)
+        parts = [self._real.draw(self._recipe.batch - phantoms - more, generator)]
         if self._phantoms is not None and phantoms:
-            parts.append(_take(self._phantoms, self._generator.integers(len(self._phantoms), size=phantoms)))
+            parts.append(_take(self._phantoms, generator.integers(len(self._phantoms), size=phantoms)))
         if self._more is not None and more:
-            parts.append(self._more.draw(more, self._generator))
+            parts.append(self._more.draw(more, generator))
         inputs, targets, trusted, positive = (torch.cat(column) for column in zip(*parts, strict=True))
         if self._recipe.made_up_lesions:
             insert_lesions(inputs, targets, trusted, positive, self._recipe.made_up_lesions)
-        inputs, targets = augment(self._recipe.augmentation, inputs, targets)
-        return inputs.contiguous(memory_format=torch.channels_last), targets, trusted, positive
+        return (*augment(self._recipe.augmentation, inputs, targets), trusted, positive)
 
-    def _counts(self) -> tuple[int, int]:
+    def _counts(self, generator: np.random.Generator) -> tuple[int, int]:
         """How many phantoms and how many slices of the other data set come into a batch; at least one is real."""
         shares = [
             0.0 if self._phantoms is None else self._recipe.phantom_share,
             0.0 if self._more is None else self._recipe.more_share,
         ]
-        phantoms, more, _ = self._generator.multinomial(self._recipe.batch - 1, [*shares, 1 - sum(shares)]).tolist()
+        phantoms, more, _ = generator.multinomial(self._recipe.batch - 1, [*shares, 1 - sum(shares)]).tolist()
         return phantoms, more
 
 

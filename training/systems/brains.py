@@ -37,22 +37,23 @@ class Brains(Dataset[tuple[Tensor, Tensor]]):
 
 
 class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
-    """`system.per_epoch` patches of `system.size` an epoch, each drawn anew.
+    """`system.per_epoch` patches of `system.size` an epoch, each drawn anew; `processes` share them.
 
     Raises:
         ValueError: The system names no plane, or a patch is larger than a brain in one of them.
     """
 
-    def __init__(self, system: System, items: Sequence[Item]) -> None:
+    def __init__(self, system: System, items: Sequence[Item], processes: int = 1) -> None:
         sizes = {plane: tuple(SHAPE[axis] for axis in PLANES[plane]) for plane in system.planes}
         small = [plane for plane, shape in sizes.items() if any(np.greater(system.size, shape))]
         if small or not sizes:
             raise ValueError(f"{system.name}: patches of {system.size} do not fit in brains of {sizes or 'no plane'}")
         self._system, self._items = system, items
+        self._length = max(1, (system.per_epoch or len(items)) // processes)
         self._tumour: dict[int, NDArray[np.intp]] = {}
 
     def __len__(self) -> int:
-        return self._system.per_epoch or len(self._items)
+        return self._length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         which = int(torch.randint(len(self._items), ()))
@@ -191,8 +192,11 @@ def _thick(image: Tensor) -> Tensor:
     return functional.interpolate(thick, size, mode="trilinear", align_corners=False)[0, 0]
 
 
-def brain_batches(system: System, items: Sequence[Item], *, training: bool, workers: int = 0) -> DataLoader:
+def brain_batches(
+    system: System, items: Sequence[Item], *, training: bool, workers: int = 0, processes: int = 1
+) -> DataLoader:
     """Batches of patches in training; one whole brain at a time otherwise."""
     if training:
-        return DataLoader(BrainPatches(system, items), batch_size=system.batch, num_workers=workers, drop_last=True)
+        patches = BrainPatches(system, items, processes)
+        return DataLoader(patches, batch_size=system.batch, num_workers=workers, drop_last=True)
     return DataLoader(Brains(items), batch_size=1, num_workers=workers)

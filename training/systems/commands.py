@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from engines.contract import EngineSettings
 from engines.package import ModelPackage
@@ -24,15 +22,6 @@ def chosen(name: str, config: Path | None = None, split: SplitBy | None = None) 
     """
     system = SYSTEMS[name] if config is None else SYSTEMS[name].changed(config)
     return system if split is None else replace(system, split=split)
-
-
-def train_system(system: System, data: Path, folder: Path, threads: int | None, options: Mapping[str, Any]) -> None:
-    """Trains `system`; `options` are those of `training.systems.fit.fit_system`."""
-    from training.fit import use_threads
-    from training.systems.fit import fit_system
-
-    use_threads(threads)
-    fit_system(system, data, folder, progress=sys.stderr.isatty(), **options)
 
 
 def export_runs(runs: Sequence[Path], data: Path, out: Path, version: str, **options: bool) -> ModelPackage:

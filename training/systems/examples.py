@@ -107,16 +107,20 @@ def variation(system: System) -> transforms.Compose:
     return composed
 
 
-def batches(system: System, items: Sequence[Item], *, training: bool, workers: int = 0) -> DataLoader:
-    """Batches of examples; in training drawn at random, those with tumour as often as `positive_share` asks."""
+def batches(
+    system: System, items: Sequence[Item], *, training: bool, workers: int = 0, processes: int = 1
+) -> DataLoader:
+    """Batches of examples; in training drawn at random, those with tumour as often as `positive_share` asks.
+
+    Of several `processes` that train together each draws its share of an epoch by itself (torch's own generator).
+    """
     if system.data == "brains":
-        return brain_batches(system, items, training=training, workers=workers)
+        return brain_batches(system, items, training=training, workers=workers, processes=processes)
     examples = Examples(system, items, training=training)
     sampler = None
     if training:
-        count = system.per_epoch or len(items)
-        generator = torch.Generator().manual_seed(system.seed)
-        sampler = WeightedRandomSampler(weights(system, items), count, generator=generator)
+        count = max(1, (system.per_epoch or len(items)) // processes)
+        sampler = WeightedRandomSampler(weights(system, items), count)
     size = min(system.batch, max(1, len(items)))
     return DataLoader(
         examples, batch_size=size, sampler=sampler, num_workers=workers, drop_last=training and len(items) >= size

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
@@ -14,16 +12,24 @@ import structlog
 from training.classic import System
 from training.evaluate import Figure
 from training.figures import reliability_diagram
+from training.loop.train import Limits
 from training.systems.export import load_network
 from training.systems.fit import fit_system
 from training.systems.measure import Patient, figures_of, look, scores_of
 from training.systems.predict import by_torch
+from training.systems.solve import Memory
 
 log = structlog.get_logger(__name__)
 
 
 def cross_validate(
-    system: System, data: Path, folder: Path, folds: int, options: Mapping[str, Any] | None = None
+    system: System,
+    data: Path,
+    folder: Path,
+    folds: int,
+    limits: Limits | None = None,
+    *,
+    initial: Path | None = None,
 ) -> list[Figure]:
     """Trains one network per fold and measures them all together; `folder` holds a run per fold and figures.json.
 
@@ -35,17 +41,18 @@ def cross_validate(
         data: The data set, as published.
         folder: Where the runs go.
         folds: How many.
-        options: Those of `training.systems.fit.fit_system`.
+        limits: When the training of each ends.
+        initial: As of `training.systems.fit.fit_system`.
 
     Returns:
         Figures over all items, as `figures_of` names them; for a classification also by fold.
     """
     patients: list[list[Patient]] = []
-    given = {**(options or {}), "memory": {}}
+    memory: Memory = {}
     for fold in range(folds):
         one, run = replace(system, folds=folds, fold=fold, keep="last"), folder / f"fold-{fold}"
         if not (run / "done").exists():
-            fit_system(one, data, run, **given)
+            fit_system(one, data, run, limits, initial=initial, memory=memory)
             (run / "done").touch()
         _, held_out, _ = one.parts(one.items(data))
         patients.append(look(one, by_torch(one, load_network([one], [run])), held_out))

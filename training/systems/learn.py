@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.classic import System
 from training.evaluate import area_under_curve
+from training.loop.learner import Averaged
 from training.losses_volumetric import make_loss
 from training.networks.registry import make_network
 from training.networks.slices_unet import SlicesUNet
@@ -47,7 +44,7 @@ def with_channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
-class Learner(lightning.LightningModule):
+class Learner(Averaged):
     """Trains one system.
 
     The score that chooses a checkpoint is the AUC, or the mean over classes of the Dice of all validation voxels
@@ -55,35 +52,13 @@ class Learner(lightning.LightningModule):
     """
 
     def __init__(self, system: System) -> None:
-        super().__init__()
-        self.system, self.loss = system, make_loss(system.loss)
-        # convolutions on a processor are faster with the channels last
-        self._layout = torch.channels_last if len(system.size) == 2 else torch.channels_last_3d
-        self.network = with_channels_last(build(system))
+        network = with_channels_last(build(system))  # convolutions on a processor are faster so
         if system.prior:
-            expect(self.network, system.prior)
-        self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(system.ema), use_buffers=True)
-            if system.ema
-            else None
-        )
+            expect(network, system.prior)
+        super().__init__(system, network, system.seed)
+        self.system, self.loss = system, make_loss(system.loss)
+        self._layout = torch.channels_last if len(system.size) == 2 else torch.channels_last_3d
         self._seen: list[tuple[Tensor, Tensor]] = []
-
-    @property
-    def kept(self) -> nn.Module:
-        """The network whose weights are kept and measured: the average of the steps, where one is taken."""
-        return self.network if self.average is None else self.average.module
-
-    def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Takes another run's weights."""
-        self.network.load_state_dict(weights)
-        if self.average is not None:
-            self.average.module.load_state_dict(weights)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Takes the step into the average."""
-        if self.average is not None:
-            self.average.update_parameters(self.network)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Loss of a batch; a network with two answers (DoubleU-Net) is trained on both."""
@@ -122,9 +97,3 @@ class Learner(lightning.LightningModule):
             hit, total = hit.sum(0, keepdim=True), total.sum(0, keepdim=True)
         dice = ((2 * hit + 1e-6) / (total + 1e-6)).mean(0)
         return float(dice[1 if self.system.activation == "softmax" else 0 :].mean())
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; `training.systems.schedule` sets its learning rate."""
-        return torch.optim.AdamW(
-            self.network.parameters(), self.system.learning_rate, weight_decay=self.system.weight_decay
-        )

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from engines.package import load_package
 from training.classic import System
 from training.data.items import Item
-
-LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
+from training.loop.record import surroundings
 
 
 def describe(system: System, data: Path, trained_on: int, initial: Path | None = None) -> dict[str, Any]:
@@ -26,13 +23,8 @@ def describe(system: System, data: Path, trained_on: int, initial: Path | None =
         trained_on: Items of it to train on.
         initial: Another run's weights, or a package, that it starts from.
     """
-    return {
-        "system": asdict(system),
-        "trained_on": trained_on,
-        "initial": None if initial is None else _called(initial),
-        "data_digest": data_digest(data),
-        "libraries": {name: version(name) for name in LIBRARIES},
-    }
+    called = None if initial is None else _called(initial)
+    return {"system": asdict(system), "initial": called, **surroundings(data, trained_on)}
 
 
 def _called(initial: Path) -> str:
@@ -49,11 +41,3 @@ def write_split(folder: Path, system: System, validation: Sequence[Item], test: 
     for name, part in (("validation", validation), ("test", test)):
         content[name] = sorted({item.group if system.split == "patient" else item.name for item in part})
     (folder / "held_out.json").write_text(json.dumps(content, indent=1))
-
-
-def data_digest(data: Path) -> str:
-    """sha256 over the relative paths and sizes of all files: cheap, and it tells one data set from another."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in data.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(data)} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()

@@ -23,10 +23,10 @@ from training.classic import System
 from training.data.inputs import INPUTS
 from training.data.items import Item
 from training.evaluate import area_under_curve
+from training.loop.keep import write_record
 from training.networks.efficient_lite import EfficientLiteClassifier
 from training.networks.registry import make_network
 from training.systems.examples import target
-from training.systems.keep import write_record
 from training.systems.record import describe, write_split
 
 log = structlog.get_logger(__name__)
@@ -152,4 +152,4 @@ def _write(folder: Path, network: EfficientLiteClassifier, record: Mapping[str, 
     logger.finalize("success")
     best = history[-1]["score"]
     torch.save({"weights": network.state_dict(), "score": best}, folder / "best.pt")
-    write_record(folder, record, best, history)
+    write_record(folder, record["system"]["name"], record, best, history)

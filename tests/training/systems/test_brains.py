@@ -14,11 +14,11 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from pipelines import brain_volume  # noqa: E402
 from training.classic import SYSTEMS, Variation  # noqa: E402
+from training.loop.schedule import Schedule  # noqa: E402
 from training.networks.resunet_3d import ResUNet3D, fold, unfold  # noqa: E402
 from training.systems import brains, schedule  # noqa: E402
 from training.systems.examples import batches  # noqa: E402
 from training.systems.learn import Learner  # noqa: E402
-from training.systems.schedule import Schedule  # noqa: E402
 
 SYSTEM = replace(SYSTEMS["brats-resunet3d"], size=(16, 32, 32), variation=Variation(), per_epoch=6)
 

@@ -11,9 +11,9 @@ pytest.importorskip("lightning", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from training.classic import SYSTEMS, Variation  # noqa: E402
-from training.fit import use_threads  # noqa: E402
+from training.loop.keep import Keeper  # noqa: E402
+from training.loop.train import Limits, use_threads  # noqa: E402
 from training.systems.fit import fit_system  # noqa: E402
-from training.systems.keep import Keeper  # noqa: E402
 
 
 class PowerCutError(Exception):
@@ -41,13 +41,13 @@ def test_an_epoch_that_was_finished_is_not_trained_again(tiny_slices, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "on_train_epoch_end", cut_off)
         with pytest.raises(PowerCutError):
-            fit_system(system, tiny_slices, tmp_path, epochs=4)
+            fit_system(system, tiny_slices, tmp_path, Limits(epochs=4))
     left = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert left["epoch"] == 1
     trained = []
     monkeypatch.setattr(
         Keeper, "on_train_epoch_end", lambda k, t, n: (trained.append(t.current_epoch), finish(k, t, n))
     )
-    history = fit_system(system, tiny_slices, tmp_path, epochs=4, resume=True)
+    history = fit_system(system, tiny_slices, tmp_path, Limits(epochs=4, resume=True))
     assert trained == [2, 3]
     assert [entry["epoch"] for entry in history] == [0, 1, 2, 3]

@@ -18,8 +18,8 @@ from engines.openvino_engine import OpenVinoEngine  # noqa: E402
 from pipelines import brain_volume  # noqa: E402
 from training.classic import SYSTEMS, Variation  # noqa: E402
 from training.evaluate import UnfitError  # noqa: E402
-from training.fit import use_threads  # noqa: E402
 from training.int8 import add_int8, calibration_inputs  # noqa: E402
+from training.loop.train import Limits, use_threads  # noqa: E402
 from training.systems.export import export_system, load_network  # noqa: E402
 from training.systems.fit import fit_system  # noqa: E402
 
@@ -86,7 +86,7 @@ def train(system, request, tmp_path_factory):
     names = {"yesno": "tiny_yesno", "brats": "tiny_brats", "brains": "tiny_brats", "lits": "tiny_lits"}
     data = request.getfixturevalue(names.get(system.data, "tiny_slices"))
     folder = tmp_path_factory.mktemp(system.name)
-    return system, data, folder, fit_system(system, data, folder, epochs=2)
+    return system, data, folder, fit_system(system, data, folder, Limits(epochs=2))
 
 
 @pytest.fixture(scope="module")

@@ -9,49 +9,61 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import structlog
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from training.systems.learn import Learner
+from training.loop.learner import Averaged
+from training.loop.schedule import Schedule
+
+log = structlog.get_logger(__name__)
 
 
 class Keeper(Callback):
     """Writes best.pt, record.json and curves.png into the run's folder; its state is part of Lightning's checkpoint.
 
+    Args:
+        folder: The run's folder.
+        record: What the run was given; its history and best score are added.
+        clock: Counts the run's minutes.
+
     Attributes:
-        history: One entry per epoch: epoch, loss, val_loss, score, and the processor minutes of this process since the
-            run began, which a busy machine does not stretch as it stretches the clock's.
+        history: One entry per epoch: epoch, loss, val_loss where there is one, score, minutes of the clock, and the
+            processor minutes of this process since the run began, which a busy machine does not stretch.
         best: Best score so far.
     """
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
-        self._folder, self._record = folder, record
+    def __init__(self, folder: Path, record: dict[str, Any], clock: Schedule) -> None:
+        self._folder, self._record, self._clock = folder, record, clock
         self.history: list[dict[str, float]] = []
         self.best = float("-inf")
         self._used, self._since = 0.0, time.process_time()
 
-    def on_validation_end(self, trainer: lightning.Trainer, learner: Learner) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, learner: Averaged) -> None:
         """Keeps the weights if there were no better ones, or whatever they are worth where nothing is to choose them.
 
-        best.pt is as in a recipe's run, and replaced whole.
+        best.pt is replaced whole: an export may read it at any time.
         """
         score = float(trainer.callback_metrics["score"])
-        if (score < self.best and learner.system.keep == "best") or not trainer.is_global_zero:
+        if (score < self.best and learner.plan.keep == "best") or not trainer.is_global_zero:
             return
         self.best = score
         weights = {key: value.detach().cpu() for key, value in learner.kept.state_dict().items()}
+        minutes = self._clock.minutes + float(self._record.get("before", 0.0))
         part = self._folder / "best.part"
-        torch.save({"weights": weights, "score": score}, part)
+        torch.save({"weights": weights, "score": score, "minutes": minutes}, part)
         part.replace(self._folder / "best.pt")
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, learner: Learner) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, learner: Averaged) -> None:
         """Writes the record; Lightning has validated by now."""
         figures = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        minutes = self._used + (time.process_time() - self._since) / 60
-        self.history.append({"epoch": float(trainer.current_epoch), **figures, "processor_minutes": minutes})
+        processor = self._used + (time.process_time() - self._since) / 60
+        used = {"minutes": self._clock.minutes, "processor_minutes": processor}
+        self.history.append({"epoch": float(trainer.current_epoch), **figures, **used})
         if not trainer.is_global_zero:
             return
-        write_record(self._folder, self._record, self.best, self.history)
+        log.info("epoch", **{key: round(value, 4) for key, value in self.history[-1].items()})
+        write_record(self._folder, learner.plan.name, self._record, self.best, self.history)
 
     def state_dict(self) -> dict[str, Any]:
         """So that a run that is taken up again knows its past."""
@@ -63,11 +75,13 @@ class Keeper(Callback):
         self._used = self.history[-1].get("processor_minutes", 0.0) if self.history else 0.0
 
 
-def write_record(folder: Path, record: Mapping[str, Any], best: float, history: list[dict[str, float]]) -> None:
-    """Writes record.json and curves.png: what a run was given (`describe`), its best score, and its epochs."""
+def write_record(
+    folder: Path, name: str, record: Mapping[str, Any], best: float, history: list[dict[str, float]]
+) -> None:
+    """Writes record.json and curves.png: what a run was given, its best score, and its epochs."""
     content = {**record, "best": best, "history": history}
     (folder / "record.json").write_text(json.dumps(content, indent=1, default=dict))
-    draw_curves(folder / "curves.png", record["system"]["name"], history)
+    draw_curves(folder / "curves.png", name, history)
 
 
 def draw_curves(path: Path, title: str, history: list[dict[str, float]]) -> None:

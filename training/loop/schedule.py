@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+from math import cos, pi
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from training.fit import schedule
-from training.systems.learn import Learner
+from training.loop.learner import Averaged
+
+
+def schedule(share: float) -> float:
+    """Factor of the learning rate: 3 % linear warm-up, then half a cosine to 1 %."""
+    if share < 0.03:
+        return 0.05 + 0.95 * share / 0.03
+    return 0.01 + 0.99 * 0.5 * (1 + cos(pi * min(1.0, (share - 0.03) / 0.97)))
 
 
 class Schedule(Callback):
@@ -21,24 +28,26 @@ class Schedule(Callback):
     def __init__(self, minutes: float | None) -> None:
         self._minutes, self._used, self._since = minutes, 0.0, 0.0
 
-    def on_train_start(self, trainer: lightning.Trainer, learner: Learner) -> None:
+    @property
+    def minutes(self) -> float:
+        """Minutes of the clock used so far; those of a run that was taken up again count from its beginning."""
+        return (self._used + (time.monotonic() - self._since if self._since else 0.0)) / 60
+
+    def on_train_start(self, trainer: lightning.Trainer, learner: Averaged) -> None:
         """The clock starts; what a run that is taken up again has used already counts."""
         self._since = time.monotonic()
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, learner: Learner, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: lightning.Trainer, learner: Averaged, *_: Any) -> None:
         """Sets the rate of the step that comes."""
         share = trainer.global_step / max(1, trainer.estimated_stepping_batches)
         if self._minutes:
-            share = max(share, self._seconds() / (60 * self._minutes))
+            share = max(share, self.minutes / self._minutes)
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = learner.system.learning_rate * schedule(min(1.0, share))
-
-    def _seconds(self) -> float:
-        return self._used + time.monotonic() - self._since
+            group["lr"] = learner.plan.learning_rate * schedule(min(1.0, share))
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds used so far."""
-        return {"used": self._seconds() if self._since else self._used}
+        return {"used": self.minutes * 60}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `state_dict`."""

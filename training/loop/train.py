@@ -1,0 +1,112 @@
+"""One run of Lightning's trainer: GPUs where there are any, a budget of minutes, early stopping, resumption."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from training.loop.keep import Keeper
+from training.loop.learner import Averaged
+from training.loop.schedule import Schedule
+
+Loaders = Callable[[int], tuple[DataLoader[Any], DataLoader[Any]]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends, and what it runs on.
+
+    Attributes:
+        minutes: Wall-clock budget, if there is one; the learning rate follows it.
+        epochs: Most epochs; None for as many as the minutes hold.
+        devices: GPUs to take, or processes on a processor; None for all GPUs that there are, or one process.
+        resume: Take up `last.ckpt` where it was left.
+        progress: Show a progress bar.
+    """
+
+    minutes: float | None = None
+    epochs: int | None = None
+    devices: int | None = None
+    resume: bool = False
+    progress: bool = False
+
+
+def use_threads(threads: int | None) -> None:
+    """Takes so many processor threads; denormal numbers, slow and worthless, become zero."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
+def train(
+    learner: Averaged, folder: Path, record: dict[str, Any], loaders: Loaders, limits: Limits
+) -> list[dict[str, float]]:
+    """Trains; `folder` then holds best.pt, last.ckpt, record.json, curves.png and TensorBoard events.
+
+    Args:
+        learner: What is trained.
+        folder: Where the run goes.
+        record: What record.json says beside the history.
+        loaders: Makes (training, validation) batches for so many processes that share an epoch. Each draws for itself,
+            and each validates everything, so that all know the same score.
+        limits: See there.
+
+    Returns:
+        One entry per epoch, as `Keeper.history`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clock = Schedule(limits.minutes)
+    keeper, last = Keeper(folder, record, clock), folder / "last.ckpt"
+    with warnings.catch_warnings():
+        _quiet()
+        trainer = _trainer(learner, folder, [clock, keeper], limits)
+        training, validation = loaders(trainer.world_size)
+        resume = str(last) if limits.resume and last.exists() else None
+        trainer.fit(learner, training, validation, ckpt_path=resume, weights_only=True)
+    return keeper.history
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes, of those that train together."""
+    return bool(lightning.pytorch.utilities.rank_zero_only.rank == 0)
+
+
+def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: Limits) -> lightning.Trainer:
+    plan = learner.plan
+    # the newest one after every epoch: `save_last` without a best one to save writes at the end of the training only
+    last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
+    patience = EarlyStopping("score", mode="max", patience=plan.patience)
+    return lightning.Trainer(
+        accelerator="auto",
+        devices="auto" if limits.devices is None else limits.devices,
+        use_distributed_sampler=False,
+        precision="bf16-mixed" if plan.precision == "bf16" or torch.cuda.is_available() else "32-true",
+        max_epochs=limits.epochs or -1,
+        max_time=None if limits.minutes is None else timedelta(minutes=limits.minutes),
+        callbacks=[*callbacks, patience, last],
+        logger=TensorBoardLogger(folder, name=None, version=""),
+        gradient_clip_val=5.0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        enable_progress_bar=limits.progress,
+        enable_model_summary=False,
+    )
+
+
+def _quiet() -> None:
+    """Lightning's advice (workers, accelerators) is for whoever tunes a machine, not for whoever trains by name."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
