@@ -34,6 +34,8 @@ class Averaged(lightning.LightningModule):
         self.average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True) if plan.ema else None
         )
+        if self.average is not None:
+            self.average.requires_grad_(False)  # processes wait for the gradients of all that ask for some
 
     @property
     def kept(self) -> nn.Module:

@@ -90,6 +90,8 @@ def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: Limi
     return lightning.Trainer(
         accelerator="auto",
         devices="auto" if limits.devices is None else limits.devices,
+        # some networks have a head that only another use of them trains
+        strategy="ddp_find_unused_parameters_true" if (limits.devices or torch.cuda.device_count()) > 1 else "auto",
         use_distributed_sampler=False,
         precision="bf16-mixed" if plan.precision == "bf16" or torch.cuda.is_available() else "32-true",
         max_epochs=limits.epochs or -1,
