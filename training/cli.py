@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ console = Console()
 Name = Annotated[str, typer.Argument(help=f"One of: {', '.join((*RECIPES, *SYSTEMS))}.")]
 Data = Annotated[Path, typer.Option("--data", exists=True, file_okay=False, help="The data set, as published.")]
 Config = Annotated[
-    Path | None, typer.Option("--config", exists=True, dir_okay=False, help="YAML that changes a published system.")
+    Path | None, typer.Option("--config", exists=True, dir_okay=False, help="YAML that changes how it is trained.")
 ]
 
 
@@ -43,6 +44,21 @@ def _system(name: str, config: Path | None, split: SplitBy | None = None) -> Sys
         raise typer.BadParameter(str(error)) from error
 
 
+def _recipe(name: str, config: Path | None) -> Recipe:
+    recipe = recipe_named(name)
+    try:
+        return recipe if config is None else recipe.changed(config)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _refuse(name: str, options: Mapping[str, object]) -> None:
+    """What only recipes have is not passed over in silence."""
+    given = [option for option, value in options.items() if value is not None]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: only a recipe ({', '.join(RECIPES)}) has that, {name} has not")
+
+
 @app.command()
 def train(  # noqa: PLR0917 - a command line's options are many by nature
     name: Name,
@@ -50,7 +66,9 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/NAME by default.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Time budget instead of the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs.")] = None,
-    phantoms: Annotated[int, typer.Option(min=0, help="How many phantoms to mix in; 0 for none.")] = 24,
+    phantoms: Annotated[
+        int | None, typer.Option(min=0, help="Recipes: how many phantoms to mix in; 0 for none, 24 by default.")
+    ] = None,
     initial: Annotated[
         Path | None, typer.Option(exists=True, help="A best.pt to start from; for systems also a package.")
     ] = None,
@@ -62,8 +80,8 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
         Path | None, typer.Option(exists=True, file_okay=False, help="Recipes: a further data set to mix in.")
     ] = None,
     variant: Annotated[
-        int, typer.Option(min=0, help="Recipes: other first weights and draws, same split; see `export --run`.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Recipes: other first weights and draws, same split; see `export --run`.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and vary images beside.")] = 0,
     devices: Annotated[
         int | None, typer.Option(min=1, help="GPUs, or processes on a processor; all GPUs or one process by default.")
@@ -78,15 +96,24 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     if name in SYSTEMS:
         from training.systems.fit import fit_system
 
+        _refuse(name, {"--phantoms": phantoms, "--more": more, "--variant": variant})
         fit_system(_system(name, config, split), data, folder, limits, initial=initial, workers=workers)
     else:
         from training.commands import train_recipe
 
-        recipe = replace(recipe_named(name), variant=variant)
+        recipe = replace(_recipe(name, config), variant=variant or 0)
         if initial is not None and initial.is_dir():
             raise typer.BadParameter(f"{name} is a recipe: expected --initial best.pt, received the folder {initial}")
         train_recipe(
-            recipe, data, folder, limits, phantoms=phantoms, more=more, split=split, initial=initial, workers=workers
+            recipe,
+            data,
+            folder,
+            limits,
+            phantoms=24 if phantoms is None else phantoms,
+            more=more,
+            split=split,
+            initial=initial,
+            workers=workers,
         )
     if is_first():
         console.print(f"export with: scanward export {name} --run {folder} --data {data}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter
 
 from training.data.case import Case
 from training.data.lgg import load_lgg
@@ -56,7 +59,7 @@ class Recipe:
         network: `resunet`, or `lite-unet`: EfficientNet-lite0 as encoder, which starts from ImageNet.
         widths: Channels of the network's levels (of the decoder's, finest first, for `lite-unet`).
         minutes: Wall-clock budget; the learning rate follows the share of it that is used up.
-        samples_per_epoch: Slices drawn per epoch.
+        samples_per_epoch: Slices drawn between two looks at the held-out patients.
         positive_share: Share of drawn slices that show the class `oversampled`.
         phantom_share: Share of drawn slices that are phantoms (never in the evaluation).
         made_up_lesions: Share of healthy livers that get a lesion drawn into them.
@@ -83,7 +86,7 @@ class Recipe:
     widths: tuple[int, ...] = (32, 64, 128, 256)
     minutes: float = 45.0
     batch: int = 16
-    samples_per_epoch: int = 1600
+    samples_per_epoch: int = 4800
     positive_share: float = 0.5
     phantom_share: float = 0.2
     more: Literal["brats"] | None = None
@@ -103,11 +106,47 @@ class Recipe:
     made_up_lesions: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    def changed(self, path: Path) -> Recipe:
+        """This recipe with the values of a YAML file: how it is trained, not what network is trained on what.
+
+        Of `augmentation` only what the file names changes.
+
+        Raises:
+            ValueError: A key that may not be changed, or a value of the wrong type.
+        """
+        values = yaml.safe_load(path.read_text()) or {}
+        if not isinstance(values, dict) or not set(values) <= CHANGEABLE:
+            raise ValueError(f"{path}: expected keys among {sorted(CHANGEABLE)}, received {values}")
+        before = asdict(self)
+        if isinstance(values.get("augmentation"), dict):
+            known, named = before["augmentation"], values["augmentation"]
+            if not set(named) <= set(known):
+                raise ValueError(f"{path}: expected keys of augmentation among {sorted(known)}, received {named}")
+            values["augmentation"] = {**known, **named}
+        return TypeAdapter(Recipe).validate_python({**before, **values})
+
     @property
     def loader(self) -> Loader:
         """Reads the recipe's data folder."""
         return {"lgg": load_lgg, "liver": load_liver}[self.data]
 
+
+CHANGEABLE = {
+    "minutes",
+    "batch",
+    "samples_per_epoch",
+    "positive_share",
+    "phantom_share",
+    "more_share",
+    "made_up_lesions",
+    "learning_rate",
+    "weight_decay",
+    "ema",
+    "keep",
+    "patience",
+    "precision",
+    "augmentation",
+}
 
 _LGG: dict[str, Any] = {
     "data": "lgg",
@@ -166,7 +205,7 @@ RECIPES = {
             widths=(32, 64, 128, 192, 256),
             minutes=45.0,
             batch=8,
-            samples_per_epoch=480,
+            samples_per_epoch=1440,
             positive_share=0.4,
             made_up_lesions=0.3,
             augmentation=_CT,
@@ -184,7 +223,7 @@ RECIPES = {
             widths=(32, 64, 96, 128),
             minutes=70.0,
             learning_rate=1e-3,
-            samples_per_epoch=480,
+            samples_per_epoch=1440,
             positive_share=0.4,
             phantom_share=0.15,
             made_up_lesions=0.3,

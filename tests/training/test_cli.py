@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from training.cli import app
+from training.recipes import RECIPES
 
 
 def call(*arguments):
@@ -51,3 +53,31 @@ def test_an_unknown_name_lists_what_there_is(tiny_lgg):
     result = call("train", "no-such-network", "--data", tiny_lgg)
     assert result.exit_code == 2
     assert "lgg-resunet" in result.output
+
+
+def test_a_recipe_is_changed_by_a_file(tmp_path):
+    config = tmp_path / "change.yaml"
+    config.write_text("batch: 4\naugmentation: {rotation: 3}\n")
+    before, after = RECIPES["lgg-resunet"], RECIPES["lgg-resunet"].changed(config)
+    assert after == replace(before, batch=4, augmentation=replace(before.augmentation, rotation=3.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [("widths: [16]", "widths"), ("augmentation: {turn: 3}", "turn"), ("batch: many", "batch"), ("- batch", "keys")],
+)
+def test_a_wrong_change_of_a_recipe_is_refused(change, word, tiny_lgg, tmp_path):
+    config = tmp_path / "change.yaml"
+    config.write_text(change)
+    result = call("train", "lgg-resunet", "--data", tiny_lgg, "--config", config, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert word in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--phantoms", "--variant"])
+def test_what_only_recipes_have_is_refused_for_a_system(option, tiny_lgg, tmp_path):
+    result = call("train", "lgg-two-conv", "--data", tiny_lgg, "--out", tmp_path / "run", option, 1)
+    assert result.exit_code == 2
+    assert option in result.output
+    assert not (tmp_path / "run").exists()
