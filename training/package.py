@@ -150,7 +150,7 @@ def manifest(
         "version": version,
         "task": recipe.task,
         "description": describe(recipe),
-        "licence": LICENCE[recipe.data],
+        "licence": licence_of(LICENCE[recipe.data], _inherited(records)),
         "sha256": hashlib.sha256(network).hexdigest(),
         "inputs": [
             {
@@ -213,7 +213,28 @@ def data_of(recipe: Recipe, records: Sequence[Mapping[str, Any]], trained_on: in
     more = max(record.get("more") or 0 for record in records)
     if more:
         data.append({**BRATS, "slices": more})
-    return [*data, IMAGENET] if recipe.network == "lite-unet" else data
+    if recipe.network == "lite-unet":
+        data.append(IMAGENET)
+    return with_inherited(data, _inherited(records))
+
+
+def _inherited(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [source for record in records for source in record.get("inherited", ())]
+
+
+def with_inherited(own: Sequence[Mapping[str, Any]], inherited: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`own` data of a training, then what is behind the weights that it started from, each data set once."""
+    data = [dict(entry) for entry in own]
+    for entry in inherited:
+        if entry["name"] not in {known["name"] for known in data}:
+            data.append(dict(entry))
+    return data
+
+
+def licence_of(own: str, inherited: Sequence[Mapping[str, Any]]) -> str:
+    """The licence of weights: `own`, and those of the data behind the weights that they started from."""
+    others = dict.fromkeys(entry["licence"] for entry in inherited if entry["licence"] not in own)
+    return "; ".join([own, *(f"began as weights made from data under: {licence}" for licence in others)])
 
 
 def accuracy(recipe: Recipe, figure: Figure) -> dict[str, Any]:

@@ -118,6 +118,28 @@ def test_an_interrupted_run_is_taken_up_again(trained, tiny_lgg, tiny_liver):
     assert again[:3] == history
 
 
+def test_what_a_run_started_from_is_in_its_card(tmp_path, tiny_lgg, tiny_liver):
+    use_threads(1)
+    liver, glioma = (replace(tiny(name), widths=(16, 32)) for name in ("liver-unet", "lgg-resunet"))
+    fit(liver, tiny_liver, liver.loader(tiny_liver), tmp_path / "liver", Limits(epochs=1))
+    best, run = tmp_path / "liver" / "best.pt", tmp_path / "run"
+    with pytest.raises(RuntimeError, match="size mismatch"):  # another network is no start
+        fit(glioma, tiny_lgg, glioma.loader(tiny_lgg), tmp_path / "no", Limits(epochs=1), initial=best)
+    weights = torch.load(best, weights_only=True)
+    sources = [{"name": "Elsewhere", "licence": "CC BY 4.0", "citation": "Somebody"}]
+    record = json.loads((best.parent / "record.json").read_text())
+    (best.parent / "record.json").write_text(json.dumps({**record, "sources": sources}))
+    fit(liver, tiny_liver, liver.loader(tiny_liver), run, Limits(epochs=1), initial=best)
+    fit(liver, tiny_liver, liver.loader(tiny_liver), run, Limits(epochs=2, resume=True))
+    record = json.loads((run / "record.json").read_text())
+    assert record["initial"] == "liver"
+    assert record["before"] == pytest.approx(weights["minutes"])
+    package = export(liver, [run], liver.loader(tiny_liver), tmp_path / "models", "0.0.1", half=False, pictures=False)
+    assert [entry.name for entry in package.manifest.training.data][1:] == ["Elsewhere"]
+    assert package.manifest.licence.endswith("data under: CC BY 4.0")
+    assert "Elsewhere: CC BY 4.0" in package.card
+
+
 def test_the_learning_rate_rises_and_falls():
     shares = [schedule(share) for share in (0, 0.03, 0.5, 1.0)]
     assert shares[0] < shares[1] == pytest.approx(1.0)

@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from engines.package import load_package
+
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
 
 
-def surroundings(data: Path, trained_on: int) -> dict[str, Any]:
+def surroundings(data: Path, trained_on: int, sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a run's record says of these.
 
     Args:
         data: The data set.
         trained_on: Items of it to train on: pictures, scans or patients.
+        sources: What the weights are made from, as of `training.data` in model.yaml.
     """
     return {
+        "sources": list(sources),
         "trained_on": trained_on,
         "data_digest": data_digest(data),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def beginning(initial: Path | None) -> dict[str, Any]:
+    """What a run's record says of the weights that it starts from, and of the data behind them.
+
+    Args:
+        initial: Another run's best.pt, or the folder of a package; None for weights of its own.
+
+    Returns:
+        `initial`: a package by name and version, weights by the name of their run. `inherited`: entries as of
+        `training.data` in model.yaml; what is not known of a run's weights is not there.
+    """
+    if initial is None:
+        return {"initial": None, "inherited": []}
+    if initial.is_dir():
+        manifest = load_package(initial).manifest
+        data = [entry.model_dump(exclude_none=True) for entry in manifest.training.data]
+        return {"initial": f"{manifest.name} {manifest.version}", "inherited": data}
+    record = initial.resolve().parent / "record.json"
+    sources = json.loads(record.read_text()).get("sources", []) if record.exists() else []
+    return {"initial": initial.resolve().parent.name, "inherited": sources}
 
 
 def data_digest(data: Path) -> str:

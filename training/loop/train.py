@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from torch.utils.data import DataLoader
 from training.loop.keep import Keeper
 from training.loop.learner import Averaged
 from training.loop.schedule import Schedule
+
+BEGINNING = ("initial", "inherited", "sources", "before")
+"""What a run's record says of the weights that it started from; see `beginning`."""
 
 Loaders = Callable[[int], tuple[DataLoader[Any], DataLoader[Any]]]
 
@@ -67,12 +71,16 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     clock = Schedule(limits.minutes)
-    keeper, last = Keeper(folder, record, clock), folder / "last.ckpt"
+    last = folder / "last.ckpt"
+    resume = str(last) if limits.resume and last.exists() else None
+    if resume:  # nobody says again what the run started from
+        said = json.loads((folder / "record.json").read_text())
+        record = {**record, **{key: said[key] for key in BEGINNING if key in said}}
+    keeper = Keeper(folder, record, clock)
     with warnings.catch_warnings():
         _quiet()
         trainer = _trainer(learner, folder, [clock, keeper], limits)
         training, validation = loaders(trainer.world_size)
-        resume = str(last) if limits.resume and last.exists() else None
         trainer.fit(learner, training, validation, ckpt_path=resume, weights_only=True)
     return keeper.history
 

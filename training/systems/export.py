@@ -24,13 +24,14 @@ from training.export import THRESHOLD, check_against_torch, write_onnx
 from training.figures import reliability_diagram
 from training.half import SECTION, write_half
 from training.networks.mean import Mean
-from training.package import IMAGENET, INTENDED_USE, entry_of, forget_variants, threshold_of
+from training.package import INTENDED_USE, entry_of, forget_variants, licence_of, threshold_of, with_inherited
 from training.pictures import Shown, draw_gallery
 from training.storage import fold_norms, round_weights
 from training.systems.gallery import animate_scan, median_item
 from training.systems.learn import build, served
 from training.systems.measure import figures_of, look, scores_of
 from training.systems.predict import by_engine
+from training.systems.record import own_sources
 from training.systems.reference import reference_inputs
 from training.systems.served import DATA, LICENCES, SERVED, description, labels, limits, package_name
 from training.systems.threshold import choose_threshold
@@ -206,7 +207,7 @@ def manifest(
         "version": version,
         "task": system.task,
         "description": description(system),
-        "licence": LICENCES[system.data],
+        "licence": licence_of(LICENCES[system.data], _inherited(records)),
         "sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
         "inputs": [{**image, "channels": [{"name": name} for name in channels]}],
         "outputs": [{**logits, "activation": system.activation, "classes": list(system.classes)}],
@@ -229,13 +230,12 @@ def _training(
     (held_out, untouched), system = measured, systems[0]
     by_patient = system.split == "patient"
     nothing = untouched or system.keep == "last"
-    imagenet = [IMAGENET] if any(each.options.get("pretrained") for each in systems) else []
     initial = [record.get("initial") for record in records]
     chose = "they chose nothing" if nothing else "they also chose the checkpoint and the threshold"
     if nothing and any(initial):
         chose = "last weights, threshold fixed beforehand; they may have chosen the weights that it started from"
     return {
-        "data": [{**DATA[system.data], "patients": len({item.group for item in training})}, *imagenet],
+        "data": with_inherited(own_sources(systems, training), _inherited(records)),
         "split": {
             "by": system.split,
             "held_out": sorted({item.group if by_patient else item.name for item in held_out}),
@@ -249,6 +249,11 @@ def _training(
         "libraries": records[0]["libraries"],
         "epochs": sum(len(record["history"]) for record in records),
     }
+
+
+def _inherited(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What is behind the weights that the runs started from."""
+    return [source for record in records for source in record.get("inherited", ())]
 
 
 def _written(system: System) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,10 +52,7 @@ def fit_system(
     training, validation, test = system.parts(system.items(data))
     folder.mkdir(parents=True, exist_ok=True)
     write_split(folder, system, validation, test)
-    learner, record = Learner(system), describe(system, data, len(training), initial)
-    before = folder / "record.json"
-    if limits.resume and before.exists():
-        record["initial"] = json.loads(before.read_text()).get("initial")
+    learner, record = Learner(system), describe(system, data, training, initial)
     if initial is not None:
         learner.start_from(first_weights(learner.network, initial, batches(system, training, training=True)))
     log.info("training", name=system.name, items=len(training), validation=len(validation), test=len(test))

@@ -8,31 +8,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engines.package import load_package
 from training.classic import System
 from training.data.items import Item
-from training.loop.record import surroundings
+from training.loop.record import beginning, surroundings
+from training.package import IMAGENET, with_inherited
+from training.systems.served import DATA
 
 
-def describe(system: System, data: Path, trained_on: int, initial: Path | None = None) -> dict[str, Any]:
+def describe(system: System, data: Path, training: Sequence[Item], initial: Path | None = None) -> dict[str, Any]:
     """What a run's record says beside its history.
 
     Args:
         system: What is trained.
         data: The data set.
-        trained_on: Items of it to train on.
+        training: Items of it to train on.
         initial: Another run's weights, or a package, that it starts from.
     """
-    called = None if initial is None else _called(initial)
-    return {"system": asdict(system), "initial": called, **surroundings(data, trained_on)}
+    begun = beginning(initial)
+    sources = with_inherited(own_sources([system], training), begun["inherited"])
+    return {"system": asdict(system), **begun, **surroundings(data, len(training), sources)}
 
 
-def _called(initial: Path) -> str:
-    """A package by name and version, weights by the name of their run."""
-    if not initial.is_dir():
-        return initial.resolve().parent.name
-    manifest = load_package(initial).manifest
-    return f"{manifest.name} {manifest.version}"
+def own_sources(systems: Sequence[System], training: Sequence[Item]) -> list[dict[str, Any]]:
+    """What the systems' weights are made from by themselves, as of `training.data` in model.yaml."""
+    imagenet = [IMAGENET] if any(each.options.get("pretrained") for each in systems) else []
+    return [{**DATA[systems[0].data], "patients": len({item.group for item in training})}, *imagenet]
 
 
 def write_split(folder: Path, system: System, validation: Sequence[Item], test: Sequence[Item]) -> None:

@@ -70,7 +70,7 @@ def solve_system(system: System, data: Path, folder: Path, memory: Memory | None
     history = [_entry(0, linear, seen, held_out)]
     set_last_layer(linear, *seen, ridge=system.weight_decay)
     history.append(_entry(1, linear, seen, held_out))
-    _write(folder, network, describe(system, data, len(training)), history)
+    _write(folder, network, describe(system, data, training), history)
     return history
 
 

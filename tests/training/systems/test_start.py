@@ -14,9 +14,12 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 import onnx  # noqa: E402
 from torch import nn  # noqa: E402
 
+from engines.package import load_package, shipped_folder  # noqa: E402
 from training.classic import SYSTEMS  # noqa: E402
 from training.export import write_onnx  # noqa: E402
+from training.loop.record import beginning  # noqa: E402
 from training.networks.mean import Mean  # noqa: E402
+from training.package import licence_of, with_inherited  # noqa: E402
 from training.storage import fold_norms, round_weights  # noqa: E402
 from training.systems.learn import build, served  # noqa: E402
 from training.systems.start import first_weights  # noqa: E402
@@ -134,3 +137,15 @@ def test_what_is_trained_on_may_be_of_another_size_than_what_is_served(tmp_path)
     image = images()
     expected = answers(network, image)
     torch.testing.assert_close(answers(fresh, image), expected, atol=2e-4 * float(expected.abs().max()), rtol=0)
+
+
+def test_the_data_behind_a_package_is_written_down(tmp_path):
+    shipped = load_package(shipped_folder() / "brain-lgg-classifier")
+    begun = beginning(shipped.folder)
+    assert begun["initial"] == f"brain-lgg-classifier {shipped.version}"
+    assert [entry["licence"] for entry in begun["inherited"]] == ["CC BY-NC-SA 4.0"]
+    own = [{"name": "ours", "licence": "CC0-1.0", "patients": 3}]
+    assert with_inherited(own, begun["inherited"]) == [*own, *begun["inherited"]]
+    assert with_inherited(begun["inherited"], begun["inherited"]) == begun["inherited"]
+    assert licence_of("CC0-1.0", begun["inherited"]).endswith("data under: CC BY-NC-SA 4.0")
+    assert licence_of("Weights: CC BY-NC-SA 4.0", begun["inherited"]) == "Weights: CC BY-NC-SA 4.0"
