@@ -94,7 +94,8 @@ def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: Limi
     plan = learner.plan
     # the newest one after every epoch: `save_last` without a best one to save writes at the end of the training only
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
-    patience = EarlyStopping("score", mode="max", patience=plan.patience)
+    # a score that is not defined (one class held out) says nothing, and ends nothing
+    patience = EarlyStopping("score", mode="max", patience=plan.patience, check_finite=False)
     return lightning.Trainer(
         accelerator="auto",
         devices="auto" if limits.devices is None else limits.devices,
