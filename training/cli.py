@@ -171,6 +171,10 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Only add the FP16 network to this package, as it stands."),
     ] = None,
+    mean: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="Recipes' packages: makes one that answers with their mean."),
+    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="With --variants: the INT8 network for a processor instead; wants --data.")
     ] = False,
@@ -181,8 +185,13 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     if variants is not None:
         _print_package(_with_variant(variants, data, version, int8=int8))
         return
+    if mean:
+        if name is not None or data is None or runs:
+            raise typer.BadParameter("expected --mean PACKAGE --mean PACKAGE and --data, no NAME and no --run")
+        _print_package(_mean(mean, data, out or Path("runs") / "packages", version or "0.1.0", compact=compact))
+        return
     if name is None or data is None or not runs:
-        raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE")
+        raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE, or --mean PACKAGE")
     version = version or "0.1.0"
     options, ways = {"half": half, "compact": compact}, {"mirror": mirror, "rounded": rounded}
     if name in SYSTEMS:
@@ -214,6 +223,15 @@ def _with_variant(folder: Path, data: Path | None, version: str | None, *, int8:
 
     try:
         return add_int8(folder, data, version)
+    except (FileNotFoundError, UnfitError, PackageError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _mean(folders: list[Path], data: Path, out: Path, version: str, *, compact: bool) -> ModelPackage:
+    from training.together import put_together
+
+    try:
+        return put_together(folders, data, out, version, compact=compact)
     except (FileNotFoundError, UnfitError, PackageError) as error:
         raise typer.BadParameter(str(error)) from error
 

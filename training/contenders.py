@@ -31,7 +31,7 @@ def contenders(package: ModelPackage, *, threads: int, compiled: bool) -> list[C
     """
     import torch
 
-    if _system_of(package) is None and package.name not in {recipe.package for recipe in RECIPES.values()}:
+    if _system_of(package) is None and (package.manifest.training.model_extra or {}).get("recipe") not in RECIPES:
         return []
     half = "fp16" if torch.cuda.is_available() else "bf16"
     ways = [("torch eager", False), *([("torch.compile", True)] if compiled else [])]
@@ -81,8 +81,9 @@ def _network_of(package: ModelPackage) -> nn.Module:
         return Mean(networks, mirror=extra.get("mirror", False))
     from training.export import untrained_answer
 
-    recipe = next(recipe for recipe in RECIPES.values() if recipe.package == package.name)
-    return Mean([untrained_answer(recipe) for _ in range(extra.get("networks", 1))])
+    parts = extra.get("mean_of", [extra])
+    names = [part["recipe"] for part in parts for _ in range(part.get("networks", 1))]
+    return Mean([untrained_answer(RECIPES[name]) for name in names])
 
 
 def _system_of(package: ModelPackage) -> System | None:

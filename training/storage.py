@@ -56,6 +56,21 @@ def round_weights(network: nn.Module, kind: torch.dtype = torch.float16) -> None
             weight.copy_(rounded)
 
 
+def round_initializers(model: ModelProto) -> None:
+    """As `round_weights` for FP16, of a network that is ONNX already.
+
+    Raises:
+        ValueError: A weight is too large for FP16.
+    """
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or not _stored(tensor.dims):
+            continue
+        rounded = numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
+        if not np.isfinite(rounded).all():
+            raise ValueError(f"{tensor.name}: expected weights under 65504")
+        tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
+
+
 def _stored(shape: Sequence[int]) -> bool:
     """Whether a tensor of this shape is kept in FP16, and so has to be rounded before: weights that are worth it."""
     return len(shape) > 1 and prod(shape) >= SMALLEST

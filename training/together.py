@@ -1,0 +1,186 @@
+"""One package of several that answer the same question: the mean of their logits answers, in one network.
+
+Networks of different kinds err in different places, so the mean is better than most of them and seldom worse than the
+best. The ONNX files are put side by side; no weights of a training are needed, so any packages will do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import structlog
+import yaml
+from numpy.typing import NDArray
+from onnx import ModelProto, compose, helper
+
+from engines.gate import reference_feeds
+from engines.package import MANIFEST, ModelPackage, load_package
+from training.card import write_card
+from training.evaluate import UnfitError
+from training.export import DIFFERENCE, THRESHOLD
+from training.measure import measure
+from training.package import LIMITS, accuracy, forget_variants, with_inherited
+from training.recipes import RECIPES
+from training.report import cases_of
+from training.storage import round_initializers, store_in_half
+
+log = structlog.get_logger(__name__)
+
+NETWORK, REFERENCE = "model.onnx", "reference.npz"
+
+
+def put_together(
+    folders: Sequence[Path], data: Path, out: Path, version: str, *, compact: bool = False, pictures: Path | None = None
+) -> ModelPackage:
+    """Writes the package `out/<name of the first>`, with figures measured on the patients that all parts held out.
+
+    The threshold is 0.5, fixed beforehand.
+
+    Args:
+        folders: Of the packages; made by recipes.
+        data: The data set.
+        out: Folder of packages.
+        version: Of the new package.
+        compact: Keep the weights in 16 bits; they are rounded before anything is measured.
+        pictures: A folder for a gallery.
+
+    Raises:
+        UnfitError: The parts take, answer or held out something else than each other, or are no recipes' packages.
+        FileNotFoundError: Nothing that they held out is in the data.
+    """
+    parts = [load_package(folder) for folder in folders]
+    check_alike(parts)
+    recipe, held_out = cases_of(parts[0], data)
+    network = mean_network([(part.folder / NETWORK).read_bytes() for part in parts], parts[0])
+    reference = reference_feeds(parts[0])[parts[0].manifest.inputs[0].name]
+    difference = _difference(network, parts, reference)
+    folder = out / parts[0].name
+    content = _manifest(parts, version)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / REFERENCE) != parts[0].folder / REFERENCE:
+        shutil.copyfile(parts[0].folder / REFERENCE, folder / REFERENCE)
+    forget_variants(folder)
+    if compact:
+        round_initializers(network)
+    onnx.save(network, folder / NETWORK)
+    if compact:
+        store_in_half(folder / NETWORK)
+    content["sha256"] = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
+    _write(folder, content, difference)
+    _, figures = measure(recipe, load_package(folder), held_out, THRESHOLD, pictures)
+    content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
+    _write(folder, content, difference)
+    for figure in figures:
+        log.info("figure", package=parts[0].name, figure=str(figure))
+    return load_package(folder)
+
+
+def check_alike(parts: Sequence[ModelPackage]) -> None:
+    """See `put_together`."""
+    if len(parts) < 2:
+        raise UnfitError("expected two packages or more to take the mean of")
+    for part in parts:
+        recorded = part.manifest.training.model_extra or {}
+        if recorded.get("recipe") not in RECIPES or "mean_of" in recorded:
+            raise UnfitError(f"{part.name} {part.version}: expected a package of one recipe of {', '.join(RECIPES)}")
+    first = parts[0].manifest
+    for part in parts[1:]:
+        for name in ("task", "inputs", "outputs", "preprocessing", "labels"):
+            if getattr(part.manifest, name) != getattr(first, name):
+                raise UnfitError(f"{first.name} and {part.name} differ in {name} (model.yaml)")
+        one, other = (set((m.training.split or {}).get("held_out", ())) for m in (first, part.manifest))
+        if one != other:
+            raise UnfitError(f"{first.name} and {part.name} held out other patients: each may have seen the other's")
+
+
+def mean_network(networks: Sequence[bytes], like: ModelPackage) -> ModelProto:
+    """ONNX: every network asked for the same image, and the mean of what they answer.
+
+    Args:
+        networks: ONNX files of one input and one output.
+        like: A package whose names of input and output they have.
+
+    Raises:
+        UnfitError: They were written for different versions of ONNX's operators.
+    """
+    image, answer = like.manifest.inputs[0].name, like.manifest.outputs[0].name
+    models = [compose.add_prefix(onnx.load_from_string(network), f"part{n}.") for n, network in enumerate(networks)]
+    versions = {tuple((one.domain, one.version) for one in model.opset_import) for model in models}
+    if len(versions) > 1:
+        raise UnfitError(f"networks of different operator versions cannot be put together: {sorted(versions)}")
+    nodes, weights, answers = [], [], []
+    for number, model in enumerate(models):
+        for node in model.graph.node:
+            for index, name in enumerate(node.input):
+                if name == f"part{number}.{image}":
+                    node.input[index] = image
+        nodes += model.graph.node
+        weights += model.graph.initializer
+        answers.append(f"part{number}.{answer}")
+    nodes.append(helper.make_node("Mean", answers, [answer], name="mean"))
+    whole = onnx.load_from_string(networks[0])
+    graph = helper.make_graph(nodes, "mean", list(whole.graph.input), list(whole.graph.output), weights)
+    model = helper.make_model(graph, opset_imports=whole.opset_import, ir_version=whole.ir_version)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _difference(network: ModelProto, parts: Sequence[ModelPackage], image: NDArray[np.float32]) -> float:
+    """Largest difference of a logit between the network and the mean of its parts, each asked by itself."""
+
+    def asked(model: bytes) -> NDArray[np.float32]:
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        answer: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: image})[0]
+        return answer
+
+    apart = np.mean([asked((part.folder / NETWORK).read_bytes()) for part in parts], axis=0)
+    difference = float(np.abs(asked(network.SerializeToString()) - apart).max())
+    if difference > DIFFERENCE:
+        raise ArithmeticError(f"logits differ from the mean of the parts by {difference:.2g}, allowed {DIFFERENCE}")
+    return difference
+
+
+def _manifest(parts: Sequence[ModelPackage], version: str) -> dict[str, Any]:
+    """Content of model.yaml, without figures."""
+    content: dict[str, Any] = yaml.safe_load((parts[0].folder / MANIFEST).read_text())
+    content.pop("variants", None)
+    made = [yaml.safe_load((part.folder / MANIFEST).read_text()) for part in parts]
+    data: list[dict[str, Any]] = []
+    for one in made:
+        data = with_inherited(data, one["training"]["data"])
+    licences = dict.fromkeys(one["licence"] for one in made)
+    notes = "; ".join(f"{one['name']} {one['version']}: {one['training']['split']['note']}" for one in made)
+    split = {**made[0]["training"]["split"], "note": f"threshold fixed beforehand; of the parts: {notes}"}
+    kept = ("name", "version", "sha256")
+    mean_of = [
+        {**{key: one[key] for key in kept}, **{k: v for k, v in one["training"].items() if k not in ("data", "split")}}
+        for one in made
+    ]
+    return {
+        **content,
+        "version": version,
+        "licence": "; ".join(licences),
+        "thresholds": {**content["thresholds"], "mask": THRESHOLD, "probability": THRESHOLD},
+        "training": {
+            "data": data,
+            "split": split,
+            "recipe": made[0]["training"]["recipe"],
+            "minutes": round(sum(one["training"].get("minutes", 0.0) for one in made), 1),
+            "mean_of": mean_of,
+        },
+        "accuracy": [],
+        "reference_inputs": REFERENCE,
+    }
+
+
+def _write(folder: Path, content: dict[str, Any], difference: float) -> None:
+    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    recipe = RECIPES[content["training"]["recipe"]]
+    write_card(folder / "MODEL_CARD.md", content, LIMITS[recipe.data], difference)
