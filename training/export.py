@@ -27,7 +27,7 @@ from training.measure import measure
 from training.networks.mean import Mean, both_sides
 from training.package import LIMITS, accuracy, forget_variants, manifest
 from training.recipes import Recipe
-from training.storage import round_weights, store_in_half
+from training.storage import fold_norms, round_weights, store_in_half
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +95,7 @@ def load_answer(recipe: Recipe, runs: Sequence[Path]) -> Mean:
 def write_onnx(answer: nn.Module, example: NDArray[np.float32], path: Path, *, compact: bool = False) -> None:
     """Writes the network with a free batch dimension; `example` is (n, channels, ...); `compact` rounds its weights."""
     if compact:
+        fold_norms(answer)  # the exporter would do it after the rounding
         round_weights(answer)
     two = np.resize(example, (2, *example.shape[1:]))  # of a batch of one, the exporter would make a constant
     with warnings.catch_warnings():
