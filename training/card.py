@@ -25,7 +25,7 @@ $description.
 | Licence | $licence |
 | Split | by $by, $n_held_out held out; $note |
 | Preprocessing | `$preprocessing` ($prepared_by) |
-| Network | sha256 `$sha256`; largest difference of a logit from $origin: $difference |
+| Network | sha256 `$sha256`; largest difference of a $origin: $difference |
 
 ## $measured
 
@@ -94,7 +94,7 @@ def write_card(
         n_held_out=len(training["split"]["held_out"]),
         note=training["split"]["note"],
         preprocessing=manifest["preprocessing"]["name"],
-        origin="the mean of its parts" if "mean_of" in training else "torch",
+        origin="probability from the mean of its parts" if "mean_of" in training else "logit from torch",
         difference=f"{difference:.1e}",
         limits="\n".join(f"- {limit}" for limit in limits),
         held_out=", ".join(f"`{name}`" for name in training["split"]["held_out"]),
@@ -119,7 +119,8 @@ def _made(training: dict[str, Any]) -> str:
         return f"{commands} ({training['epochs']} epochs), `scanward export{options}`"
     if "mean_of" in training:
         parts = " and ".join(f"{part['name']} {part['version']} ({_made(part)})" for part in training["mean_of"])
-        return f"mean of the logits of {parts}, `scanward export --mean ... --mean ...`"
+        of = training["mean"]
+        return f"mean of the {of} of {parts}, `scanward export --mean ... --mean ... --of {of}`"
     several = f"mean of {training['networks']} runs, " if training.get("networks", 1) > 1 else ""
     steps = f"{several}{training['minutes']} minutes of steps on shared CPU cores"
     return f"`scanward train {training['trained_as']}` ({steps}), `scanward export {training['recipe']}`"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -175,6 +175,12 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         list[Path] | None,
         typer.Option(exists=True, file_okay=False, help="Recipes' packages: makes one that answers with their mean."),
     ] = None,
+    of: Annotated[
+        Literal["logits", "probabilities"], typer.Option(help="With --mean: what the mean is taken of.")
+    ] = "probabilities",
+    threshold: Annotated[
+        float, typer.Option(min=0.05, max=0.95, help="With --mean: from which probability on it counts.")
+    ] = 0.5,
     int8: Annotated[
         bool, typer.Option("--int8", help="With --variants: the INT8 network for a processor instead; wants --data.")
     ] = False,
@@ -188,7 +194,8 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     if mean:
         if name is not None or data is None or runs:
             raise typer.BadParameter("expected --mean PACKAGE --mean PACKAGE and --data, no NAME and no --run")
-        _print_package(_mean(mean, data, out or Path("runs") / "packages", version or "0.1.0", compact=compact))
+        asked = {"of": of, "threshold": threshold, "compact": compact}
+        _print_package(_mean(mean, data, out or Path("runs") / "packages", version or "0.1.0", **asked))
         return
     if name is None or data is None or not runs:
         raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE, or --mean PACKAGE")
@@ -227,11 +234,11 @@ def _with_variant(folder: Path, data: Path | None, version: str | None, *, int8:
         raise typer.BadParameter(str(error)) from error
 
 
-def _mean(folders: list[Path], data: Path, out: Path, version: str, *, compact: bool) -> ModelPackage:
+def _mean(folders: list[Path], data: Path, out: Path, version: str, **ways: Any) -> ModelPackage:
     from training.together import put_together
 
     try:
-        return put_together(folders, data, out, version, compact=compact)
+        return put_together(folders, data, out, version, **ways)
     except (FileNotFoundError, UnfitError, PackageError) as error:
         raise typer.BadParameter(str(error)) from error
 

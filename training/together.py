@@ -1,7 +1,9 @@
-"""One package of several that answer the same question: the mean of their logits answers, in one network.
+"""One package of several that answer the same question: the mean of what they say answers, in one network.
 
 Networks of different kinds err in different places, so the mean is better than most of them and seldom worse than the
-best. The ONNX files are put side by side; no weights of a training are needed, so any packages will do.
+best. In a mean of logits the surest outvotes the others; where one is surer of itself than it should be, the mean of
+probabilities is better. The ONNX files are put side by side; no weights of a training are needed, so any packages will
+do.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -18,7 +20,8 @@ import onnxruntime
 import structlog
 import yaml
 from numpy.typing import NDArray
-from onnx import ModelProto, compose, helper
+from onnx import ModelProto, NodeProto, compose, helper, numpy_helper
+from scipy.special import expit
 
 from engines.gate import reference_feeds
 from engines.package import MANIFEST, ModelPackage, load_package
@@ -34,20 +37,32 @@ from training.storage import round_initializers, store_in_half
 log = structlog.get_logger(__name__)
 
 NETWORK, REFERENCE = "model.onnx", "reference.npz"
+Of = Literal["logits", "probabilities"]
+LEAST = 1e-4
+"""What is added to a probability before its logarithm is taken: 16 bits can say it, and no logit is beyond 9.2."""
 
 
 def put_together(
-    folders: Sequence[Path], data: Path, out: Path, version: str, *, compact: bool = False, pictures: Path | None = None
+    folders: Sequence[Path],
+    data: Path,
+    out: Path,
+    version: str,
+    *,
+    of: Of = "probabilities",
+    threshold: float = THRESHOLD,
+    compact: bool = False,
+    pictures: Path | None = None,
 ) -> ModelPackage:
     """Writes the package `out/<name of the first>`, with figures measured on the patients that all parts held out.
-
-    The threshold is 0.5, fixed beforehand.
 
     Args:
         folders: Of the packages; made by recipes.
         data: The data set.
         out: Folder of packages.
         version: Of the new package.
+        of: What the mean is taken of.
+        threshold: From which probability on it counts. With probabilities, under 0.5, a part that is sure outvotes one
+            that sees nothing.
         compact: Keep the weights in 16 bits; they are rounded before anything is measured.
         pictures: A folder for a gallery.
 
@@ -58,11 +73,11 @@ def put_together(
     parts = [load_package(folder) for folder in folders]
     check_alike(parts)
     recipe, held_out = cases_of(parts[0], data)
-    network = mean_network([(part.folder / NETWORK).read_bytes() for part in parts], parts[0])
+    network = mean_network([(part.folder / NETWORK).read_bytes() for part in parts], parts[0], of)
     reference = reference_feeds(parts[0])[parts[0].manifest.inputs[0].name]
-    difference = _difference(network, parts, reference)
+    difference = _difference(network, parts, reference, of)
     folder = out / parts[0].name
-    content = _manifest(parts, version)
+    content = _manifest(parts, version, of, threshold)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / REFERENCE) != parts[0].folder / REFERENCE:
         shutil.copyfile(parts[0].folder / REFERENCE, folder / REFERENCE)
@@ -74,7 +89,7 @@ def put_together(
         store_in_half(folder / NETWORK)
     content["sha256"] = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
     _write(folder, content, difference)
-    _, figures = measure(recipe, load_package(folder), held_out, THRESHOLD, pictures)
+    _, figures = measure(recipe, load_package(folder), held_out, threshold, pictures)
     content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
     _write(folder, content, difference)
     for figure in figures:
@@ -92,6 +107,8 @@ def check_alike(parts: Sequence[ModelPackage]) -> None:
             raise UnfitError(f"{part.name} {part.version}: expected a package of one recipe of {', '.join(RECIPES)}")
     first = parts[0].manifest
     for part in parts[1:]:
+        if first.outputs[0].activation != "sigmoid":
+            raise UnfitError(f"{first.name}: expected sigmoids, received {first.outputs[0].activation}")
         for name in ("task", "inputs", "outputs", "preprocessing", "labels"):
             if getattr(part.manifest, name) != getattr(first, name):
                 raise UnfitError(f"{first.name} and {part.name} differ in {name} (model.yaml)")
@@ -100,12 +117,13 @@ def check_alike(parts: Sequence[ModelPackage]) -> None:
             raise UnfitError(f"{first.name} and {part.name} held out other patients: each may have seen the other's")
 
 
-def mean_network(networks: Sequence[bytes], like: ModelPackage) -> ModelProto:
-    """ONNX: every network asked for the same image, and the mean of what they answer.
+def mean_network(networks: Sequence[bytes], like: ModelPackage, of: Of) -> ModelProto:
+    """ONNX: every network asked for the same image, and the mean of their logits, or the logit of their mean.
 
     Args:
         networks: ONNX files of one input and one output.
         like: A package whose names of input and output they have.
+        of: What the mean is taken of.
 
     Raises:
         UnfitError: They were written for different versions of ONNX's operators.
@@ -124,7 +142,11 @@ def mean_network(networks: Sequence[bytes], like: ModelPackage) -> ModelProto:
         nodes += model.graph.node
         weights += model.graph.initializer
         answers.append(f"part{number}.{answer}")
-    nodes.append(helper.make_node("Mean", answers, [answer], name="mean"))
+    if of == "logits":
+        nodes.append(helper.make_node("Mean", answers, [answer], name="mean"))
+    else:
+        nodes += _logit_of_mean(answers, answer)
+        weights.append(numpy_helper.from_array(np.array(LEAST, np.float32), "mean.least"))
     whole = onnx.load_from_string(networks[0])
     graph = helper.make_graph(nodes, "mean", list(whole.graph.input), list(whole.graph.output), weights)
     model = helper.make_model(graph, opset_imports=whole.opset_import, ir_version=whole.ir_version)
@@ -132,22 +154,45 @@ def mean_network(networks: Sequence[bytes], like: ModelPackage) -> ModelProto:
     return model
 
 
-def _difference(network: ModelProto, parts: Sequence[ModelPackage], image: NDArray[np.float32]) -> float:
-    """Largest difference of a logit between the network and the mean of its parts, each asked by itself."""
+def _logit_of_mean(answers: Sequence[str], answer: str) -> list[NodeProto]:
+    """log(p) - log(1 - p), where p and 1 - p are means over `answers`, each taken by itself: near 1, 1 - p is noise."""
+    nodes = []
+    for side in ("yes", "no"):
+        shares = []
+        for name in answers:
+            turned = name
+            if side == "no":
+                turned = f"{name}.turned"
+                nodes.append(helper.make_node("Neg", [name], [turned], name=turned))
+            shares.append(f"{name}.{side}")
+            nodes.append(helper.make_node("Sigmoid", [turned], [shares[-1]], name=shares[-1]))
+        steps = [("Mean", shares), ("Add", [f"mean.{side}.0", "mean.least"]), ("Log", [f"mean.{side}.1"])]
+        nodes += [
+            helper.make_node(kind, given, [f"mean.{side}.{number}"], name=f"mean.{side}.{number}")
+            for number, (kind, given) in enumerate(steps)
+        ]
+    return [*nodes, helper.make_node("Sub", ["mean.yes.2", "mean.no.2"], [answer], name="mean")]
+
+
+def _difference(network: ModelProto, parts: Sequence[ModelPackage], image: NDArray[np.float32], of: Of) -> float:
+    """Largest difference of a probability between the network and the mean of its parts, each asked by itself."""
 
     def asked(model: bytes) -> NDArray[np.float32]:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        answer: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: image})[0]
-        return answer
+        logits: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: image})[0]
+        return logits
 
-    apart = np.mean([asked((part.folder / NETWORK).read_bytes()) for part in parts], axis=0)
-    difference = float(np.abs(asked(network.SerializeToString()) - apart).max())
+    apart = [asked((part.folder / NETWORK).read_bytes()) for part in parts]
+    mean = expit(np.mean(apart, axis=0)) if of == "logits" else np.mean(expit(apart), axis=0)
+    difference = float(np.abs(expit(asked(network.SerializeToString())) - mean).max())
     if difference > DIFFERENCE:
-        raise ArithmeticError(f"logits differ from the mean of the parts by {difference:.2g}, allowed {DIFFERENCE}")
+        raise ArithmeticError(
+            f"probabilities differ from the mean of the parts by {difference:.2g}, allowed {DIFFERENCE}"
+        )
     return difference
 
 
-def _manifest(parts: Sequence[ModelPackage], version: str) -> dict[str, Any]:
+def _manifest(parts: Sequence[ModelPackage], version: str, of: Of, threshold: float) -> dict[str, Any]:
     """Content of model.yaml, without figures."""
     content: dict[str, Any] = yaml.safe_load((parts[0].folder / MANIFEST).read_text())
     content.pop("variants", None)
@@ -157,7 +202,8 @@ def _manifest(parts: Sequence[ModelPackage], version: str) -> dict[str, Any]:
         data = with_inherited(data, one["training"]["data"])
     licences = dict.fromkeys(one["licence"] for one in made)
     notes = "; ".join(f"{one['name']} {one['version']}: {one['training']['split']['note']}" for one in made)
-    split = {**made[0]["training"]["split"], "note": f"threshold fixed beforehand; of the parts: {notes}"}
+    chose = "threshold fixed beforehand" if threshold == THRESHOLD else "they were looked at when the threshold was set"
+    split = {**made[0]["training"]["split"], "note": f"{chose}; of the parts: {notes}"}
     kept = ("name", "version", "sha256")
     mean_of = [
         {**{key: one[key] for key in kept}, **{k: v for k, v in one["training"].items() if k not in ("data", "split")}}
@@ -167,12 +213,13 @@ def _manifest(parts: Sequence[ModelPackage], version: str) -> dict[str, Any]:
         **content,
         "version": version,
         "licence": "; ".join(licences),
-        "thresholds": {**content["thresholds"], "mask": THRESHOLD, "probability": THRESHOLD},
+        "thresholds": {**content["thresholds"], "mask": threshold, "probability": threshold},
         "training": {
             "data": data,
             "split": split,
             "recipe": made[0]["training"]["recipe"],
             "minutes": round(sum(one["training"].get("minutes", 0.0) for one in made), 1),
+            "mean": of,
             "mean_of": mean_of,
         },
         "accuracy": [],

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from scipy.special import expit
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
@@ -42,10 +43,10 @@ def parts(tiny_liver, tmp_path_factory):
     return folders
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["32 bits", "16 bits"])
+@pytest.fixture(scope="module", params=[("probabilities", False), ("logits", True)], ids=["32 bits", "16 bits, logits"])
 def mean(request, parts, tiny_liver, tmp_path_factory):
-    out = tmp_path_factory.mktemp("mean")
-    return request.param, put_together(parts, tiny_liver, out, "0.0.2", compact=request.param)
+    out, (of, compact) = tmp_path_factory.mktemp("mean"), request.param
+    return compact, put_together(parts, tiny_liver, out, "0.0.2", of=of, compact=compact)
 
 
 @pytest.mark.parametrize("kind", [OnnxRuntimeEngine, OpenVinoEngine])
@@ -60,7 +61,9 @@ def test_the_mean_answers(kind, parts, mean):
     assert np.abs(apart[0] - apart[1]).max() > 0.1
     with kind(package, settings) as engine:
         answer = engine.infer({"image": image})["logits"]
-    np.testing.assert_allclose(answer, np.mean(apart, axis=0), atol=0.05 if rounded else 2e-3)
+    of_logits = package.manifest.training.model_extra["mean"] == "logits"
+    expected = expit(np.mean(apart, axis=0)) if of_logits else np.mean(expit(apart), axis=0)
+    np.testing.assert_allclose(expit(answer), expected, atol=5e-3 if rounded else 5e-4)
 
 
 def test_sixteen_bits_take_half_the_place(parts, mean):
@@ -74,7 +77,7 @@ def test_it_says_what_it_was_made_of_and_is_measured_again(mean, tiny_liver):
     _, package = mean
     manifest = package.manifest
     assert [part["trained_as"] for part in manifest.training.model_extra["mean_of"]] == list(WIDTHS)
-    assert "mean of the logits of" in package.card
+    assert f"mean of the {manifest.training.model_extra['mean']} of" in package.card
     assert "liver-lite-unet" in package.card
     assert {entry.licence for entry in manifest.training.data} >= {"CC BY-SA 4.0", "Apache 2.0"}
     assert manifest.thresholds.mask == 0.5
