@@ -173,7 +173,7 @@ def test_the_rate_falls_by_the_clock_or_by_the_steps_whichever_is_further(monkey
     trainer = SimpleNamespace(
         global_step=0, estimated_stepping_batches=1000, optimizers=[SimpleNamespace(param_groups=[{"lr": 0.0}])]
     )
-    learner = SimpleNamespace(system=SYSTEM)
+    learner = SimpleNamespace(plan=SYSTEM)
 
     def rate(callback):
         callback.on_train_batch_start(trainer, learner, None, 0)

@@ -45,7 +45,7 @@ OPTIONS = {
 }
 
 
-LARGER = {"yesno-efficient-lite"}
+LARGER = {"yesno-efficient-lite", "mr-efficient-lite"}
 """Trained on batches twice as large: with four pictures a step, what a processor rounds decides where the loss goes."""
 
 HALF = {"yesno-cnn", "lgg-residual-unet", "brats-unet3d", "brats-resunet3d"}
