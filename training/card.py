@@ -119,8 +119,9 @@ def _made(training: dict[str, Any]) -> str:
         return f"{commands} ({training['epochs']} epochs), `scanward export{options}`"
     if "mean_of" in training:
         parts = " and ".join(f"{part['name']} {part['version']} ({_made(part)})" for part in training["mean_of"])
-        of = training["mean"]
-        return f"mean of the {of} of {parts}, `scanward export --mean ... --mean ... --of {of}`"
+        of, compact = training["mean"], " --compact" if training.get("compact") else ""
+        asked = f"--mean ... --mean ... --of {of} --threshold {training['threshold']:g}{compact}"
+        return f"mean of the {of} of {parts}, `scanward export {asked}`"
     several = f"mean of {training['networks']} runs, " if training.get("networks", 1) > 1 else ""
     steps = f"{several}{training['minutes']} minutes of steps on shared CPU cores"
     return f"`scanward train {training['trained_as']}` ({steps}), `scanward export {training['recipe']}`"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -52,11 +53,25 @@ def _recipe(name: str, config: Path | None) -> Recipe:
         raise typer.BadParameter(str(error)) from error
 
 
-def _refuse(name: str, options: Mapping[str, object]) -> None:
-    """What only recipes have is not passed over in silence."""
-    given = [option for option, value in options.items() if value is not None]
+@contextmanager
+def _said() -> Iterator[None]:
+    """What does not fit is a usage error."""
+    try:
+        yield
+    except UnfitError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """What has no effect is not passed over in silence."""
+    given = [option for option, value in options.items() if value not in {None, False}]
     if given:
-        raise typer.BadParameter(f"{', '.join(given)}: only a recipe ({', '.join(RECIPES)}) has that, {name} has not")
+        raise typer.BadParameter(f"{', '.join(given)}: {why}")
+
+
+def _refuse_steps(system: System, options: Mapping[str, object]) -> None:
+    if system.solve:
+        _refuse(options, f"{system.name} is solved for, not trained by steps")
 
 
 @app.command()
@@ -96,25 +111,22 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     if name in SYSTEMS:
         from training.systems.fit import fit_system
 
-        _refuse(name, {"--phantoms": phantoms, "--more": more, "--variant": variant})
-        fit_system(_system(name, config, split), data, folder, limits, initial=initial, workers=workers)
+        given = {"--phantoms": phantoms, "--more": more, "--variant": variant}
+        _refuse(given, f"only a recipe ({', '.join(RECIPES)}) has that, {name} has not")
+        steps = {"--minutes": minutes, "--epochs": epochs, "--initial": initial, "--devices": devices}
+        _refuse_steps(_system(name, config), {**steps, "--resume": resume, "--workers": workers})
+        system = _system(name, config, split)
+        with _said():
+            fit_system(system, data, folder, limits, initial=initial, workers=workers)
     else:
         from training.commands import train_recipe
 
         recipe = replace(_recipe(name, config), variant=variant or 0)
         if initial is not None and initial.is_dir():
             raise typer.BadParameter(f"{name} is a recipe: expected --initial best.pt, received the folder {initial}")
-        train_recipe(
-            recipe,
-            data,
-            folder,
-            limits,
-            phantoms=24 if phantoms is None else phantoms,
-            more=more,
-            split=split,
-            initial=initial,
-            workers=workers,
-        )
+        number, options = 24 if phantoms is None else phantoms, {"initial": initial, "workers": workers}
+        with _said():
+            train_recipe(recipe, data, folder, limits, phantoms=number, more=more, split=split, **options)
     if is_first():
         console.print(f"export with: scanward export {name} --run {folder} --data {data}")
 
@@ -138,7 +150,9 @@ def cross_validate(  # noqa: PLR0917 - see train
         raise typer.BadParameter(f"expected one of {', '.join(SYSTEMS)}, received {name!r}")
     use_threads(threads)
     folder = out or Path("runs") / f"{name}-folds"
-    figures = measure_folds(_system(name, config), data, folder, folds, Limits(minutes), initial=initial)
+    system = _system(name, config)
+    _refuse_steps(system, {"--minutes": minutes, "--initial": initial})
+    figures = measure_folds(system, data, folder, folds, Limits(minutes, devices=1), initial=initial)
     for figure in figures:
         console.print(str(figure), markup=False)
 
@@ -153,7 +167,10 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         list[Path] | None,
         typer.Option("--run", exists=True, file_okay=False, help="The run's folder; of several, the mean answers."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of packages; the shipped one by default.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of packages; of a recipe the shipped one by default, else runs/packages."),
+    ] = None,
     version: Annotated[
         str | None, typer.Option(help="Version of the package: 0.1.0, or with --variants --int8 as it was.")
     ] = None,
@@ -176,11 +193,12 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         typer.Option(exists=True, file_okay=False, help="Recipes' packages: makes one that answers with their mean."),
     ] = None,
     of: Annotated[
-        Literal["logits", "probabilities"], typer.Option(help="With --mean: what the mean is taken of.")
-    ] = "probabilities",
+        Literal["logits", "probabilities"] | None,
+        typer.Option(help="With --mean: what the mean is taken of; probabilities by default."),
+    ] = None,
     threshold: Annotated[
-        float, typer.Option(min=0.05, max=0.95, help="With --mean: from which probability on it counts.")
-    ] = 0.5,
+        float | None, typer.Option(min=0.05, max=0.95, help="With --mean: from which probability on it counts; 0.5.")
+    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="With --variants: the INT8 network for a processor instead; wants --data.")
     ] = False,
@@ -191,10 +209,13 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     if variants is not None:
         _print_package(_with_variant(variants, data, version, int8=int8))
         return
+    if not mean:
+        _refuse({"--of": of, "--threshold": threshold}, "only with --mean")
     if mean:
         if name is not None or data is None or runs:
             raise typer.BadParameter("expected --mean PACKAGE --mean PACKAGE and --data, no NAME and no --run")
-        asked = {"of": of, "threshold": threshold, "compact": compact}
+        _refuse({"--mirror": mirror, "--rounded": rounded}, "the parts of a mean answer as they are")
+        asked = {"of": of or "probabilities", "threshold": threshold or 0.5, "compact": compact}
         _print_package(_mean(mean, data, out or Path("runs") / "packages", version or "0.1.0", **asked))
         return
     if name is None or data is None or not runs:

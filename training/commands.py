@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.data.items import SplitBy
+from training.evaluate import UnfitError
 from training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def train_recipe(
         options: Further ones of `training.fit.fit`.
 
     Raises:
-        ValueError: `more` for a recipe that mixes nothing in.
+        UnfitError: `more` for a recipe that mixes nothing in.
     """
     from training.by_slice import measure_by_slice
     from training.data.brats_slices import brats_slices
@@ -48,7 +49,7 @@ def train_recipe(
     from training.loop.train import is_first
 
     if more is not None and recipe.more is None:
-        raise ValueError(f"{recipe.name}: expected no further data set, received {more}")
+        raise UnfitError(f"{recipe.name}: expected no further data set, received {more}")
     if split == "slice":  # looking at neighbours of what is trained on chooses nothing worth having
         recipe = replace(recipe, split=split, keep="last")
     cases = recipe.loader(data)

@@ -20,7 +20,7 @@ from training.data.case import Case, Samples, gather, split_by_patient, split_by
 from training.data.draw import Batch, Draw
 from training.evaluate import Segmented, area_under_curve, in_batches
 from training.loop.learner import Averaged
-from training.loop.record import beginning, surroundings
+from training.loop.record import beginning, settle, surroundings
 from training.loop.train import Limits, train
 from training.losses import cross_entropy, segmentation_loss
 from training.networks.efficient_unet import EfficientLiteUNet
@@ -172,12 +172,12 @@ def fit(
     trained_on, held_out = split(recipe, cases)
     learner = RecipeLearner(recipe, build(recipe, pretrained=initial is None), held_out)
     before = 0.0 if initial is None else _start(learner, initial)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "held_out.json").write_text(json.dumps(sorted(case.name for case in held_out), indent=1))
-    draw = Draw(recipe, gather(trained_on), phantoms, more)
     mixed = {name: 0 if part is None else len(part) for name, part in (("phantoms", phantoms), ("more", more))}
     given: dict[str, Any] = {"recipe": asdict(recipe), **mixed, "before": before, **beginning(initial)}
-    record = {**given, **surroundings(data, len(trained_on), data_of(recipe, [given], len(trained_on)))}
+    given |= surroundings(data, len(trained_on), data_of(recipe, [given], len(trained_on)))
+    record = settle(folder, given, resume=limits.resume)
+    (folder / "held_out.json").write_text(json.dumps(sorted(case.name for case in held_out), indent=1))
+    draw = Draw(recipe, gather(trained_on), phantoms, more)
     log.info("training", name=recipe.name, patients=len(trained_on), held_out=len(held_out))
     return train(
         learner,

@@ -114,7 +114,10 @@ class Recipe:
         Raises:
             ValueError: A key that may not be changed, or a value of the wrong type.
         """
-        values = yaml.safe_load(path.read_text()) or {}
+        try:
+            values = yaml.safe_load(path.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: expected YAML: {error}") from error
         if not isinstance(values, dict) or not set(values) <= CHANGEABLE:
             raise ValueError(f"{path}: expected keys among {sorted(CHANGEABLE)}, received {values}")
         before = asdict(self)
@@ -123,7 +126,19 @@ class Recipe:
             if not set(named) <= set(known):
                 raise ValueError(f"{path}: expected keys of augmentation among {sorted(known)}, received {named}")
             values["augmentation"] = {**known, **named}
-        return TypeAdapter(Recipe).validate_python({**before, **values})
+        changed = TypeAdapter(Recipe).validate_python({**before, **values})
+        changed._check(path)
+        return changed
+
+    def _check(self, path: Path) -> None:
+        shares = (self.positive_share, self.phantom_share, self.more_share, self.made_up_lesions)
+        positive = (self.minutes, self.batch, self.samples_per_epoch, self.learning_rate, self.patience)
+        if min(shares) < 0 or self.positive_share > 1 or self.phantom_share + self.more_share >= 1:
+            raise ValueError(f"{path}: expected shares from 0 to 1, those of phantoms and more together under 1")
+        if min(positive) <= 0 or not 0 <= self.ema < 1 or self.weight_decay < 0:
+            raise ValueError(
+                f"{path}: expected minutes, batch, samples, rate and patience over 0, ema from 0 to under 1"
+            )
 
     @property
     def loader(self) -> Loader:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from onnx import ModelProto, NodeProto, compose, helper, numpy_helper
 from scipy.special import expit
 
 from engines.gate import reference_feeds
-from engines.package import MANIFEST, ModelPackage, load_package
+from engines.package import CARD, MANIFEST, ModelPackage, load_package
 from training.card import write_card
 from training.evaluate import UnfitError
 from training.export import DIFFERENCE, THRESHOLD
@@ -73,25 +74,33 @@ def put_together(
     parts = [load_package(folder) for folder in folders]
     check_alike(parts)
     recipe, held_out = cases_of(parts[0], data)
+    if not held_out:
+        raise FileNotFoundError(f"nothing that {parts[0].name} held out is in {data}")
     network = mean_network([(part.folder / NETWORK).read_bytes() for part in parts], parts[0], of)
     reference = reference_feeds(parts[0])[parts[0].manifest.inputs[0].name]
     difference = _difference(network, parts, reference, of)
-    folder = out / parts[0].name
     content = _manifest(parts, version, of, threshold)
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / REFERENCE) != parts[0].folder / REFERENCE:
-        shutil.copyfile(parts[0].folder / REFERENCE, folder / REFERENCE)
-    forget_variants(folder)
-    if compact:
-        round_initializers(network)
-    onnx.save(network, folder / NETWORK)
-    if compact:
-        store_in_half(folder / NETWORK)
-    content["sha256"] = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
-    _write(folder, content, difference)
-    _, figures = measure(recipe, load_package(folder), held_out, threshold, pictures)
-    content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
-    _write(folder, content, difference)
+    with tempfile.TemporaryDirectory() as place:  # a package is there as it was, or whole
+        draft = Path(place) / parts[0].name
+        draft.mkdir()
+        shutil.copyfile(parts[0].folder / REFERENCE, draft / REFERENCE)
+        if compact:
+            round_initializers(network)
+        onnx.save(network, draft / NETWORK)
+        if compact:
+            store_in_half(draft / NETWORK)
+            content["training"]["compact"] = True
+        content["sha256"] = hashlib.sha256((draft / NETWORK).read_bytes()).hexdigest()
+        _write(draft, content, difference)
+        _, figures = measure(recipe, load_package(draft), held_out, threshold, pictures)
+        content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
+        _write(draft, content, difference)
+        folder = out / parts[0].name
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (NETWORK, REFERENCE, CARD, MANIFEST):
+            shutil.copyfile(draft / name, folder / f"{name}.part")
+            (folder / f"{name}.part").replace(folder / name)
+        forget_variants(folder)
     for figure in figures:
         log.info("figure", package=parts[0].name, figure=str(figure))
     return load_package(folder)
@@ -220,6 +229,7 @@ def _manifest(parts: Sequence[ModelPackage], version: str, of: Of, threshold: fl
             "recipe": made[0]["training"]["recipe"],
             "minutes": round(sum(one["training"].get("minutes", 0.0) for one in made), 1),
             "mean": of,
+            "threshold": threshold,
             "mean_of": mean_of,
         },
         "accuracy": [],
@@ -230,4 +240,4 @@ def _manifest(parts: Sequence[ModelPackage], version: str, of: Of, threshold: fl
 def _write(folder: Path, content: dict[str, Any], difference: float) -> None:
     (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
     recipe = RECIPES[content["training"]["recipe"]]
-    write_card(folder / "MODEL_CARD.md", content, LIMITS[recipe.data], difference)
+    write_card(folder / CARD, content, LIMITS[recipe.data], difference)

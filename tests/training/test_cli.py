@@ -64,7 +64,14 @@ def test_a_recipe_is_changed_by_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [("widths: [16]", "widths"), ("augmentation: {turn: 3}", "turn"), ("batch: many", "batch"), ("- batch", "keys")],
+    [
+        ("widths: [16]", "widths"),
+        ("augmentation: {turn: 3}", "turn"),
+        ("batch: many", "batch"),
+        ("- batch", "keys"),
+        ("ema: 2", "ema"),
+        ("a: [", "YAML"),
+    ],
 )
 def test_a_wrong_change_of_a_recipe_is_refused(change, word, tiny_lgg, tmp_path):
     config = tmp_path / "change.yaml"
@@ -81,3 +88,16 @@ def test_what_only_recipes_have_is_refused_for_a_system(option, tiny_lgg, tmp_pa
     assert result.exit_code == 2
     assert option in result.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", [("--threshold", 0.4), ("--of", "logits")])
+def test_what_only_a_mean_has_is_refused_for_a_run(option, tiny_lgg, tmp_path):
+    result = call("export", "lgg-resunet", "--data", tiny_lgg, "--run", tmp_path, *option)
+    assert result.exit_code == 2
+    assert option[0] in result.output
+
+
+def test_a_system_that_is_solved_for_has_no_steps(tiny_lgg, tmp_path):
+    result = call("train", "yesno-frozen-lite", "--data", tiny_lgg, "--out", tmp_path / "run", "--epochs", 2)
+    assert result.exit_code == 2
+    assert "--epochs" in result.output

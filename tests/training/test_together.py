@@ -119,6 +119,19 @@ def test_what_is_not_alike_is_not_put_together(change, words, parts, tiny_liver,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_package_stays_as_it_was_where_nothing_can_be_measured(parts, tiny_liver, tmp_path):
+    folders = [shutil.copytree(folder, tmp_path / "models" / folder.name) for folder in parts]
+    before = (folders[0] / "model.yaml").read_bytes()
+    empty = shutil.copytree(tiny_liver, tmp_path / "data")
+    (empty / "index.json").write_text("[]")
+    with pytest.raises(FileNotFoundError, match="held out"):
+        put_together(folders, empty, tmp_path / "models", "0.0.2")
+    assert (folders[0] / "model.yaml").read_bytes() == before
+    assert (
+        put_together(folders, tiny_liver, tmp_path / "models", "0.0.2").folder == folders[0]
+    )  # in its first part's place
+
+
 def test_the_command_line_puts_packages_together(parts, tiny_liver, tmp_path):
     command = ["export", *(f"--mean={folder}" for folder in parts), f"--data={tiny_liver}", f"--out={tmp_path}"]
     made = CliRunner().invoke(app, [*command, "--version", "0.1.0"])

@@ -37,6 +37,7 @@ class Keeper(Callback):
         self._folder, self._record, self._clock = folder, record, clock
         self.history: list[dict[str, float]] = []
         self.best = float("-inf")
+        self._kept = False
         self._used, self._since = 0.0, time.process_time()
 
     def on_validation_end(self, trainer: lightning.Trainer, learner: Averaged) -> None:
@@ -45,9 +46,12 @@ class Keeper(Callback):
         best.pt is replaced whole: an export may read it at any time.
         """
         score = float(trainer.callback_metrics["score"])
-        if (score < self.best and learner.plan.keep == "best") or not trainer.is_global_zero:
+        better = score >= self.best  # an undefined one is not
+        if not trainer.is_global_zero or (learner.plan.keep == "best" and self._kept and not better):
             return
-        self.best = score
+        self._kept = True
+        if better:
+            self.best = score
         weights = {key: value.detach().cpu() for key, value in learner.kept.state_dict().items()}
         minutes = self._clock.minutes + float(self._record.get("before", 0.0))
         part = self._folder / "best.part"
@@ -72,6 +76,7 @@ class Keeper(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `state_dict`."""
         self.history, self.best = list(state_dict["history"]), float(state_dict["best"])
+        self._kept = bool(self.history)
         self._used = self.history[-1].get("processor_minutes", 0.0) if self.history else 0.0
 
 
@@ -80,7 +85,9 @@ def write_record(
 ) -> None:
     """Writes record.json and curves.png: what a run was given, its best score, and its epochs."""
     content = {**record, "best": best, "history": history}
-    (folder / "record.json").write_text(json.dumps(content, indent=1, default=dict))
+    part = folder / "record.part"
+    part.write_text(json.dumps(content, indent=1, default=dict))
+    part.replace(folder / "record.json")
     draw_curves(folder / "curves.png", name, history)
 
 

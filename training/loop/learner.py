@@ -30,7 +30,7 @@ class Averaged(lightning.LightningModule):
 
     def __init__(self, plan: Plan, network: nn.Module, seed: int) -> None:
         super().__init__()
-        self.plan, self.network, self._seed = plan, network, seed
+        self.plan, self.network, self.seed = plan, network, seed
         self.average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True) if plan.ema else None
         )
@@ -55,7 +55,7 @@ class Averaged(lightning.LightningModule):
     def setup(self, stage: str) -> None:
         """Processes that train together have the same weights, and must not draw the same samples."""
         if stage == "fit":
-            torch.manual_seed(self._seed + self.global_rank)
+            torch.manual_seed(self.seed + self.global_rank)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Takes the step into the average."""

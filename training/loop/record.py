@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.package import load_package
+from training.evaluate import UnfitError
 
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
 
@@ -28,6 +29,32 @@ def surroundings(data: Path, trained_on: int, sources: Sequence[Mapping[str, Any
         "data_digest": data_digest(data),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+SETTLED = ("recipe", "system", "phantoms", "more", "data_digest")
+"""What a run that is taken up again must be given as before."""
+
+
+def settle(folder: Path, record: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
+    """The record of a run that is about to begin in `folder`, or of the one there that is taken up again.
+
+    Nobody says again what a run started from, so that is kept of the one that is taken up.
+
+    Raises:
+        UnfitError: It was given something else than now, or there is nothing to take up but something to lose.
+    """
+    said: dict[str, Any] = {}
+    if resume:
+        kept = folder / "record.json"
+        if not (folder / "last.ckpt").exists() and any((folder / name).exists() for name in ("best.pt", kept.name)):
+            raise UnfitError(f"{folder} has no last.ckpt to resume from: choose another --out to start anew")
+        said = json.loads(kept.read_text()) if kept.exists() else {}
+        now = json.loads(json.dumps(record, default=dict))
+        other = [key for key in SETTLED if said and said.get(key) != now.get(key)]
+        if other:
+            raise UnfitError(f"{folder} was trained with another {', '.join(other)}: resume it as it was started")
+    folder.mkdir(parents=True, exist_ok=True)
+    return {**record, **{key: said[key] for key in ("initial", "inherited", "sources", "before") if key in said}}
 
 
 def beginning(initial: Path | None) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Schedule(Callback):
         share = trainer.global_step / max(1, trainer.estimated_stepping_batches)
         if self._minutes:
             share = max(share, self.minutes / self._minutes)
+        if trainer.world_size > 1:  # clocks differ, and weights would drift apart with the rates
+            share = trainer.strategy.broadcast(share)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = learner.plan.learning_rate * schedule(min(1.0, share))
 

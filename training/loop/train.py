@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Callable
@@ -20,9 +19,6 @@ from torch.utils.data import DataLoader
 from training.loop.keep import Keeper
 from training.loop.learner import Averaged
 from training.loop.schedule import Schedule
-
-BEGINNING = ("initial", "inherited", "sources", "before")
-"""What a run's record says of the weights that it started from; see `beginning`."""
 
 Loaders = Callable[[int], tuple[DataLoader[Any], DataLoader[Any]]]
 
@@ -61,7 +57,7 @@ def train(
     Args:
         learner: What is trained.
         folder: Where the run goes.
-        record: What record.json says beside the history.
+        record: What record.json says beside the history (`settle`).
         loaders: Makes (training, validation) batches for so many processes that share an epoch. Each draws for itself,
             and each validates everything, so that all know the same score.
         limits: See there.
@@ -73,13 +69,11 @@ def train(
     clock = Schedule(limits.minutes)
     last = folder / "last.ckpt"
     resume = str(last) if limits.resume and last.exists() else None
-    if resume:  # nobody says again what the run started from
-        said = json.loads((folder / "record.json").read_text())
-        record = {**record, **{key: said[key] for key in BEGINNING if key in said}}
     keeper = Keeper(folder, record, clock)
     with warnings.catch_warnings():
         _quiet()
         trainer = _trainer(learner, folder, [clock, keeper], limits)
+        torch.manual_seed(learner.seed + trainer.global_rank)  # MONAI's loader seeds its transforms when it is made
         training, validation = loaders(trainer.world_size)
         trainer.fit(learner, training, validation, ckpt_path=resume, weights_only=True)
     return keeper.history
@@ -94,8 +88,8 @@ def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: Limi
     plan = learner.plan
     # the newest one after every epoch: `save_last` without a best one to save writes at the end of the training only
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
-    # a score that is not defined (one class held out) says nothing, and ends nothing
-    patience = EarlyStopping("score", mode="max", patience=plan.patience, check_finite=False)
+    # whose last weights count shall not be ended by a look at what is held out; an undefined score is no better one
+    patience = [EarlyStopping("score", mode="max", patience=plan.patience, check_finite=False)]
     return lightning.Trainer(
         accelerator="auto",
         devices="auto" if limits.devices is None else limits.devices,
@@ -105,7 +99,7 @@ def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: Limi
         precision="bf16-mixed" if plan.precision == "bf16" or torch.cuda.is_available() else "32-true",
         max_epochs=limits.epochs or -1,
         max_time=None if limits.minutes is None else timedelta(minutes=limits.minutes),
-        callbacks=[*callbacks, patience, last],
+        callbacks=[*callbacks, *(patience if plan.keep == "best" else []), last],
         logger=TensorBoardLogger(folder, name=None, version=""),
         gradient_clip_val=5.0,
         num_sanity_val_steps=0,

@@ -9,6 +9,7 @@ import lightning
 import structlog
 
 from training.classic import System
+from training.loop.record import settle
 from training.loop.train import Limits, train
 from training.systems.examples import batches
 from training.systems.learn import Learner
@@ -50,9 +51,9 @@ def fit_system(
         return solve_system(system, data, folder, memory)
     limits = limits or Limits()
     training, validation, test = system.parts(system.items(data))
-    folder.mkdir(parents=True, exist_ok=True)
+    record = settle(folder, describe(system, data, training, initial), resume=limits.resume)
     write_split(folder, system, validation, test)
-    learner, record = Learner(system), describe(system, data, training, initial)
+    learner = Learner(system)
     if initial is not None:
         learner.start_from(first_weights(learner.network, initial, batches(system, training, training=True)))
     log.info("training", name=system.name, items=len(training), validation=len(validation), test=len(test))

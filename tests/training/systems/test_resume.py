@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +13,9 @@ pytest.importorskip("lightning", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from training.classic import SYSTEMS, Variation  # noqa: E402
+from training.evaluate import UnfitError  # noqa: E402
 from training.loop.keep import Keeper  # noqa: E402
+from training.loop.schedule import Schedule  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
 from training.systems.fit import fit_system  # noqa: E402
 
@@ -51,3 +55,49 @@ def test_an_epoch_that_was_finished_is_not_trained_again(tiny_slices, tmp_path, 
     history = fit_system(system, tiny_slices, tmp_path, Limits(epochs=4, resume=True))
     assert trained == [2, 3]
     assert [entry["epoch"] for entry in history] == [0, 1, 2, 3]
+
+
+def test_a_run_is_resumed_as_it_was_started_or_not_at_all(tiny_slices, tmp_path):
+    system = replace(
+        SYSTEMS["lgg-two-conv"],
+        options={"widths": (16, 16), "dense": 16},
+        size=(32, 32),
+        held_out=0.5,
+        batch=4,
+        precision="32",
+        variation=Variation(),
+        split="slice",
+    )
+    use_threads(1)
+    fit_system(system, tiny_slices, tmp_path, Limits(epochs=1))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UnfitError, match="another system"):
+        fit_system(replace(system, split="patient"), tiny_slices, tmp_path, Limits(epochs=2, resume=True))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    (tmp_path / "last.ckpt").unlink()
+    with pytest.raises(UnfitError, match=r"no last\.ckpt"):
+        fit_system(system, tiny_slices, tmp_path, Limits(epochs=2, resume=True))
+
+
+class Scored(SimpleNamespace):
+    """A trainer that has just validated."""
+
+    def __init__(self, score):
+        super().__init__(callback_metrics={"score": score}, is_global_zero=True)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", [0.5, 0.9]), ("last", [0.5, 0.9, math.nan, 0.1])])
+def test_an_undefined_score_takes_no_better_weights_away(keep, kept, tmp_path):
+    network = torch.nn.Linear(1, 1)
+    learner, keeper = (
+        SimpleNamespace(plan=SimpleNamespace(keep=keep), kept=network),
+        Keeper(tmp_path, {}, Schedule(None)),
+    )
+    written = []
+    for score in (0.5, 0.9, math.nan, 0.1):
+        (tmp_path / "best.pt").unlink(missing_ok=True)
+        keeper.on_validation_end(Scored(score), learner)
+        if (tmp_path / "best.pt").exists():
+            written.append(torch.load(tmp_path / "best.pt", weights_only=True)["score"])
+    assert keeper.best == 0.9
+    assert written == pytest.approx(kept, nan_ok=True)
