@@ -171,7 +171,10 @@ def test_the_rate_falls_by_the_clock_or_by_the_steps_whichever_is_further(monkey
     now = [100.0]
     monkeypatch.setattr(schedule.time, "monotonic", lambda: now[0])
     trainer = SimpleNamespace(
-        global_step=0, estimated_stepping_batches=1000, optimizers=[SimpleNamespace(param_groups=[{"lr": 0.0}])]
+        global_step=0,
+        estimated_stepping_batches=1000,
+        optimizers=[SimpleNamespace(param_groups=[{"lr": 0.0}])],
+        world_size=1,
     )
     learner = SimpleNamespace(plan=SYSTEM)
 
