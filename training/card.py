@@ -7,6 +7,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import yaml
+
+from engines.package import CARD, MANIFEST
 from training.evaluate import Figure
 
 _CARD = Template("""# $name $version
@@ -62,22 +65,28 @@ def measured_section(manifest: dict[str, Any]) -> str:
     )
 
 
-def write_card(
-    path: Path,
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes model.yaml."""
+    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+
+
+def write_description(
+    folder: Path,
     manifest: dict[str, Any],
     limits: Sequence[str],
     difference: float,
     sections: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the card of a package.
+    """Writes model.yaml and the card of a package.
 
     Args:
-        path: Where to.
+        folder: The package's.
         manifest: Content of model.yaml.
         limits: What a user must know.
         difference: Largest difference of a logit between ONNX Runtime and torch, or the parts of a mean.
         sections: Further sections at its end, title to text.
     """
+    write_manifest(folder, manifest)
     training = manifest["training"]
     data = training["data"][0]
     card = _CARD.substitute(
@@ -101,7 +110,7 @@ def write_card(
     )
     for title, text in (sections or {}).items():
         card = with_section(card, title, text)
-    path.write_text(card)
+    (folder / CARD).write_text(card)
 
 
 def _made(training: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -39,26 +39,22 @@ def recipe_named(name: str) -> Recipe:
 def _system(name: str, config: Path | None, split: SplitBy | None = None) -> System:
     from training.systems.commands import chosen
 
-    try:
+    with _usage_errors(ValueError):
         return chosen(name, config, split)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _recipe(name: str, config: Path | None) -> Recipe:
     recipe = recipe_named(name)
-    try:
+    with _usage_errors(ValueError):
         return recipe if config is None else recipe.changed(config)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """What does not fit is a usage error."""
+def _usage_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of these kinds are about what was asked, and are said without a traceback."""
     try:
         yield
-    except UnfitError as error:
+    except kinds as error:
         raise typer.BadParameter(str(error)) from error
 
 
@@ -114,9 +110,9 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
         given = {"--phantoms": phantoms, "--more": more, "--variant": variant}
         _refuse(given, f"only a recipe ({', '.join(RECIPES)}) has that, {name} has not")
         steps = {"--minutes": minutes, "--epochs": epochs, "--initial": initial, "--devices": devices}
-        _refuse_steps(_system(name, config), {**steps, "--resume": resume, "--workers": workers})
         system = _system(name, config, split)
-        with _said():
+        _refuse_steps(system, {**steps, "--resume": resume, "--workers": workers})
+        with _usage_errors(UnfitError):
             fit_system(system, data, folder, limits, initial=initial, workers=workers)
     else:
         from training.commands import train_recipe
@@ -125,7 +121,7 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
         if initial is not None and initial.is_dir():
             raise typer.BadParameter(f"{name} is a recipe: expected --initial best.pt, received the folder {initial}")
         number, options = 24 if phantoms is None else phantoms, {"initial": initial, "workers": workers}
-        with _said():
+        with _usage_errors(UnfitError):
             train_recipe(recipe, data, folder, limits, phantoms=number, more=more, split=split, **options)
     if is_first():
         console.print(f"export with: scanward export {name} --run {folder} --data {data}")
@@ -209,15 +205,19 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     if variants is not None:
         _print_package(_with_variant(variants, data, version, int8=int8))
         return
-    if not mean:
-        _refuse({"--of": of, "--threshold": threshold}, "only with --mean")
     if mean:
+        from training.together import put_together
+
         if name is not None or data is None or runs:
             raise typer.BadParameter("expected --mean PACKAGE --mean PACKAGE and --data, no NAME and no --run")
         _refuse({"--mirror": mirror, "--rounded": rounded}, "the parts of a mean answer as they are")
-        asked = {"of": of or "probabilities", "threshold": threshold or 0.5, "compact": compact}
-        _print_package(_mean(mean, data, out or Path("runs") / "packages", version or "0.1.0", **asked))
+        place, of, threshold = out or Path("runs") / "packages", of or "probabilities", threshold or 0.5
+        with _usage_errors(FileNotFoundError, UnfitError, PackageError):
+            _print_package(
+                put_together(mean, data, place, version or "0.1.0", of=of, threshold=threshold, compact=compact)
+            )
         return
+    _refuse({"--of": of, "--threshold": threshold}, "only with --mean")
     if name is None or data is None or not runs:
         raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE, or --mean PACKAGE")
     version = version or "0.1.0"
@@ -225,10 +225,8 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     if name in SYSTEMS:
         from training.systems.commands import export_runs
 
-        try:
+        with _usage_errors(UnfitError):
             _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, **options, **ways))
-        except UnfitError as error:
-            raise typer.BadParameter(str(error)) from error
         return
     if mirror or rounded:
         raise typer.BadParameter(f"{name} is a recipe: expected no --mirror and no --rounded")
@@ -249,19 +247,8 @@ def _with_variant(folder: Path, data: Path | None, version: str | None, *, int8:
         raise typer.BadParameter("--int8 calibrates on the patients that the package held out: expected --data DIR")
     from training.int8 import add_int8
 
-    try:
+    with _usage_errors(FileNotFoundError, UnfitError, PackageError):
         return add_int8(folder, data, version)
-    except (FileNotFoundError, UnfitError, PackageError) as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _mean(folders: list[Path], data: Path, out: Path, version: str, **ways: Any) -> ModelPackage:
-    from training.together import put_together
-
-    try:
-        return put_together(folders, data, out, version, **ways)
-    except (FileNotFoundError, UnfitError, PackageError) as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _print_package(package: ModelPackage) -> None:
@@ -296,10 +283,8 @@ def evaluate(  # noqa: PLR0917 - see train
 
     loaded = load_package(package)
     asked = Asked(data, everyone=everyone, then=then, synthetic=synthetic, pictures=report)
-    try:
+    with _usage_errors(FileNotFoundError, UnfitError):
         measured = evaluate_package(loaded, asked)
-    except (FileNotFoundError, UnfitError) as error:
-        raise typer.BadParameter(str(error)) from error
     measured.print(console)
     if out is not None:
         measured.write_json(out)

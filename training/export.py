@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import structlog
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from engines.package import ModelPackage, load_package
-from training.card import write_card
+from training.card import write_description
 from training.data.case import Case
 from training.data.phantoms import phantom_cases
 from training.fit import build, split
@@ -127,18 +125,24 @@ def forget_origin(path: Path) -> None:
     onnx.save(model, path)
 
 
+def ask_onnx(network: Path | bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What ONNX Runtime answers in FP32 to one input, (n, channels, ...); of several outputs the first."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
+    answer: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: image})[0]
+    return answer
+
+
 def check_against_torch(answer: nn.Module, path: Path, inputs: NDArray[np.float32]) -> float:
     """Largest difference of a logit between torch and ONNX Runtime.
 
     Raises:
         ArithmeticError: It is more than `DIFFERENCE`.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         expected = answer(torch.from_numpy(inputs)).numpy()
-    difference = float(np.abs(session.run(None, {"image": inputs})[0] - expected).max())
+    difference = float(np.abs(ask_onnx(path, inputs) - expected).max())
     if difference > DIFFERENCE:
         raise ArithmeticError(f"{path}: logits differ from torch by {difference:.2g}, allowed {DIFFERENCE}")
     return difference
@@ -195,23 +199,15 @@ def export(
     network = (folder / "model.onnx").read_bytes()
     content = manifest(recipe, records, network, version, (len(trained_on), held_out))
     sections: dict[str, str] = {}
-    _write(folder, content, recipe, difference, sections)
+    write_description(folder, content, LIMITS[recipe.data], difference, sections)
     if half:
         content["variants"], sections[SECTION] = write_half(load_package(folder))
-        _write(folder, content, recipe, difference, sections)
+        write_description(folder, content, LIMITS[recipe.data], difference, sections)
     fixed = THRESHOLD if recipe.keep == "last" else None
     threshold, figures = measure(recipe, load_package(folder), held_out, fixed, runs[0] if pictures else None)
     content["thresholds"].update({"mask" if recipe.task == "segmentation" else "probability": threshold})
     content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
-    _write(folder, content, recipe, difference, sections)
+    write_description(folder, content, LIMITS[recipe.data], difference, sections)
     for figure in figures:
         log.info("figure", package=recipe.package, figure=str(figure))
     return load_package(folder)
-
-
-def _write(
-    folder: Path, content: dict[str, Any], recipe: Recipe, difference: float, sections: Mapping[str, str]
-) -> None:
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
-    (folder / "model.yaml").write_text(text)
-    write_card(folder / "MODEL_CARD.md", content, LIMITS[recipe.data], difference, sections)

@@ -25,13 +25,13 @@ from engines.gate import Agreement, reference_feeds
 from engines.libraries import import_openvino
 from engines.openvino_engine import packed
 from engines.openvino_rewrites import fold_unshuffles
-from engines.package import CARD, MANIFEST, ModelPackage, load_package
+from engines.package import CARD, ModelPackage, load_package
 from pipelines.brain_volume import NeighbourSlices
 from training.card import MEASURED, measured_section
 from training.evaluate import Figure, UnfitError
 from training.package import entry_of
 from training.report import Asked, Measured, cases_of, measure_held_out
-from training.rewrite import edit_card, edit_manifest, variants_without
+from training.rewrite import edit_card, edit_manifest, put_in_place, variants_without
 
 if TYPE_CHECKING:
     import openvino
@@ -99,7 +99,9 @@ def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPacka
         edit_card(draft, MEASURED, measured_section(content))
         edit_card(draft, SECTION, words)
         _name(load_package(draft))
-        _put_back(draft, folder)
+        put_in_place(draft, folder, [FILE])
+        if not (draft / FILE).exists():
+            (folder / FILE).unlink(missing_ok=True)
     return load_package(folder)
 
 
@@ -108,17 +110,6 @@ def _check(package: ModelPackage) -> None:
     spatial = manifest.inputs[0].shape[1:]
     if len(manifest.inputs) != 1 or manifest.inputs[0].volumetric or not all(isinstance(n, int) for n in spatial):
         raise UnfitError(f"{package.name}: INT8 is made of networks that take one picture or slice of a fixed size")
-
-
-def _put_back(draft: Path, folder: Path) -> None:
-    """The draft's files in the place of the package's; model.yaml last, for it says what there is."""
-    for name in (FILE, CARD, MANIFEST):
-        if (draft / name).exists():
-            part = folder / f"{name}.part"
-            shutil.copyfile(draft / name, part)
-            part.replace(folder / name)
-    if not (draft / FILE).exists():
-        (folder / FILE).unlink(missing_ok=True)
 
 
 def quantised(package: ModelPackage, inputs: Sequence[NDArray[np.float32]]) -> openvino.Model:

@@ -117,13 +117,12 @@ def forget_variants(folder: Path) -> None:
 def describe(recipe: Recipe) -> str:
     """One sentence for lists of packages."""
     what = {
-        "lgg-resunet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR; T1 with and without contrast)",
-        "lgg-lite-unet": "Outlines FLAIR-bright tumour on axial brain MR slices (FLAIR; T1 with and without contrast)",
-        "lgg-classifier": "Says for each axial brain MR slice how probable a FLAIR-bright tumour is",
-        "liver-lite-unet": "Outlines the liver and hypodense liver tumours on axial portal-phase CT slices",
-        "liver-unet": "Outlines the liver and hypodense liver tumours on axial portal-phase CT slices",
+        ("lgg", "segmentation"): "Outlines FLAIR-bright tumour on axial brain MR slices "
+        "(FLAIR; T1 with and without contrast)",
+        ("lgg", "classification"): "Says for each axial brain MR slice how probable a FLAIR-bright tumour is",
+        ("liver", "segmentation"): "Outlines the liver and hypodense liver tumours on axial portal-phase CT slices",
     }
-    return what[recipe.name]
+    return what[recipe.data, recipe.task]
 
 
 def manifest(

@@ -70,7 +70,7 @@ class Recipe:
         split: By patient; `slice` is what publications did, for comparison, and never exported.
         variant: Other first weights and other draws for each number; the split stays, so that answers can be averaged.
         keep: Which weights: those that score best on the held-out patients, or the last ones, which nothing chose.
-        patience: Epochs without a better score that end a run early.
+        patience: Epochs without a better score that end a run early, where `keep` is `best`.
         precision: What a processor computes in.
     """
 
@@ -171,7 +171,18 @@ _LGG: dict[str, Any] = {
     "mirror": True,
     "augmentation": Augmentation(brain_channels=True),
 }
-_CT = Augmentation(mirror=False, rotation=6.0, scale=0.12, shift=0.06, gain=0.1)
+_LIVER: dict[str, Any] = {
+    "task": "segmentation",
+    "data": "liver",
+    "preprocessing": "ct-slices-v1",
+    "channels": 1,
+    "classes": ("liver", "tumour"),
+    "oversampled": 1,
+    "samples_per_epoch": 1440,
+    "positive_share": 0.4,
+    "made_up_lesions": 0.3,
+    "augmentation": Augmentation(mirror=False, rotation=6.0, scale=0.12, shift=0.06, gain=0.1),
+}
 
 RECIPES = {
     recipe.name: recipe
@@ -211,39 +222,21 @@ RECIPES = {
         Recipe(
             name="liver-unet",
             package="abdomen-liver-unet",
-            task="segmentation",
-            data="liver",
-            preprocessing="ct-slices-v1",
-            channels=1,
-            classes=("liver", "tumour"),
-            oversampled=1,
             widths=(32, 64, 128, 192, 256),
             minutes=45.0,
             batch=8,
-            samples_per_epoch=1440,
-            positive_share=0.4,
-            made_up_lesions=0.3,
-            augmentation=_CT,
+            **_LIVER,
         ),
         Recipe(
             name="liver-lite-unet",
             package="abdomen-liver-lite-unet",
-            task="segmentation",
-            data="liver",
-            preprocessing="ct-slices-v1",
-            channels=1,
-            classes=("liver", "tumour"),
-            oversampled=1,
             network="lite-unet",
             widths=(32, 64, 96, 128),
             minutes=65.0,
             learning_rate=1e-3,
-            samples_per_epoch=1440,
-            positive_share=0.4,
             phantom_share=0.15,
-            made_up_lesions=0.3,
             keep="last",
-            augmentation=_CT,
+            **_LIVER,
         ),
     )
 }

@@ -142,12 +142,16 @@ def cases_of(package: ModelPackage, data: Path, *, everyone: bool = False) -> tu
 
     Raises:
         UnfitError: Nobody here knows what the package was made of.
+        FileNotFoundError: None of them is there.
     """
     made_by = (package.manifest.training.model_extra or {}).get("recipe")
     if made_by not in RECIPES:
         raise UnfitError(f"{package.name} was made by {made_by!r}; expected one of {', '.join(RECIPES)}")
     recipe, held_out = RECIPES[str(made_by)], unseen_names(package)
-    return recipe, [case for case in recipe.loader(data) if everyone or case.name in held_out]
+    cases = [case for case in recipe.loader(data) if everyone or case.name in held_out]
+    if not cases:
+        raise FileNotFoundError(f"nothing that {package.name} held out is in {data}")
+    return recipe, cases
 
 
 def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> Measured:
@@ -197,8 +201,6 @@ def _recipe(package: ModelPackage, asked: Asked) -> Measured:
     from training.measure import measure
 
     recipe, cases = cases_of(package, asked.data, everyone=asked.everyone)
-    if not cases:
-        raise FileNotFoundError(f"none of the {len(unseen_names(package))} held-out patients is in {asked.data}")
     _, figures = measure(recipe, package, cases, threshold_of(package), asked.pictures, settings=asked.engine)
     return Measured(package.name, f"{len(cases)} patients", tuple(figures), _scattered(package))
 

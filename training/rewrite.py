@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from engines.package import CARD, MANIFEST, ModelPackage
-from training.card import with_section
+from training.card import with_section, write_manifest
 
 
 def variants_without(package: ModelPackage, precision: str) -> dict[str, Any]:
@@ -22,10 +24,19 @@ def edit_manifest(folder: Path, **changes: Any) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((folder / MANIFEST).read_text()) | changes
     if not content.get("variants"):
         content.pop("variants", None)
-    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    write_manifest(folder, content)
     return content
 
 
 def edit_card(folder: Path, title: str, text: str) -> None:
     """Puts a section into the card, in the place of the one of that title."""
     (folder / CARD).write_text(with_section((folder / CARD).read_text(), title, text))
+
+
+def put_in_place(draft: Path, folder: Path, names: Sequence[str]) -> None:
+    """Files of a package that was made elsewhere, each replaced whole; model.yaml last, for it says what there is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*names, CARD, MANIFEST):
+        if (draft / name).exists():
+            shutil.copyfile(draft / name, folder / f"{name}.part")
+            (folder / f"{name}.part").replace(folder / name)

@@ -56,35 +56,27 @@ def round_weights(network: nn.Module, kind: torch.dtype = torch.float16) -> None
             weight.copy_(rounded)
 
 
-def round_initializers(model: ModelProto) -> None:
-    """As `round_weights` for FP16, of a network that is ONNX already.
-
-    Raises:
-        ValueError: A weight is too large for FP16.
-    """
-    for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or not _stored(tensor.dims):
-            continue
-        rounded = numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
-        if not np.isfinite(rounded).all():
-            raise ValueError(f"{tensor.name}: expected weights under 65504")
-        tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
-
-
 def _stored(shape: Sequence[int]) -> bool:
     """Whether a tensor of this shape is kept in FP16, and so has to be rounded before: weights that are worth it."""
     return len(shape) > 1 and prod(shape) >= SMALLEST
 
 
 def store_in_half(path: Path) -> None:
-    """Rewrites an ONNX file whose weights `round_weights` rounded: FP16 in the file, cast to FP32 before use."""
+    """Rewrites an ONNX file: its large weights in FP16, cast to FP32 before use; nothing changes of what was rounded.
+
+    Raises:
+        ValueError: A weight is too large for FP16; the file stays as it was.
+    """
     model = onnx.load(path)
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or not _stored(tensor.dims):
             continue
         name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name + _ENDING))
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+        if not np.isfinite(half).all():
+            raise ValueError(f"{name}: expected weights under 65504")
+        tensor.CopyFrom(numpy_helper.from_array(half, name + _ENDING))
         casts.append(helper.make_node("Cast", [name + _ENDING], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]

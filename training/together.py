@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import structlog
 import yaml
 from numpy.typing import NDArray
@@ -25,15 +24,17 @@ from onnx import ModelProto, NodeProto, compose, helper, numpy_helper
 from scipy.special import expit
 
 from engines.gate import reference_feeds
-from engines.package import CARD, MANIFEST, ModelPackage, load_package
-from training.card import write_card
+from engines.package import MANIFEST, ModelPackage, load_package
+from training.card import write_description
 from training.evaluate import UnfitError
-from training.export import DIFFERENCE, THRESHOLD
+from training.export import DIFFERENCE, THRESHOLD, ask_onnx
 from training.measure import measure
 from training.package import LIMITS, accuracy, forget_variants, with_inherited
 from training.recipes import RECIPES
 from training.report import cases_of
-from training.storage import round_initializers, store_in_half
+from training.rewrite import put_in_place
+from training.storage import store_in_half
+from training.systems.commands import unseen_names
 
 log = structlog.get_logger(__name__)
 
@@ -74,8 +75,6 @@ def put_together(
     parts = [load_package(folder) for folder in folders]
     check_alike(parts)
     recipe, held_out = cases_of(parts[0], data)
-    if not held_out:
-        raise FileNotFoundError(f"nothing that {parts[0].name} held out is in {data}")
     network = mean_network([(part.folder / NETWORK).read_bytes() for part in parts], parts[0], of)
     reference = reference_feeds(parts[0])[parts[0].manifest.inputs[0].name]
     difference = _difference(network, parts, reference, of)
@@ -84,22 +83,17 @@ def put_together(
         draft = Path(place) / parts[0].name
         draft.mkdir()
         shutil.copyfile(parts[0].folder / REFERENCE, draft / REFERENCE)
-        if compact:
-            round_initializers(network)
         onnx.save(network, draft / NETWORK)
         if compact:
             store_in_half(draft / NETWORK)
             content["training"]["compact"] = True
         content["sha256"] = hashlib.sha256((draft / NETWORK).read_bytes()).hexdigest()
-        _write(draft, content, difference)
+        write_description(draft, content, LIMITS[recipe.data], difference)
         _, figures = measure(recipe, load_package(draft), held_out, threshold, pictures)
         content["accuracy"] = [accuracy(recipe, figure) for figure in figures]
-        _write(draft, content, difference)
+        write_description(draft, content, LIMITS[recipe.data], difference)
         folder = out / parts[0].name
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (NETWORK, REFERENCE, CARD, MANIFEST):
-            shutil.copyfile(draft / name, folder / f"{name}.part")
-            (folder / f"{name}.part").replace(folder / name)
+        put_in_place(draft, folder, [NETWORK, REFERENCE])
         forget_variants(folder)
     for figure in figures:
         log.info("figure", package=parts[0].name, figure=str(figure))
@@ -121,8 +115,7 @@ def check_alike(parts: Sequence[ModelPackage]) -> None:
         for name in ("task", "inputs", "outputs", "preprocessing", "labels"):
             if getattr(part.manifest, name) != getattr(first, name):
                 raise UnfitError(f"{first.name} and {part.name} differ in {name} (model.yaml)")
-        one, other = (set((m.training.split or {}).get("held_out", ())) for m in (first, part.manifest))
-        if one != other:
+        if unseen_names(parts[0]) != unseen_names(part):
             raise UnfitError(f"{first.name} and {part.name} held out other patients: each may have seen the other's")
 
 
@@ -185,15 +178,9 @@ def _logit_of_mean(answers: Sequence[str], answer: str) -> list[NodeProto]:
 
 def _difference(network: ModelProto, parts: Sequence[ModelPackage], image: NDArray[np.float32], of: Of) -> float:
     """Largest difference of a probability between the network and the mean of its parts, each asked by itself."""
-
-    def asked(model: bytes) -> NDArray[np.float32]:
-        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        logits: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: image})[0]
-        return logits
-
-    apart = [asked((part.folder / NETWORK).read_bytes()) for part in parts]
+    apart = [ask_onnx(part.folder / NETWORK, image) for part in parts]
     mean = expit(np.mean(apart, axis=0)) if of == "logits" else np.mean(expit(apart), axis=0)
-    difference = float(np.abs(expit(asked(network.SerializeToString())) - mean).max())
+    difference = float(np.abs(expit(ask_onnx(network.SerializeToString(), image)) - mean).max())
     if difference > DIFFERENCE:
         raise ArithmeticError(
             f"probabilities differ from the mean of the parts by {difference:.2g}, allowed {DIFFERENCE}"
@@ -235,9 +222,3 @@ def _manifest(parts: Sequence[ModelPackage], version: str, of: Of, threshold: fl
         "accuracy": [],
         "reference_inputs": REFERENCE,
     }
-
-
-def _write(folder: Path, content: dict[str, Any], difference: float) -> None:
-    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
-    recipe = RECIPES[content["training"]["recipe"]]
-    write_card(folder / CARD, content, LIMITS[recipe.data], difference)

@@ -127,9 +127,8 @@ def test_a_package_stays_as_it_was_where_nothing_can_be_measured(parts, tiny_liv
     with pytest.raises(FileNotFoundError, match="held out"):
         put_together(folders, empty, tmp_path / "models", "0.0.2")
     assert (folders[0] / "model.yaml").read_bytes() == before
-    assert (
-        put_together(folders, tiny_liver, tmp_path / "models", "0.0.2").folder == folders[0]
-    )  # in its first part's place
+    made = put_together(folders, tiny_liver, tmp_path / "models", "0.0.2")
+    assert made.folder == folders[0]  # in its first part's place
 
 
 def test_the_command_line_puts_packages_together(parts, tiny_liver, tmp_path):

@@ -53,7 +53,10 @@ class Averaged(lightning.LightningModule):
         return list(missing.missing_keys)
 
     def setup(self, stage: str) -> None:
-        """Processes that train together have the same weights, and must not draw the same samples."""
+        """Processes that train together have the same weights, and must not draw the same samples.
+
+        Lightning seeds all of them alike when it connects them, so this comes after what `train` seeds.
+        """
         if stage == "fit":
             torch.manual_seed(self.seed + self.global_rank)
 

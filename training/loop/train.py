@@ -56,7 +56,7 @@ def train(
 
     Args:
         learner: What is trained.
-        folder: Where the run goes.
+        folder: Where the run goes (`settle` has made it).
         record: What record.json says beside the history (`settle`).
         loaders: Makes (training, validation) batches for so many processes that share an epoch. Each draws for itself,
             and each validates everything, so that all know the same score.
@@ -65,7 +65,6 @@ def train(
     Returns:
         One entry per epoch, as `Keeper.history`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     clock = Schedule(limits.minutes)
     last = folder / "last.ckpt"
     resume = str(last) if limits.resume and last.exists() else None
@@ -73,7 +72,8 @@ def train(
     with warnings.catch_warnings():
         _quiet()
         trainer = _trainer(learner, folder, [clock, keeper], limits)
-        torch.manual_seed(learner.seed + trainer.global_rank)  # MONAI's loader seeds its transforms when it is made
+        # MONAI's loader seeds its transforms when it is made, before `Averaged.setup`
+        torch.manual_seed(learner.seed + trainer.global_rank)
         training, validation = loaders(trainer.world_size)
         trainer.fit(learner, training, validation, ckpt_path=resume, weights_only=True)
     return keeper.history

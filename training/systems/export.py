@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.package import ModelPackage, load_package
-from training.card import write_card
+from training.card import write_description
 from training.classic import System
 from training.data.items import Item
 from training.evaluate import Figure, UnfitError
@@ -113,16 +112,16 @@ def export_system(
     content = manifest(systems, runs, folder, version, (training, test or validation, bool(test)))
     content["training"].update({key: True for key, said in (("mirror", mirror), ("rounded", rounded)) if said})
     sections: dict[str, str] = {}
-    _write(folder, content, system, difference, sections)
+    write_description(folder, content, limits(system), difference, sections)
     if half:
         content["variants"], sections[SECTION] = write_half(load_package(folder))
-        _write(folder, content, system, difference, sections)
+        write_description(folder, content, limits(system), difference, sections)
     threshold = _threshold(system, load_package(folder), validation)
     content["thresholds"]["mask" if system.task == "segmentation" else "probability"] = threshold
-    _write(folder, content, system, difference, sections)
+    write_description(folder, content, limits(system), difference, sections)
     figures = measure_package(system, load_package(folder), test or validation, pictures=run if pictures else None)
     content["accuracy"] = [_accuracy(system, figure) for figure in figures if np.isfinite(figure.value)]
-    _write(folder, content, system, difference, sections)
+    write_description(folder, content, limits(system), difference, sections)
     return load_package(folder)
 
 
@@ -264,10 +263,3 @@ def _written(system: System) -> dict[str, Any]:
 
 def _accuracy(system: System, figure: Figure) -> dict[str, Any]:
     return entry_of(figure, f"{DATA[system.data]['name']}, held out by {system.split}")
-
-
-def _write(
-    folder: Path, content: dict[str, Any], system: System, difference: float, sections: Mapping[str, str]
-) -> None:
-    (folder / "model.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
-    write_card(folder / "MODEL_CARD.md", content, limits(system), difference, sections)

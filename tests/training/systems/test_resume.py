@@ -19,21 +19,22 @@ from training.loop.schedule import Schedule  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
 from training.systems.fit import fit_system  # noqa: E402
 
+SYSTEM = replace(
+    SYSTEMS["lgg-two-conv"],
+    options={"widths": (16, 16), "dense": 16},
+    size=(32, 32),
+    held_out=0.5,
+    batch=4,
+    precision="32",
+    variation=Variation(),
+)
+
 
 class PowerCutError(Exception):
     pass
 
 
 def test_an_epoch_that_was_finished_is_not_trained_again(tiny_slices, tmp_path, monkeypatch):
-    system = replace(
-        SYSTEMS["lgg-two-conv"],
-        options={"widths": (16, 16), "dense": 16},
-        size=(32, 32),
-        held_out=0.5,
-        batch=4,
-        precision="32",
-        variation=Variation(),
-    )
     use_threads(1)
     finish = Keeper.on_train_epoch_end
 
@@ -45,29 +46,20 @@ def test_an_epoch_that_was_finished_is_not_trained_again(tiny_slices, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "on_train_epoch_end", cut_off)
         with pytest.raises(PowerCutError):
-            fit_system(system, tiny_slices, tmp_path, Limits(epochs=4))
+            fit_system(SYSTEM, tiny_slices, tmp_path, Limits(epochs=4))
     left = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert left["epoch"] == 1
     trained = []
     monkeypatch.setattr(
         Keeper, "on_train_epoch_end", lambda k, t, n: (trained.append(t.current_epoch), finish(k, t, n))
     )
-    history = fit_system(system, tiny_slices, tmp_path, Limits(epochs=4, resume=True))
+    history = fit_system(SYSTEM, tiny_slices, tmp_path, Limits(epochs=4, resume=True))
     assert trained == [2, 3]
     assert [entry["epoch"] for entry in history] == [0, 1, 2, 3]
 
 
 def test_a_run_is_resumed_as_it_was_started_or_not_at_all(tiny_slices, tmp_path):
-    system = replace(
-        SYSTEMS["lgg-two-conv"],
-        options={"widths": (16, 16), "dense": 16},
-        size=(32, 32),
-        held_out=0.5,
-        batch=4,
-        precision="32",
-        variation=Variation(),
-        split="slice",
-    )
+    system = replace(SYSTEM, split="slice")
     use_threads(1)
     fit_system(system, tiny_slices, tmp_path, Limits(epochs=1))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
