@@ -394,7 +394,8 @@ SYSTEMS = {
             size=(8, 160, 160),
             learning_rate=1e-3,
             planes=("axial", "coronal", "sagittal"),
-            **{**_BRAINS, "batch": 4, "per_epoch": 400},
+            keep="last",
+            **{**_BRAINS, "batch": 4, "per_epoch": 1600},
         ),
     )
 }

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from engines.errors import PackageError
 from engines.package import ModelPackage, load_package, shipped_folder
@@ -120,11 +121,42 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
         recipe = replace(_recipe(name, config), variant=variant or 0)
         if initial is not None and initial.is_dir():
             raise typer.BadParameter(f"{name} is a recipe: expected --initial best.pt, received the folder {initial}")
-        number, options = 24 if phantoms is None else phantoms, {"initial": initial, "workers": workers}
+        options = {"initial": initial, "workers": workers}
         with _usage_errors(UnfitError):
-            train_recipe(recipe, data, folder, limits, phantoms=number, more=more, split=split, **options)
+            train_recipe(recipe, data, folder, limits, phantoms=phantoms, more=more, split=split, **options)
     if is_first():
         console.print(f"export with: scanward export {name} --run {folder} --data {data}")
+
+
+@app.command()
+def reproduce(  # noqa: PLR0917 - see train
+    name: Annotated[str, typer.Argument(help="A shipped package.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of packages.")] = Path("runs/packages"),
+    runs: Annotated[
+        Path, typer.Option(help="Folder of the runs; what was interrupted there is taken up, what is done stays.")
+    ] = Path("runs/reproduced"),
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Time budget of each training, instead of that of what ships.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Stop each training after so many epochs.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
+) -> None:
+    """Make a shipped package again from its data set: train, export, put together, quantise, measure."""
+    from training.loop.train import Limits, use_threads
+    from training.reproduce import MAKINGS, beside_shipped
+    from training.reproduce import reproduce as make_again
+
+    if name not in MAKINGS:
+        raise typer.BadParameter(f"expected one of {', '.join(MAKINGS)}, received {name!r}")
+    use_threads(threads)
+    limits = Limits(minutes, epochs, progress=sys.stderr.isatty())
+    with _usage_errors(FileNotFoundError, UnfitError):
+        package = make_again(name, data, out, runs, limits)
+    table = Table("Figure", "ships", "made again", title=str(package.folder))
+    for row in beside_shipped(package):
+        table.add_row(*row)
+    console.print(table)
 
 
 @app.command("cross-validate")

@@ -14,6 +14,8 @@ from training.recipes import Recipe
 if TYPE_CHECKING:
     from training.loop.train import Limits
 
+PHANTOMS = 24
+
 
 def train_recipe(
     recipe: Recipe,
@@ -21,9 +23,9 @@ def train_recipe(
     folder: Path,
     limits: Limits,
     *,
-    phantoms: int,
-    more: Path | None,
-    split: SplitBy | None,
+    phantoms: int | None = None,
+    more: Path | None = None,
+    split: SplitBy | None = None,
     **options: Any,
 ) -> list[dict[str, float]]:
     """Trains `recipe` and returns its history; a run by slice is measured at once, since it is never exported.
@@ -33,7 +35,7 @@ def train_recipe(
         data: The data set.
         folder: Where the run goes.
         limits: When it ends.
-        phantoms: How many phantoms are mixed in.
+        phantoms: How many phantoms are mixed in; `PHANTOMS` if None.
         more: A further data set to mix in, of the kind that the recipe names.
         split: By what, instead of the recipe's way.
         options: Further ones of `training.fit.fit`.
@@ -53,7 +55,8 @@ def train_recipe(
     if split == "slice":  # looking at neighbours of what is trained on chooses nothing worth having
         recipe = replace(recipe, split=split, keep="last")
     cases = recipe.loader(data)
-    mixed = gather(phantom_cases(recipe.preprocessing, phantoms, recipe.seed)) if phantoms else None
+    number = PHANTOMS if phantoms is None else phantoms
+    mixed = gather(phantom_cases(recipe.preprocessing, number, recipe.seed)) if number else None
     further = None if more is None else brats_slices(more)
     history = fit(recipe, data, cases, folder, limits, phantoms=mixed, more=further, **options)
     if recipe.split == "slice" and is_first():

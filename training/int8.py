@@ -7,6 +7,7 @@ answered rightly for one of three (docs/engines.md).
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -121,6 +122,8 @@ def quantised(package: ModelPackage, inputs: Sequence[NDArray[np.float32]]) -> o
     """
     os.environ.setdefault("NNCF_CI", "1")  # it would tell its makers that it is used, and on what
     import nncf
+
+    nncf.set_log_level(logging.WARNING)  # it would name every node that stays as it is
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
