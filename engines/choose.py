@@ -16,6 +16,7 @@ from engines.gate import Agreement, admit, compare, reference_feeds
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.openvino_engine import OpenVinoEngine
 from engines.package import ModelPackage
+from engines.tensorrt_build import offers
 from engines.tensorrt_engine import TensorRtEngine
 
 log = structlog.get_logger(__name__)
@@ -25,13 +26,12 @@ BACKENDS: dict[str, type[Engine]] = {
     "openvino": OpenVinoEngine,
     "onnxruntime": OnnxRuntimeEngine,
 }
-# From fastest to slowest. INT8 and FP16 variants are tried where the package brings them.
+# From fastest to slowest.
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "tensorrt": ("int8", "fp16", "fp32"),
     "openvino": ("int8", "bf16", "fp32"),
     "onnxruntime": ("fp32",),
 }
-FROM_VARIANT = ("int8", "fp16")  # precisions that need their own network in the package
 
 
 def open_engine(
@@ -70,14 +70,16 @@ def candidates(package: ModelPackage, settings: EngineSettings, progress: BuildP
         BACKENDS[name](package, settings.model_copy(update={"backend": name, "precision": precision}), progress)
         for name in names
         for precision in (PRECISIONS[name] if settings.precision == "auto" else (settings.precision,))
-        if settings.precision != "auto" or precision not in FROM_VARIANT or _brings(package, name, precision)
+        if settings.precision != "auto" or _offers(package, name, precision)
     ]
 
 
-def _brings(package: ModelPackage, backend: str, precision: str) -> bool:
-    """Whether a package has the network that a backend needs for a precision."""
+def _offers(package: ModelPackage, backend: str, precision: str) -> bool:
+    """Whether there is a network for a backend to compute with in a precision."""
+    if backend == "tensorrt":
+        return offers(package, precision)
     variant = package.variant(precision)
-    return variant is not None and variant.suits(backend)
+    return precision != "int8" or (variant is not None and variant.suits(backend))
 
 
 class ChosenEngine(Engine):
@@ -175,7 +177,9 @@ class ChosenEngine(Engine):
             self._progress(f"{engine.backend} {engine.settings.precision}, {phase}", share)
 
     def _pass_over(self, engine: Engine, error: EngineRefused) -> None:
-        self._refusals.append(str(error).rstrip("."))
+        reason = str(error).rstrip(".")
+        if reason not in self._refusals:  # what is not installed is so in every precision
+            self._refusals.append(reason)
         log.info("engine_passed_over", package=self.package.name, backend=engine.backend, reason=str(error))
 
     def _run(self, pieces: Sequence[tuple[Arrays, Arrays]]) -> None:

@@ -269,13 +269,18 @@ def require_network(backend: str, package: ModelPackage, variant: str) -> bytes:
     Raises:
         PrecisionMissing: The package does not bring it, or not for this backend.
     """
+    require_variant(backend, package, variant)
+    return package.network(variant)
+
+
+def require_variant(backend: str, package: ModelPackage, variant: str) -> None:
+    """As `require_network`, without reading the file."""
     if variant != "fp32":
         brought = package.variant(variant)
         if brought is None:
             raise PrecisionMissing(backend, variant, f"{package.name} brings no {variant} variant")
         if not brought.suits(backend):
             raise PrecisionMissing(backend, variant, f"that variant of {package.name} is for {brought.format} only")
-    return package.network(variant)
 
 
 def _finite(array: np.ndarray) -> bool:

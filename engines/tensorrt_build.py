@@ -16,8 +16,9 @@ from typing import Any
 
 import structlog
 
-from engines.contract import BuildProgress, require_network
+from engines.contract import BuildProgress, require_variant
 from engines.errors import BuildFailed, PrecisionMissing
+from engines.half import TOOL, can_halve, converter, halved
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
 from engines.plans import Built
@@ -55,15 +56,57 @@ def profiles(package: ModelPackage, max_batch: int) -> tuple[Profile, ...]:
     return tuple(found)
 
 
-def network_for(package: ModelPackage, precision: str) -> bytes:
-    """The ONNX file that computes in a precision; strongly typed, so it is the file that decides.
+def offers(package: ModelPackage, precision: str) -> bool:
+    """Whether there is a network in that precision: FP32 always, INT8 from the package, FP16 also of the FP32 one."""
+    try:
+        require(package, precision)
+    except PrecisionMissing:
+        return False
+    return True
+
+
+def require(package: ModelPackage, precision: str) -> None:
+    """As `offers`, with the reason.
 
     Raises:
-        PrecisionMissing: There is no such precision, or the package does not bring it.
+        PrecisionMissing: There is no such precision, or no network in it.
     """
     if precision not in PRECISIONS:
         raise PrecisionMissing(BACKEND, precision, f"it is one of {', '.join(PRECISIONS)}")
-    return require_network(BACKEND, package, precision)
+    if not _made_here(package, precision):
+        require_variant(BACKEND, package, precision)
+    elif not can_halve():
+        raise PrecisionMissing(BACKEND, precision, f"{package.name} brings none, and {TOOL} is not installed")
+
+
+def network_for(package: ModelPackage, precision: str) -> bytes:
+    """The ONNX file that computes in a precision; strongly typed, so it is the file that decides.
+
+    Where the package brings no FP16 variant, it is made of the FP32 network; the admission gate judges the one as it
+    does the other.
+
+    Raises:
+        PrecisionMissing: See `require`; or the FP32 network cannot be converted.
+    """
+    require(package, precision)
+    if not _made_here(package, precision):
+        return package.network(precision)
+    try:
+        return halved(package.network())
+    except Exception as error:  # the converter and the checker raise what they like
+        reason = f"{package.name} cannot be converted ({type(error).__name__}: {error})"
+        raise PrecisionMissing(BACKEND, precision, reason) from error
+
+
+def network_digest(package: ModelPackage, precision: str) -> str:
+    """What `network_for` depends on: the file's sha256, and what converts it."""
+    if _made_here(package, precision):
+        return f"{package.digest} in FP16 by {converter()}"
+    return package.network_digest(precision)
+
+
+def _made_here(package: ModelPackage, precision: str) -> bool:
+    return precision == "fp16" and package.variant(precision) is None
 
 
 def build(
@@ -77,14 +120,14 @@ def build(
 
     Args:
         package: Whose network.
-        precision: fp32, fp16 or int8; the latter two need a variant in the package.
+        precision: fp32, fp16 or int8; see `require`.
         shapes: From `profiles`.
         timing: Kernel timings of earlier builds on this kind of GPU.
         progress: Told how far it is.
 
     Raises:
         BuildFailed: TensorRT does not take the network; carries its own words.
-        PrecisionMissing: The package has no such variant.
+        PrecisionMissing: There is no network in that precision.
     """
     trt = import_tensorrt()
     network_bytes = network_for(package, precision)

@@ -24,7 +24,7 @@ from engines.graphs import GraphFailed
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
 from engines.plans import Built, PlanKey, PlanStore
-from engines.tensorrt_build import build, logger, network_for, profiles
+from engines.tensorrt_build import build, logger, network_digest, offers, profiles, require
 from engines.tensorrt_run import Running
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ _ABANDONED: list[object] = []
 
 
 class TensorRtEngine(Engine):
-    """FP32 (TensorFloat-32 where the GPU has it), or the package's FP16 or INT8 variant.
+    """FP32 (TensorFloat-32 where the GPU has it), FP16, or the package's INT8 variant.
 
     Opening builds the plan if the cache has none, which takes minutes: do it before a worker takes jobs. When the GPU
     has too little free memory for `max_batch`, the engine takes half of it, down to one, before it is refused.
@@ -55,10 +55,10 @@ class TensorRtEngine(Engine):
 
     @property
     def precision(self) -> str:
-        """`auto` is FP16 where the package brings it, else FP32."""
+        """`auto` is FP16 where there is a network in it, else FP32."""
         if self.settings.precision != "auto":
             return self.settings.precision
-        return "fp16" if "fp16" in self.package.manifest.variants else "fp32"
+        return "fp16" if offers(self.package, "fp16") else "fp32"
 
     @property
     def piece(self) -> int:
@@ -70,7 +70,7 @@ class TensorRtEngine(Engine):
         """Whether this GPU could serve, and no plan is stored for it."""
         try:
             import_tensorrt()
-            network_for(self.package, self.precision)
+            require(self.package, self.precision)
             gpu = Gpu(self.settings.gpu)
         except EngineRefused:
             return False
@@ -84,7 +84,7 @@ class TensorRtEngine(Engine):
 
     def _load(self) -> None:
         import_tensorrt()
-        network_for(self.package, self.precision)
+        require(self.package, self.precision)
         self._lost = False
         self._gpu = Gpu(self.settings.gpu)
         try:
@@ -137,7 +137,7 @@ class TensorRtEngine(Engine):
     def _key(self, gpu: Gpu) -> PlanKey:
         return PlanKey(
             package=self.package.name,
-            network=self.package.network_digest(self.precision),
+            network=network_digest(self.package, self.precision),
             library=f"tensorrt {import_tensorrt().__version__}",
             device=f"{gpu.name}, compute capability {gpu.capability}",
             precision=self.precision,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,14 @@ import structlog
 from onnx import ModelProto, NodeProto
 
 from engines.gate import Agreement, agreement, reference_feeds
+from engines.half import to_half, widened
 from engines.package import ModelPackage, load_package
 from training.rewrite import edit_card, edit_manifest, variants_without
-from training.storage import widened
 
 log = structlog.get_logger(__name__)
 
 FILE = "model.fp16.onnx"
 SECTION = "FP16"
-
-# They sum squares over whole images, which leaves FP16's range; batch norm has its statistics already.
-OWN_STATISTICS = frozenset({"InstanceNormalization", "GroupNormalization", "LayerNormalization", "LpNormalization"})
-# Resize knows FP16 since opset 10; the converter's list keeps it in FP32 because its scales must be.
-HALF_AFTER_ALL = frozenset({"Resize", "Min", "Max"})
 
 
 class VariantRefusedError(ArithmeticError):
@@ -58,42 +52,6 @@ class Half:
             f"On the reference inputs, held against FP32 by ONNX Runtime: {dice}largest difference of a probability "
             f"{self.found.max_difference:.1e}{kept}"
         )
-
-
-def to_half(model: ModelProto, in_full: frozenset[str] = frozenset()) -> ModelProto:
-    """The network in FP16 (onnxconverter-common's conversion), with inputs and outputs in FP32 still.
-
-    Args:
-        model: Any network in FP32; it is left as it is.
-        in_full: Names of nodes that stay in FP32.
-    """
-    from onnxconverter_common import float16
-
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    blocked = (set(float16.DEFAULT_OP_BLOCK_LIST) | OWN_STATISTICS) - HALF_AFTER_ALL
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells of every tiny weight that becomes the least FP16 number
-        half: ModelProto = float16.convert_float_to_float16(
-            copy, keep_io_types=True, op_block_list=sorted(blocked), node_block_list=sorted(in_full)
-        )
-    _restore_scales(half, model)
-    onnx.checker.check_model(half, full_check=True)
-    return half
-
-
-def _restore_scales(half: ModelProto, model: ModelProto) -> None:
-    """Gives Resize its scales back in FP32, which is what its definition wants beside an FP16 image.
-
-    What the converter noted of types in between goes: it is of scales in FP16, and every reader infers it anew.
-    """
-    del half.graph.value_info[:]
-    scales = {node.input[2] for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 2}
-    others = {name for node in model.graph.node if node.op_type != "Resize" for name in node.input}
-    whole = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in scales - others}
-    for tensor in half.graph.initializer:
-        if tensor.name in whole:
-            tensor.CopyFrom(whole[tensor.name])
 
 
 def make_half(package: ModelPackage) -> Half:

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from engines.half import NARROW
+
 SMALLEST = 1024
 """Weights of fewer numbers stay in 32 bits, as norms and biases do: little in a file, and much in an answer."""
-
-_ENDING = ".fp16"
 
 
 def fold_norms(network: nn.Module) -> None:
@@ -76,27 +76,10 @@ def store_in_half(path: Path) -> None:
         half = numpy_helper.to_array(tensor).astype(np.float16)
         if not np.isfinite(half).all():
             raise ValueError(f"{name}: expected weights under 65504")
-        tensor.CopyFrom(numpy_helper.from_array(half, name + _ENDING))
-        casts.append(helper.make_node("Cast", [name + _ENDING], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+        tensor.CopyFrom(numpy_helper.from_array(half, name + NARROW))
+        casts.append(helper.make_node("Cast", [name + NARROW], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
-
-
-def widened(model: ModelProto) -> ModelProto:
-    """The network with its weights in FP32 again; undoes `store_in_half`."""
-    wide = ModelProto()
-    wide.CopyFrom(model)
-    tensors = {tensor.name: tensor for tensor in wide.graph.initializer}
-    nodes = []
-    for node in wide.graph.node:
-        if node.op_type == "Cast" and node.input[0].endswith(_ENDING) and node.input[0] in tensors:
-            tensor = tensors[node.input[0]]
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
-        else:
-            nodes.append(node)
-    del wide.graph.node[:]
-    wide.graph.node.extend(nodes)
-    return wide

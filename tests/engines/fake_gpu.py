@@ -23,6 +23,7 @@ from engines.contract import BuildProgress
 from engines.gpu import Gpu
 from engines.graphs import Recorder
 from engines.plans import Built
+from engines.tensorrt_build import network_for
 
 MAGIC = b"FAKE PLAN\n"
 OUT_OF_MEMORY, CAPTURE_UNSUPPORTED = 2, 900
@@ -346,7 +347,7 @@ def fake_build(
     if progress is not None:
         progress("fake phase", 0.5)
         progress("built", 1.0)
-    return Built(MAGIC + f"{shapes[0].largest[0]}\n".encode() + package.network(precision), b"timings")
+    return Built(MAGIC + f"{shapes[0].largest[0]}\n".encode() + network_for(package, precision), b"timings")
 
 
 def install(monkeypatch: Any, *drivers: Driver) -> Driver:

@@ -223,7 +223,7 @@ def test_a_refusal_is_remembered(tmp_path):
 def test_what_served_is_said_with_plan_and_figures_the_same_at_every_start(monkeypatch, plain, tmp_path):
     """The job's record, and so the audit, has it all in one line; whether the verdict was stored is no part of it."""
     install(monkeypatch)
-    settings = EngineSettings(backend="tensorrt", cache_dir=tmp_path / "cache")
+    settings = EngineSettings(backend="tensorrt", precision="fp32", cache_dir=tmp_path / "cache")
     said = set()
     for _ in range(2):
         with open_engine(plain.package, settings) as engine:

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from engines import gate, openvino_engine, tensorrt_engine
+from engines import gate, openvino_engine, tensorrt_build, tensorrt_engine
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.openvino_engine import OpenVinoEngine
@@ -68,7 +68,9 @@ def test_the_network_itself_decides_not_only_the_precision(package):
     assert plain.network != variant.network
 
 
-@pytest.mark.parametrize("changes", [{"gpu": 1}, {"max_batch": 8}, {"precision": "int8"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"gpu": 1}, {"max_batch": 8}, {"precision": "int8"}, {"precision": "fp16"}], ids=str
+)
 def test_a_plan_is_for_one_card_precision_and_profile(package, monkeypatch, changes):
     install(monkeypatch, Driver(), Driver())
     assert on_the_gpu(package) == on_the_gpu(package)
@@ -86,6 +88,13 @@ def test_a_plan_is_for_one_compute_capability_and_version_of_tensorrt(package, m
     tensorrt_engine.import_tensorrt().__version__ = "12.0.0"
     assert engine._key(card).file != before.file
     assert engine._key(card).timing_file != before.timing_file
+
+
+def test_a_plan_in_fp16_is_for_one_converter(package, monkeypatch):
+    install(monkeypatch)
+    before = on_the_gpu(package, precision="fp16")
+    monkeypatch.setattr(tensorrt_build, "converter", lambda: "another 1.0")
+    assert on_the_gpu(package, precision="fp16") != before
 
 
 def verdicts(settings: EngineSettings) -> set[str]:

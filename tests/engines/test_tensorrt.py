@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from engines import tensorrt_run
+from engines import tensorrt_build, tensorrt_run
 from engines.choose import candidates, open_engine, verify
 from engines.contract import EngineSettings
 from engines.errors import BackendMissing, BuildFailed, EngineRefused, NoEngine, PrecisionMissing
@@ -59,9 +59,12 @@ def test_free_dimensions_have_no_profile(tmp_path):
         profiles(two_inputs_sample(tmp_path).package, 8)
 
 
-def test_the_order_is_tensorrt_openvino_onnxruntime(plain):
+@pytest.mark.parametrize("fp16", [True, False])
+def test_the_order_is_tensorrt_openvino_onnxruntime(plain, monkeypatch, fp16):
+    monkeypatch.setattr(tensorrt_build, "can_halve", lambda: fp16)
     order = [(engine.backend, engine.settings.precision) for engine in candidates(plain.package, EngineSettings())]
-    assert order == [("tensorrt", "fp32"), ("openvino", "bf16"), ("openvino", "fp32"), ("onnxruntime", "fp32")]
+    first = [("tensorrt", "fp16")] if fp16 else []
+    assert order == [*first, ("tensorrt", "fp32"), ("openvino", "bf16"), ("openvino", "fp32"), ("onnxruntime", "fp32")]
 
 
 @without_gpu
@@ -70,6 +73,7 @@ def test_without_a_gpu_openvino_takes_over_and_says_why(plain):
         described = engine.description
     assert described.backend == "openvino"
     assert described.passed_over[0].startswith("tensorrt ")
+    assert len(set(described.passed_over)) == len(described.passed_over)
 
 
 @without_gpu
@@ -80,7 +84,7 @@ def test_tensorrt_by_name_is_not_replaced(plain):
 
 @without_gpu
 def test_verify_says_why_not(plain):
-    found = verify(plain.package, SETTINGS)
+    found = verify(plain.package, SETTINGS.model_copy(update={"precision": "fp32"}))
     assert [one.backend for one in found] == ["tensorrt"]
     assert found[0].agreement is None
     assert "tensorrt" in found[0].problems[0]
@@ -220,8 +224,8 @@ def test_a_profile_that_does_not_suit_is_refused(plain):
 
 @needs_tensorrt
 def test_precision_comes_from_the_packages_variants(plain, tmp_path):
-    with pytest.raises(PrecisionMissing, match="tiny brings no fp16 variant"):
-        build(plain.package, "fp16", profiles(plain.package, 2))
+    with pytest.raises(PrecisionMissing, match="tiny brings no int8 variant"):
+        build(plain.package, "int8", profiles(plain.package, 2))
     with pytest.raises(PrecisionMissing, match="bf16 is not to be had"):
         build(plain.package, "bf16", profiles(plain.package, 2))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines import tensorrt_engine, tensorrt_run
+from engines import tensorrt_build, tensorrt_engine, tensorrt_run
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.errors import BuildFailed, DeviceFull, DeviceLost, DeviceMissing, NoEngine, OutOfDeviceMemory
@@ -15,7 +15,7 @@ from engines.tensorrt_engine import TensorRtEngine
 from .conftest import images, spoil
 from .fake_gpu import CudaError, CudaMemoryError, Driver, FakeContext, FakeGpu, FakePlan, Stream, fake_build, install
 
-SETTINGS = EngineSettings(backend="tensorrt", max_batch=4)
+SETTINGS = EngineSettings(backend="tensorrt", precision="fp32", max_batch=4)
 
 
 @pytest.fixture(autouse=True)
@@ -269,6 +269,17 @@ def test_a_plan_is_built_once_and_serves_through_the_gate(driver, plain, tmp_pat
     monkeypatch.setattr(tensorrt_engine, "build", lambda *_: pytest.fail("it was built again"))
     with open_engine(plain.package, settings) as chosen:
         assert chosen.description.gate.cached
+
+
+def test_a_package_without_a_variant_serves_in_fp16_all_the_same(driver, plain, tmp_path, monkeypatch):
+    pytest.importorskip("onnxconverter_common", reason="needs the `gpu` or the `train` extra")
+    settings = SETTINGS.model_copy(update={"precision": "auto", "cache_dir": tmp_path / "cache"})
+    with open_engine(plain.package, settings) as engine:
+        assert engine.description.plan.startswith("tiny-tensorrt-fp16-")
+        assert 0 < engine.description.gate.max_difference < 0.01
+    monkeypatch.setattr(tensorrt_build, "halved", lambda _: pytest.fail("it was converted again"))
+    with open_engine(plain.package, settings) as engine:
+        assert engine.description.precision == "fp16"
 
 
 def test_whoever_opens_is_told_which_engine_is_tried_and_how_far_its_plan_is(driver, plain):

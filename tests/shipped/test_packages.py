@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from engines.errors import BackendMissing, PackageError
 from engines.gate import reference_feeds
 from engines.libraries import import_tensorrt
 from engines.package import find_packages, shipped_folder
-from engines.tensorrt_build import build, profiles
+from engines.tensorrt_build import PRECISIONS, build, offers, profiles
 
 BROKEN: list[PackageError] = []
 PACKAGES = find_packages(shipped_folder(), on_error=BROKEN.append)
@@ -85,8 +86,7 @@ def test_a_batch_is_answered_like_its_samples(package):
 )
 def test_tensorrt_builds_every_network(package):
     told: list[float] = []
-    variants = [name for name, variant in package.manifest.variants.items() if variant.format == "onnx"]
-    for precision in ("fp32", *variants):
+    for precision in filter(partial(offers, package), PRECISIONS):
         built = build(package, precision, profiles(package, 8), progress=lambda phase, share: told.append(share))
         assert len(built.plan) > 10_000
         assert built.timing

@@ -15,11 +15,11 @@ pytest.importorskip("onnxconverter_common", reason="training needs the `train` e
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.errors import BackendMissing  # noqa: E402
+from engines.half import widened  # noqa: E402
 from engines.libraries import import_tensorrt  # noqa: E402
 from engines.package import load_package, shipped_folder  # noqa: E402
 from training.card import with_section  # noqa: E402
 from training.half import FILE, VariantRefusedError, add_half, make_half, to_half  # noqa: E402
-from training.storage import widened  # noqa: E402
 
 
 @pytest.fixture

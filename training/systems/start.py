@@ -18,9 +18,9 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from engines.half import widened
 from training.export import DIFFERENCE
 from training.networks.mean import both_sides
-from training.storage import widened
 from training.systems.learn import served
 
 ALIKE = 1e-4
