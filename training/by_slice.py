@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from training.data.case import Case
-from training.evaluate import Figure, Segmented, segmentation_figures
+from training.evaluate import Figure, Segmented, UnfitError, segmentation_figures
 from training.export import load_answer
 from training.figures import Overlap
 from training.fit import split
+from training.loop.record import RECORD, data_digest, is_by_slice
 from training.recipes import Recipe
 
 log = structlog.get_logger(__name__)
@@ -24,15 +27,34 @@ TVERSKY_THRESHOLD = 0.3
 """A pixel adds more to Tversky (0.7, 0.3) than it costs from 0.3 times the figure itself up, so from just below 0.3."""
 
 
-def measure_by_slice(recipe: Recipe, run: Path, cases: Sequence[Case]) -> list[Figure]:
-    """Figures of `run/best.pt` on the held-out slices, with torch; among them Tversky over all their pixels together.
+def measure_runs(runs: Sequence[Path], data: Path) -> list[Figure]:
+    """As `measure_by_slice`, of runs as they were recorded.
+
+    Raises:
+        UnfitError: They are no runs by slice of one recipe, or not of this data.
+    """
+    for run in runs:
+        if not is_by_slice(run):
+            raise UnfitError(f"{run}: expected the run of a recipe, trained with --split slice")
+    recorded = [json.loads((run / RECORD).read_text()) for run in runs]
+    recipes = [TypeAdapter(Recipe).validate_python(record["recipe"]) for record in recorded]
+    splits = {(recipe.name, recipe.held_out, recipe.seed) for recipe in recipes}
+    if len(splits) > 1:
+        raise UnfitError(f"expected runs that held out the same slices, received {sorted(splits)}")
+    if {record["data_digest"] for record in recorded} != {data_digest(data)}:
+        raise UnfitError(f"{data} is not the data that they were trained on, so other slices would be held out")
+    return measure_by_slice(recipes[0], runs, recipes[0].loader(data))
+
+
+def measure_by_slice(recipe: Recipe, runs: Sequence[Path], cases: Sequence[Case]) -> list[Figure]:
+    """Figures on the held-out slices, with torch; among them Tversky over all their pixels together.
 
     Args:
         recipe: What was trained, split by slice.
-        run: The run's folder.
+        runs: The runs' folders, whose `best.pt` answers; of several, the mean of their logits.
         cases: All patients of the data set; both parts of the split have slices of each.
     """
-    answer = load_answer(recipe, [run])
+    answer = load_answer(recipe, runs)
 
     def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

@@ -61,7 +61,7 @@ def _usage_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
     """What has no effect is not passed over in silence."""
-    given = [option for option, value in options.items() if value not in {None, False}]
+    given = [option for option, value in options.items() if value not in (None, False)]
     if given:
         raise typer.BadParameter(f"{', '.join(given)}: {why}")
 
@@ -289,9 +289,15 @@ def _print_package(package: ModelPackage) -> None:
 
 @app.command()
 def evaluate(  # noqa: PLR0917 - see train
-    package: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A model package.")],
+    package: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="A model package, or a recipe's run by slice.")
+    ],
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", exists=True, file_okay=False, help="Runs by slice: further ones; the mean answers."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Write a report here: Markdown, JSON, and pictures of the best, median and worst cases."),
@@ -310,9 +316,26 @@ def evaluate(  # noqa: PLR0917 - see train
         str | None, typer.Option(help="Write the figures into the package's card too, under this heading.")
     ] = None,
 ) -> None:
-    """Measure a package with the engine that serves, on patients that it was not trained on."""
-    from training.report import Asked, evaluate_package
+    """Measure a package with the engine that serves, on patients that it was not trained on.
 
+    Runs by slice are measured with torch, on the slices that they held out; no package is made of them.
+    """
+    from training.loop.record import is_by_slice
+    from training.report import Asked, Measured, evaluate_package
+
+    if is_by_slice(package):
+        from training.by_slice import measure_runs
+
+        given = {"--everyone": everyone, "--then": then, "--synthetic": synthetic or None, "--section": section}
+        _refuse({**given, "--report": report}, "only with a package")
+        with _usage_errors(UnfitError):
+            figures = measure_runs([package, *(runs or [])], data)
+        measured = Measured(", ".join(run.name for run in (package, *(runs or []))), "held-out slices", tuple(figures))
+        measured.print(console)
+        if out is not None:
+            measured.write_json(out)
+        return
+    _refuse({"--run": runs}, "only with a run by slice")
     loaded = load_package(package)
     asked = Asked(data, everyone=everyone, then=then, synthetic=synthetic, pictures=report)
     with _usage_errors(FileNotFoundError, UnfitError):

@@ -101,3 +101,28 @@ def test_a_system_that_is_solved_for_has_no_steps(tiny_lgg, tmp_path):
     result = call("train", "yesno-frozen-lite", "--data", tiny_lgg, "--out", tmp_path / "run", "--epochs", 2)
     assert result.exit_code == 2
     assert "--epochs" in result.output
+
+
+def test_runs_by_slice_are_measured_alone_and_together(tiny_lgg, tmp_path, monkeypatch):
+    small = {"widths": (16, 32), "samples_per_epoch": 8, "batch": 4}
+    monkeypatch.setitem(RECIPES, "lgg-resunet", replace(RECIPES["lgg-resunet"], **small))
+    runs = [tmp_path / "one", tmp_path / "other"]
+    for number, run in enumerate(runs):
+        options = ("--split", "slice", "--epochs", 1, "--phantoms", 0, "--variant", number, "--threads", 1)
+        trained = call("train", "lgg-resunet", "--data", tiny_lgg, "--out", run, *options)
+        assert trained.exit_code == 0, trained.output
+    said = json.loads((runs[0] / "figures.json").read_text())
+    figures = tmp_path / "figures.json"
+    alone = call("evaluate", runs[0], "--data", tiny_lgg, "--out", figures)
+    assert alone.exit_code == 0, alone.output
+    assert json.loads(figures.read_text()) == said
+    together = call("evaluate", runs[0], "--run", runs[1], "--data", tiny_lgg, "--out", figures)
+    assert together.exit_code == 0, together.output
+    assert "Tversky" in together.output
+    assert json.loads(figures.read_text()) != said
+    refused = call("evaluate", runs[0], "--data", tiny_lgg, "--everyone")
+    assert refused.exit_code == 2
+    (tmp_path / "elsewhere" / "kaggle_3m").mkdir(parents=True)
+    other = call("evaluate", runs[0], "--data", tmp_path / "elsewhere")
+    assert other.exit_code == 2
+    assert "not the data" in " ".join(other.output.split())

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from training.loop.learner import Averaged
+from training.loop.record import RECORD
 from training.loop.schedule import Schedule
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,7 @@ def write_record(
     content = {**record, "best": best, "history": history}
     part = folder / "record.part"
     part.write_text(json.dumps(content, indent=1, default=dict))
-    part.replace(folder / "record.json")
+    part.replace(folder / RECORD)
     draw_curves(folder / "curves.png", name, history)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from engines.package import load_package
 from training.evaluate import UnfitError
 
+RECORD = "record.json"
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
 
 
@@ -45,7 +46,7 @@ def settle(folder: Path, record: Mapping[str, Any], *, resume: bool) -> dict[str
     """
     said: dict[str, Any] = {}
     if resume:
-        kept = folder / "record.json"
+        kept = folder / RECORD
         if not (folder / "last.ckpt").exists() and any((folder / name).exists() for name in ("best.pt", kept.name)):
             raise UnfitError(f"{folder} has no last.ckpt to resume from: choose another --out to start anew")
         said = json.loads(kept.read_text()) if kept.exists() else {}
@@ -73,7 +74,7 @@ def beginning(initial: Path | None) -> dict[str, Any]:
         manifest = load_package(initial).manifest
         data = [entry.model_dump(exclude_none=True) for entry in manifest.training.data]
         return {"initial": f"{manifest.name} {manifest.version}", "inherited": data}
-    record = initial.resolve().parent / "record.json"
+    record = initial.resolve().parent / RECORD
     sources = json.loads(record.read_text()).get("sources", []) if record.exists() else []
     return {"initial": initial.resolve().parent.name, "inherited": sources}
 
@@ -84,3 +85,9 @@ def data_digest(data: Path) -> str:
     for path in sorted(path for path in data.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(data)} {path.stat().st_size}\n".encode())
     return digest.hexdigest()
+
+
+def is_by_slice(folder: Path) -> bool:
+    """Whether a folder is the run of a recipe that was split by slice."""
+    record = folder / RECORD
+    return record.exists() and json.loads(record.read_text()).get("recipe", {}).get("split") == "slice"

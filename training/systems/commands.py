@@ -12,6 +12,7 @@ from engines.package import ModelPackage
 from training.classic import SYSTEMS, System
 from training.data.items import Item, SplitBy
 from training.evaluate import Figure, UnfitError
+from training.loop.record import RECORD
 
 
 def chosen(name: str, config: Path | None = None, split: SplitBy | None = None) -> System:
@@ -36,7 +37,7 @@ def export_runs(runs: Sequence[Path], data: Path, out: Path, version: str, **opt
 
 def system_of(run: Path) -> System:
     """The system that a run trained, as its record says."""
-    return System.of(json.loads((run / "record.json").read_text())["system"])
+    return System.of(json.loads((run / RECORD).read_text())["system"])
 
 
 def system_in(package: ModelPackage) -> System:
