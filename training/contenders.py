@@ -13,8 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.benchmark_field import Contender, Run
-from training.classic import SYSTEMS, System
+from training.classic import SYSTEMS
 from training.recipes import RECIPES
+from training.system import System
 
 if TYPE_CHECKING:
     import torch

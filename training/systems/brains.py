@@ -12,8 +12,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines.brain_volume import CHANNELS, SHAPE
-from training.classic import REGIONS, Plane, System, Variation
+from training.classic import REGIONS
 from training.data.items import Item
+from training.system import Plane, System, Variation
 
 PLANES: dict[Plane, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 1, 0)}
 """Which axes of (slices, rows, columns) are a patch's slices, rows and columns, by plane."""

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from engines.contract import EngineSettings
 from engines.package import ModelPackage
-from training.classic import SYSTEMS, System
+from training.classic import SYSTEMS
 from training.data.items import Item, SplitBy
 from training.evaluate import Figure, UnfitError
 from training.loop.record import RECORD
+from training.system import System
 
 
 def chosen(name: str, config: Path | None = None, split: SplitBy | None = None) -> System:

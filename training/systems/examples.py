@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, WeightedRandomSampler
 
-from training.classic import System
 from training.data.inputs import INPUTS
 from training.data.items import Item, Pair
 from training.data.patches import draw_patch
+from training.system import System
 from training.systems.brains import brain_batches
 
 MEMORY = 2 * 2**30

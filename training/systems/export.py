@@ -16,7 +16,6 @@ from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.package import ModelPackage, load_package
 from training.card import write_description
-from training.classic import System
 from training.data.items import Item
 from training.evaluate import Figure, UnfitError
 from training.export import THRESHOLD, check_against_torch, write_onnx
@@ -27,6 +26,7 @@ from training.networks.mean import Mean
 from training.package import INTENDED_USE, entry_of, forget_variants, licence_of, threshold_of, with_inherited
 from training.pictures import Shown, draw_gallery
 from training.storage import fold_norms, round_weights
+from training.system import System
 from training.systems.gallery import animate_scan, median_item
 from training.systems.learn import build, served
 from training.systems.measure import figures_of, look, scores_of

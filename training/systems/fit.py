@@ -8,9 +8,9 @@ from pathlib import Path
 import lightning
 import structlog
 
-from training.classic import System
 from training.loop.record import settle
 from training.loop.train import Limits, train
+from training.system import System
 from training.systems.examples import batches
 from training.systems.learn import Learner
 from training.systems.record import describe, write_split

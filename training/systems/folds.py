@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from training.classic import System
 from training.evaluate import Figure
 from training.figures import reliability_diagram
 from training.loop.train import Limits
+from training.system import System
 from training.systems.export import load_network
 from training.systems.fit import fit_system
 from training.systems.measure import Patient, figures_of, look, scores_of

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.classic import System
 from training.data.items import Item
 from training.evaluate import dice
 from training.pictures import Colours, Shown, animate, at_most, grey, strip, with_room
+from training.system import System
 from training.systems.predict import Predict, masks, predict_item
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.classic import System
 from training.evaluate import area_under_curve
 from training.loop.learner import Averaged
 from training.losses_volumetric import make_loss
 from training.networks.registry import make_network
 from training.networks.slices_unet import SlicesUNet
+from training.system import System
 from training.systems.prior import expect
 
 

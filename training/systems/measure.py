@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.classic import System
 from training.data.items import Item
 from training.evaluate import Figure, classification_figures
 from training.figures import (
@@ -22,6 +21,7 @@ from training.figures import (
     surface_figures,
 )
 from training.pictures import Shown
+from training.system import System
 from training.systems.examples import target
 from training.systems.gallery import show_answer, show_masks
 from training.systems.predict import Predict, masks, predict_item

@@ -17,8 +17,8 @@ from engines.activation import probabilities
 from engines.contract import Engine
 from pipelines.brain_volume import NeighbourSlices
 from pipelines.networks import spans
-from training.classic import System
 from training.data.inputs import INPUTS
+from training.system import System
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Network inputs (n, channels, ...) to probabilities (n, classes, ...)."""

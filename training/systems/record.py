@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from training.classic import System
 from training.data.items import Item
 from training.loop.record import beginning, surroundings
 from training.package import IMAGENET, with_inherited
+from training.system import System
 from training.systems.served import DATA
 
 

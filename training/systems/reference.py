@@ -8,8 +8,8 @@ from scipy import ndimage
 
 from pipelines.brain_volume import CHANNELS, NeighbourSlices
 from pipelines.phantom import PhantomOptions, make_phantom
-from training.classic import System
 from training.data.inputs import INPUTS
+from training.system import System
 
 # Brightness of each channel (flair, t1, t1ce, t2) in deviations of the brain's. Those of the tumour are medians over
 # eight BraTS scans.

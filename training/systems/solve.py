@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from training.classic import System
 from training.data.inputs import INPUTS
 from training.data.items import Item
 from training.evaluate import area_under_curve
 from training.loop.keep import write_record
 from training.networks.efficient_lite import EfficientLiteClassifier
 from training.networks.registry import make_network
+from training.system import System
 from training.systems.examples import target
 from training.systems.record import describe, write_split
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.package import ModelPackage
-from training.classic import System
 from training.data.items import Item
 from training.evaluate import Figure, mean_figure
 from training.package import threshold_of
 from training.pictures import Colours, Shown, at_most, draw_gallery, strip
+from training.system import System
 from training.systems.gallery import show_masks
 from training.systems.measure import Patient, count, figures_of, owner
 from training.systems.predict import Predict, by_engine, masks, two_stage

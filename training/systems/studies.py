@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dicomio.volume import Volume
-from training.classic import System
 from training.studywise import Mask, Segment
+from training.system import System
 from training.systems.predict import Predict, masks, predict_item
 
 

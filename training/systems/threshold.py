@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.classic import System
 from training.data.items import Item
 from training.figures import Mask, Scores
+from training.system import System
 from training.systems.examples import target
 from training.systems.measure import owner
 from training.systems.predict import Predict, predict_item

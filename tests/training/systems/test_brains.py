@@ -13,10 +13,11 @@ pytest.importorskip("lightning", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from pipelines import brain_volume  # noqa: E402
-from training.classic import SYSTEMS, Variation  # noqa: E402
+from training.classic import SYSTEMS  # noqa: E402
 from training.loop import schedule  # noqa: E402
 from training.loop.schedule import Schedule  # noqa: E402
 from training.networks.resunet_3d import ResUNet3D, fold, unfold  # noqa: E402
+from training.system import Variation  # noqa: E402
 from training.systems import brains  # noqa: E402
 from training.systems.examples import batches  # noqa: E402
 from training.systems.learn import Learner  # noqa: E402

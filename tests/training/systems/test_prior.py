@@ -15,9 +15,10 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 from lightning import seed_everything  # noqa: E402
 
 from tests.training.systems.conftest import brain, grey  # noqa: E402
-from training.classic import SYSTEMS, Variation  # noqa: E402
+from training.classic import SYSTEMS  # noqa: E402
 from training.data.items import Item  # noqa: E402
 from training.loop.train import use_threads  # noqa: E402
+from training.system import Variation  # noqa: E402
 from training.systems.examples import Examples, batches  # noqa: E402
 from training.systems.learn import Learner, build  # noqa: E402
 from training.systems.prior import expect  # noqa: E402

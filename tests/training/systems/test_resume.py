@@ -12,11 +12,12 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
-from training.classic import SYSTEMS, Variation  # noqa: E402
+from training.classic import SYSTEMS  # noqa: E402
 from training.evaluate import UnfitError  # noqa: E402
 from training.loop.keep import Keeper  # noqa: E402
 from training.loop.schedule import Schedule  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
+from training.system import Variation  # noqa: E402
 from training.systems.fit import fit_system  # noqa: E402
 
 SYSTEM = replace(

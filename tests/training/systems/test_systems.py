@@ -16,10 +16,11 @@ from engines.contract import EngineSettings  # noqa: E402
 from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
 from engines.openvino_engine import OpenVinoEngine  # noqa: E402
 from pipelines import brain_volume  # noqa: E402
-from training.classic import SYSTEMS, Variation  # noqa: E402
+from training.classic import SYSTEMS  # noqa: E402
 from training.evaluate import UnfitError  # noqa: E402
 from training.int8 import add_int8, calibration_inputs  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
+from training.system import Variation  # noqa: E402
 from training.systems.export import export_system, load_network  # noqa: E402
 from training.systems.fit import fit_system  # noqa: E402
 
