@@ -16,7 +16,6 @@ from engines.gate import Agreement, admit, compare, reference_feeds
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.openvino_engine import OpenVinoEngine
 from engines.package import ModelPackage
-from engines.tensorrt_build import offers
 from engines.tensorrt_engine import TensorRtEngine
 
 log = structlog.get_logger(__name__)
@@ -75,9 +74,7 @@ def candidates(package: ModelPackage, settings: EngineSettings, progress: BuildP
 
 
 def _offers(package: ModelPackage, backend: str, precision: str) -> bool:
-    """Whether there is a network for a backend to compute with in a precision."""
-    if backend == "tensorrt":
-        return offers(package, precision)
+    """Whether a package may have a network for a backend to compute with in a precision."""
     variant = package.variant(precision)
     return precision != "int8" or (variant is not None and variant.suits(backend))
 
@@ -131,6 +128,17 @@ class ChosenEngine(Engine):
         self._current = self._next(build=self._build)
         if self._current is None:
             raise NoEngine(self.package.name, "; ".join(self._refusals))
+        if self._build:
+            self._prepare_others(self._current)
+
+    def _prepare_others(self, serving: Engine) -> None:
+        """What may have to take a call over on the same device, FP32 for an FP16 that overflows, is built as well."""
+        for engine in self._engines[self._engines.index(serving) + 1 :]:
+            if engine.backend == serving.backend:
+                try:
+                    engine.prepare()
+                except EngineRefused as error:
+                    log.info("engine_not_prepared", package=self.package.name, reason=str(error))
 
     def _unload(self) -> None:
         current, self._current = self._current, None

@@ -198,6 +198,13 @@ class Engine(ABC):
         """Whether opening would build a plan first, which takes minutes and is no part of a job; a refusal is quick."""
         return False
 
+    def prepare(self) -> None:  # noqa: B027 - most engines have nothing to prepare
+        """Builds what opening would have to build, and keeps it; nothing where nothing can be kept.
+
+        Raises:
+            EngineRefused: It cannot be built here.
+        """
+
     @abstractmethod
     def _load(self) -> None:
         """Loads the network onto the device; raises EngineRefused and leaves nothing behind when it cannot."""

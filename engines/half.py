@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 TOOL = "onnxconverter-common"
+CONVERSION = 1
+"""Raise it when what is done here around the converter changes, so that no plan of before is taken for one of now."""
+
 NARROW = ".fp16"
 """How the name of a weight ends that is kept in 16 bits and cast to FP32 before use (training/storage.py)."""
 
@@ -26,8 +29,8 @@ def can_halve() -> bool:
 
 
 def converter() -> str:
-    """Name and version of what converts: another one may convert otherwise."""
-    return f"{TOOL} {metadata.version(TOOL)}"
+    """Names and versions of what converts: another one may convert otherwise."""
+    return f"{TOOL} {metadata.version(TOOL)}, conversion {CONVERSION}"
 
 
 def halved(network: bytes) -> bytes:
@@ -38,7 +41,7 @@ def halved(network: bytes) -> bytes:
     """
     import onnx
 
-    half: bytes = to_half(widened(onnx.load_from_string(network))).SerializeToString()
+    half: bytes = to_half(plain(onnx.load_from_string(network))).SerializeToString()
     return half
 
 
@@ -72,11 +75,35 @@ def _restore_scales(half: ModelProto, model: ModelProto) -> None:
     """
     del half.graph.value_info[:]
     scales = {node.input[2] for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 2}
-    others = {name for node in model.graph.node if node.op_type != "Resize" for name in node.input}
-    whole = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in scales - others}
+    whole = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in scales}
     for tensor in half.graph.initializer:
         if tensor.name in whole:
             tensor.CopyFrom(whole[tensor.name])
+
+
+def plain(model: ModelProto) -> ModelProto:
+    """The same network as the converter wants it: weights in FP32, constants among them, every node with a name.
+
+    Each Resize gets scales of its own, since those stay in FP32 and a weight that shares their numbers does not.
+    """
+    wide = widened(model)
+    weights, nodes = wide.graph.initializer, []
+    for number, node in enumerate(wide.graph.node):
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            weights.add().CopyFrom(node.attribute[0].t)
+            weights[-1].name = node.output[0]
+            continue
+        node.name = node.name or f"{node.op_type}.{number}"
+        nodes.append(node)
+    known = {tensor.name: tensor for tensor in weights}
+    for node in nodes:
+        if node.op_type == "Resize" and len(node.input) > 2 and node.input[2] in known:
+            weights.add().CopyFrom(known[node.input[2]])
+            weights[-1].name = node.input[2] = f"{node.input[2]}.of.{node.name}"
+    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del wide.graph.node[:]
+    wide.graph.node.extend(kept)
+    return wide
 
 
 def widened(model: ModelProto) -> ModelProto:

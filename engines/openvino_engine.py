@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings, require_network
+from engines.contract import (
+    Arrays,
+    BuildProgress,
+    Engine,
+    EngineDescription,
+    EngineSettings,
+    require_network,
+    require_variant,
+)
 from engines.errors import BuildFailed, InferenceFailed, PlanUnusable, PrecisionMissing
 from engines.libraries import import_openvino
 from engines.machine import processor, usable_cores
@@ -66,7 +74,7 @@ class OpenVinoEngine(Engine):
     def _load(self) -> None:
         if self.precision not in precisions():
             raise PrecisionMissing(self.backend, self.precision, "the processor does not compute in it")
-        require_network(self.backend, self.package, self._variant)
+        require_variant(self.backend, self.package, self._variant)
         compiled = self._compiled()
         self._requests = [compiled.create_infer_request() for _ in range(self._streams)]
 

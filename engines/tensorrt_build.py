@@ -75,8 +75,8 @@ def require(package: ModelPackage, precision: str) -> None:
         raise PrecisionMissing(BACKEND, precision, f"it is one of {', '.join(PRECISIONS)}")
     if not _made_here(package, precision):
         require_variant(BACKEND, package, precision)
-    elif not can_halve():
-        raise PrecisionMissing(BACKEND, precision, f"{package.name} brings none, and {TOOL} is not installed")
+    elif reason := _why_no_half(package):
+        raise PrecisionMissing(BACKEND, precision, reason)
 
 
 def network_for(package: ModelPackage, precision: str) -> bytes:
@@ -86,16 +86,10 @@ def network_for(package: ModelPackage, precision: str) -> bytes:
     does the other.
 
     Raises:
-        PrecisionMissing: See `require`; or the FP32 network cannot be converted.
+        PrecisionMissing: See `require`.
     """
     require(package, precision)
-    if not _made_here(package, precision):
-        return package.network(precision)
-    try:
-        return halved(package.network())
-    except Exception as error:  # the converter and the checker raise what they like
-        reason = f"{package.name} cannot be converted ({type(error).__name__}: {error})"
-        raise PrecisionMissing(BACKEND, precision, reason) from error
+    return halved(package.network()) if _made_here(package, precision) else package.network(precision)
 
 
 def network_digest(package: ModelPackage, precision: str) -> str:
@@ -107,6 +101,23 @@ def network_digest(package: ModelPackage, precision: str) -> str:
 
 def _made_here(package: ModelPackage, precision: str) -> bool:
     return precision == "fp16" and package.variant(precision) is None
+
+
+_unconvertible: dict[str, str] = {}
+"""By a network's digest: why it cannot be converted, or nothing. Tried once per process, in a third of a second."""
+
+
+def _why_no_half(package: ModelPackage) -> str:
+    if not can_halve():
+        return f"{package.name} brings none, and {TOOL} is not installed: pip install 'scanward[gpu]'"
+    if package.digest not in _unconvertible:
+        network, reason = package.network(), ""
+        try:
+            halved(network)
+        except Exception as error:  # the converter and the checker raise what they like
+            reason = f"{package.name} cannot be converted ({type(error).__name__}: {error})"
+        _unconvertible[package.digest] = reason
+    return _unconvertible[package.digest]
 
 
 def build(

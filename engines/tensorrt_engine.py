@@ -82,6 +82,17 @@ class TensorRtEngine(Engine):
         finally:
             gpu.release()
 
+    def prepare(self) -> None:
+        """Builds the plan, if none is stored."""
+        store = self._store()
+        if store is not None and self.builds:
+            gpu = Gpu(self.settings.gpu)
+            try:
+                with gpu.entered():
+                    store.obtain(self._key(gpu), self._build)
+            finally:
+                gpu.release()
+
     def _load(self) -> None:
         import_tensorrt()
         require(self.package, self.precision)

@@ -256,5 +256,8 @@ def entry_of(figure: Figure, dataset: str) -> dict[str, Any]:
 def _commit() -> str:
     """The commit that the code was at, if this is a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except FileNotFoundError:  # no git here
+        return "unknown"
     return found.stdout.strip() or "unknown"

@@ -14,6 +14,7 @@ import structlog
 from engines.package import ModelPackage, load_package, shipped_folder
 from training.classic import SYSTEMS
 from training.evaluate import UnfitError
+from training.loop.record import RECORD
 from training.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ MAKINGS = {
 
 
 def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> ModelPackage:
-    """Makes `out/name` as the shipped package of that name was made; what is in `runs` already is not trained again.
+    """Makes `out/name` by today's recipe for the shipped package of that name; what is in `runs` is not trained again.
 
     Args:
         name: Key of `MAKINGS`.
@@ -108,7 +109,7 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
 
 
 def _trained(part: Part, data: Path, run: Path, limits: Limits) -> Path:
-    resume = (run / "last.ckpt").exists()
+    resume = any((run / name).exists() for name in (RECORD, "best.pt"))  # a first epoch cut short leaves neither
     minutes = part.minutes if limits.minutes is None and limits.epochs is None else limits.minutes
     log.info("part", training=part.trained, run=str(run), taken_up=resume)
     asked = replace(limits, minutes=minutes, devices=1, resume=resume)

@@ -6,57 +6,103 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from engines import tensorrt_build
-from engines.choose import candidates
-from engines.contract import EngineSettings
-from engines.errors import PrecisionMissing
-from engines.gate import agreement, reference_feeds
+from engines.errors import DigestMismatch, PrecisionMissing
+from engines.half import halved, widened
 from engines.package import find_packages, shipped_folder
 from engines.tensorrt_build import network_for, offers, require
 
-pytest.importorskip("onnxconverter_common", reason="needs the `gpu` or the `train` extra")
+from .conftest import images, network, node
 
 PACKAGES = find_packages(shipped_folder())
 
 
-def answers(package, network: bytes) -> dict[str, np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    names = [spec.name for spec in package.manifest.outputs]
-    return dict(zip(names, session.run(names, reference_feeds(package)), strict=True))
+@pytest.fixture(autouse=True)
+def _nothing_was_tried(monkeypatch):
+    monkeypatch.setattr(tensorrt_build, "_unconvertible", {})
+
+
+def answer(model: bytes, image: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": image})[0]
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_a_shipped_network_in_fp16_answers_as_the_gate_wants(name):
+def test_a_shipped_network_is_fp16_from_door_to_door(name):
     package = PACKAGES[name]
-    half = network_for(package, "fp16")
-    assert 0.9 * len(half) < len(onnx.load_from_string(half).SerializeToString())
-    weights = onnx.load_from_string(half).graph.initializer
-    large = [each for each in weights if np.prod(each.dims) > 1000]
-    assert {each.data_type for each in large} == {onnx.TensorProto.FLOAT16}
-    found = agreement(package.manifest, answers(package, half), answers(package, package.network()))
-    assert found.max_difference > 0
-    assert found.problems(package.manifest.tolerance) == ()
+    half = onnx.load_from_string(network_for(package, "fp16"))
+    whole = widened(onnx.load_from_string(package.network()))
+    assert half.ByteSize() < 0.6 * whole.ByteSize()
+    doors = {tensor.name for tensor in (*half.graph.input, *half.graph.output)}
+    casts = [each for each in half.graph.node if each.op_type == "Cast"]
+    assert len(casts) <= 8
+    assert {name for each in casts for name in (*each.input, *each.output)} >= doors
+    assert {tensor.type.tensor_type.elem_type for tensor in (*half.graph.input, *half.graph.output)} == {1}
 
 
-def test_it_is_tried_before_fp32_where_it_can_be_made(plain, monkeypatch):
-    def tried() -> list[str]:
-        return [engine.settings.precision for engine in candidates(plain.package, EngineSettings(backend="tensorrt"))]
+def upsampling(*, constant: bool) -> bytes:
+    """Half the size, and twice that, as PyTorch writes it: scales as constant nodes, or as weights of two uses."""
+    sizes = {"up": [1.0, 1.0, 2.0, 2.0], "down": [1.0, 1.0, 0.5, 0.5]}
+    nodes = [node("Resize", "image  down", "small"), node("Resize", "small  up", "large")]
+    for each, scales in zip(nodes, ("down", "up"), strict=True):
+        del each.input[:]
+        each.input.extend(["image" if scales == "down" else "small", "", scales])
+    nodes.append(node("Mul", "large factor", "logits"))
+    weights = {"factor": np.full((1,), 0.75, np.float32)}
+    if constant:
+        tensors = {name: numpy_helper.from_array(np.float32(values)) for name, values in sizes.items()}
+        nodes = [*(helper.make_node("Constant", [], [name], value=value) for name, value in tensors.items()), *nodes]
+    else:
+        weights |= {name: np.float32(values) for name, values in sizes.items()}
+        nodes.append(node("ReduceSum", "up", "sum", keepdims=0))
+        nodes[2] = node("Mul", "large factor", "product")
+        nodes.append(node("Mul", "product sum", "logits"))
+    return network(nodes, {"image": ["batch", 1, 8, 8]}, {"logits": ["batch", 1, 8, 8]}, **weights)
 
-    assert tried() == ["fp16", "fp32"]
+
+@pytest.mark.parametrize("constant", [True, False], ids=["constants", "shared weight"])
+def test_scales_stay_in_fp32_however_they_are_written(constant):
+    model, image = upsampling(constant=constant), images(2, 1, 8, 8)
+    half = halved(model)
+    np.testing.assert_allclose(answer(half, image), answer(model, image), rtol=2e-3, atol=2e-3)
+    graph = onnx.load_from_string(half).graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert {kinds[each.input[2]] for each in graph.node if each.op_type == "Resize"} == {TensorProto.FLOAT}
+
+
+def test_nodes_without_names_that_share_an_input_are_converted():
+    nodes = [node("Relu", "image", "left"), node("Sigmoid", "image", "right"), node("Add", "left right", "logits")]
+    model = network(nodes, {"image": ["batch", 3]}, {"logits": ["batch", 3]})
+    image = images(2, 3)
+    np.testing.assert_allclose(answer(halved(model), image), answer(model, image), atol=2e-3)
+
+
+def test_without_the_converter_it_is_refused_with_a_remedy(plain, monkeypatch):
+    assert offers(plain.package, "fp16")
     monkeypatch.setattr(tensorrt_build, "can_halve", lambda: False)
-    assert tried() == ["fp32"]
-    with pytest.raises(PrecisionMissing, match="onnxconverter-common is not installed"):
+    assert not offers(plain.package, "fp16")
+    with pytest.raises(PrecisionMissing, match=r"onnxconverter-common is not installed: pip install 'scanward\[gpu\]'"):
         require(plain.package, "fp16")
 
 
-def test_a_network_that_cannot_be_converted_is_refused_in_words(plain, monkeypatch):
-    def broken(network: bytes) -> bytes:
+def test_a_network_that_cannot_be_converted_is_refused_in_words_and_tried_once(plain, monkeypatch):
+    tried = []
+
+    def broken(model: bytes) -> bytes:
+        tried.append(model)
         raise ValueError("no such operation")
 
     monkeypatch.setattr(tensorrt_build, "halved", broken)
-    assert offers(plain.package, "fp16")
-    with pytest.raises(PrecisionMissing, match=r"tiny cannot be converted \(ValueError: no such operation\)"):
+    for _ in range(2):
+        with pytest.raises(PrecisionMissing, match=r"tiny cannot be converted \(ValueError: no such operation\)"):
+            network_for(plain.package, "fp16")
+    assert not offers(plain.package, "fp16")
+    assert len(tried) == 1
+
+
+def test_a_damaged_package_is_not_taken_for_one_that_cannot_be_converted(plain):
+    (plain.package.folder / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(DigestMismatch):
         network_for(plain.package, "fp16")

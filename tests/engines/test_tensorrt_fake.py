@@ -272,7 +272,6 @@ def test_a_plan_is_built_once_and_serves_through_the_gate(driver, plain, tmp_pat
 
 
 def test_a_package_without_a_variant_serves_in_fp16_all_the_same(driver, plain, tmp_path, monkeypatch):
-    pytest.importorskip("onnxconverter_common", reason="needs the `gpu` or the `train` extra")
     settings = SETTINGS.model_copy(update={"precision": "auto", "cache_dir": tmp_path / "cache"})
     with open_engine(plain.package, settings) as engine:
         assert engine.description.plan.startswith("tiny-tensorrt-fp16-")
@@ -280,6 +279,30 @@ def test_a_package_without_a_variant_serves_in_fp16_all_the_same(driver, plain, 
     monkeypatch.setattr(tensorrt_build, "halved", lambda _: pytest.fail("it was converted again"))
     with open_engine(plain.package, settings) as engine:
         assert engine.description.precision == "fp16"
+
+
+def test_a_call_that_fp16_cannot_answer_goes_to_fp32_on_the_same_gpu(driver, plain, tmp_path, monkeypatch):
+    """Its plan was built along with the other one: within a job none may be."""
+    settings = SETTINGS.model_copy(update={"backend": "auto", "precision": "auto", "cache_dir": tmp_path / "cache"})
+    with open_engine(plain.package, settings) as engine:
+        assert engine.description.precision == "fp16"
+        answered = engine.current._run
+
+        def overflow(pieces):
+            answered(pieces)
+            for _, answers in pieces:
+                answers["logits"][0] = np.inf
+
+        monkeypatch.setattr(engine.current, "_run", overflow)
+        check(engine, plain)
+        assert (engine.description.backend, engine.description.precision) == ("tensorrt", "fp32")
+
+
+def test_a_gpu_without_the_converter_serves_fp32_and_says_why(driver, plain, monkeypatch):
+    monkeypatch.setattr(tensorrt_build, "can_halve", lambda: False)
+    with open_engine(plain.package, SETTINGS.model_copy(update={"precision": "auto"})) as engine:
+        assert engine.description.precision == "fp32"
+        assert "onnxconverter-common is not installed" in engine.description.passed_over[0]
 
 
 def test_whoever_opens_is_told_which_engine_is_tried_and_how_far_its_plan_is(driver, plain):

@@ -15,11 +15,11 @@ pytest.importorskip("onnxconverter_common", reason="training needs the `train` e
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.errors import BackendMissing  # noqa: E402
-from engines.half import widened  # noqa: E402
+from engines.half import halved, to_half, widened  # noqa: E402
 from engines.libraries import import_tensorrt  # noqa: E402
-from engines.package import load_package, shipped_folder  # noqa: E402
+from engines.package import find_packages, load_package, shipped_folder  # noqa: E402
 from training.card import with_section  # noqa: E402
-from training.half import FILE, VariantRefusedError, add_half, make_half, to_half  # noqa: E402
+from training.half import FILE, VariantRefusedError, add_half, compare, make_half  # noqa: E402
 
 
 @pytest.fixture
@@ -42,6 +42,14 @@ def test_a_shipped_network_gets_a_variant_that_answers_alike(segmenter):
     assert min(half.found.dice.values()) >= package.manifest.tolerance.dice
     assert half.found.outliers <= package.manifest.tolerance.outliers
     assert half.in_full == ""
+
+
+@pytest.mark.parametrize("name", find_packages(shipped_folder()))
+def test_every_shipped_network_passes_the_gate_with_every_tensor_rounded(name):
+    package = load_package(shipped_folder() / name)
+    found = compare(package, onnx.load_from_string(halved(package.network())))
+    assert found.max_difference > 0
+    assert found.problems(package.manifest.tolerance) == ()
 
 
 def test_the_weights_and_the_upsampling_are_in_fp16_and_only_the_doors_cast(segmenter):
@@ -79,8 +87,8 @@ def test_once_more_changes_nothing(segmenter):
 
 
 def overflowing(folder, shape):
-    """A network whose inner values leave FP16's range: times 1e6, times 1e-6."""
-    scales = [numpy_helper.from_array(np.float32(value), name) for name, value in (("up", 1e6), ("down", 1e-6))]
+    """A network whose inner values leave FP16's range, which its weights do not: times 30000, divided by it again."""
+    scales = [numpy_helper.from_array(np.float32(value), name) for name, value in (("up", 3e4), ("down", 1 / 3e4))]
     nodes = [
         helper.make_node("Mul", ["image", "up"], ["large"]),
         helper.make_node("Mul", ["large", "down"], ["logits"]),
@@ -97,7 +105,7 @@ def overflowing(folder, shape):
     content["inputs"][0].update(shape=["batch", *shape], channels=[{"name": "a"}, {"name": "b"}])
     content["outputs"][0]["shape"] = ["batch", *shape]
     (folder / "model.yaml").write_text(yaml.safe_dump(content))
-    values = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+    values = 10 * np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
     np.savez(folder / "reference.npz", image=values)
 
 

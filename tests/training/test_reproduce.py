@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import onnx
@@ -36,6 +37,8 @@ def test_the_command_makes_what_ships(name):
     recorded = manifest.training.model_extra
     parts = recorded.get("mean_of", [recorded])
     assert [part.get("trained_as", part["recipe"]) for part in parts] == [part.trained for part in making.parts]
+    if name != "brain-brats-slices-unet":  # made in legs (docs/training.md)
+        assert [part["minutes"] for part in parts] == pytest.approx([part.minutes for part in making.parts], abs=1)
     assert parts[0]["recipe"] == (making.parts[0].exported or making.parts[0].trained)
     weights = onnx.load(shipped_folder() / name / "model.onnx").graph.initializer
     assert any(each.data_type == onnx.TensorProto.FLOAT16 for each in weights) == ("compact" in making.options)
@@ -61,9 +64,15 @@ def test_a_package_is_made_by_one_command_which_takes_up_what_was_begun(tiny_liv
 
     weights = tmp_path / "runs" / "liver-unet" / "best.pt"
     before = weights.stat().st_mtime_ns
-    (tmp_path / "runs" / "liver-lite-unet" / "last.ckpt").unlink()  # this one did not come so far
+    shutil.rmtree(tmp_path / "runs" / "liver-lite-unet")  # this one was not begun
     again = CliRunner().invoke(app, list(map(str, command)))
     assert again.exit_code == 0, again.output
+    assert weights.stat().st_mtime_ns == before
+
+    (tmp_path / "runs" / "liver-unet" / "last.ckpt").unlink()
+    refused = CliRunner().invoke(app, list(map(str, command)))
+    assert refused.exit_code == 2
+    assert "no last.ckpt" in " ".join(refused.output.split())
     assert weights.stat().st_mtime_ns == before
 
 

@@ -48,12 +48,13 @@ def settle(folder: Path, record: Mapping[str, Any], *, resume: bool) -> dict[str
     if resume:
         kept = folder / RECORD
         if not (folder / "last.ckpt").exists() and any((folder / name).exists() for name in ("best.pt", kept.name)):
-            raise UnfitError(f"{folder} has no last.ckpt to resume from: choose another --out to start anew")
+            raise UnfitError(f"{folder} has no last.ckpt to go on from: start anew in another folder")
         said = json.loads(kept.read_text()) if kept.exists() else {}
         now = json.loads(json.dumps(record, default=dict))
         other = [key for key in SETTLED if said and said.get(key) != now.get(key)]
         if other:
-            raise UnfitError(f"{folder} was trained with another {', '.join(other)}: resume it as it was started")
+            words = f"{folder} was trained with another {', '.join(other)}"
+            raise UnfitError(f"{words}: go on as it was begun, or start anew in another folder")
     folder.mkdir(parents=True, exist_ok=True)
     return {**record, **{key: said[key] for key in ("initial", "inherited", "sources", "before") if key in said}}
 

@@ -42,6 +42,14 @@ class Limits:
     progress: bool = False
 
 
+class Patience(EarlyStopping):
+    """Early stopping that a run which it has ended remembers when it is taken up again."""
+
+    def on_train_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
+        """Not one epoch more."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
 def use_threads(threads: int | None) -> None:
     """Takes so many processor threads; denormal numbers, slow and worthless, become zero."""
     if threads is not None:
@@ -89,7 +97,7 @@ def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: Limi
     # the newest one after every epoch: `save_last` without a best one to save writes at the end of the training only
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
     # whose last weights count shall not be ended by a look at what is held out; an undefined score is no better one
-    patience = [EarlyStopping("score", mode="max", patience=plan.patience, check_finite=False)]
+    patience = [Patience("score", mode="max", patience=plan.patience, check_finite=False)]
     return lightning.Trainer(
         accelerator="auto",
         devices="auto" if limits.devices is None else limits.devices,

@@ -19,6 +19,7 @@ from training.loop.schedule import Schedule  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
 from training.system import Variation  # noqa: E402
 from training.systems.fit import fit_system  # noqa: E402
+from training.systems.learn import Learner  # noqa: E402
 
 SYSTEM = replace(
     SYSTEMS["lgg-two-conv"],
@@ -70,6 +71,15 @@ def test_a_run_is_resumed_as_it_was_started_or_not_at_all(tiny_slices, tmp_path)
     (tmp_path / "last.ckpt").unlink()
     with pytest.raises(UnfitError, match=r"no last\.ckpt"):
         fit_system(system, tiny_slices, tmp_path, Limits(epochs=2, resume=True))
+
+
+def test_a_run_that_ended_early_is_over(tiny_slices, tmp_path, monkeypatch):
+    system = replace(SYSTEM, patience=1)
+    use_threads(1)
+    monkeypatch.setattr(Learner, "_score", lambda *_: 0.5)  # no epoch is better than the first
+    first = fit_system(system, tiny_slices, tmp_path, Limits(epochs=9))
+    assert len(first) == 2
+    assert fit_system(system, tiny_slices, tmp_path, Limits(epochs=9, resume=True)) == first
 
 
 class Scored(SimpleNamespace):
