@@ -24,7 +24,7 @@ HALF_AFTER_ALL = frozenset({"Resize", "Min", "Max"})
 
 
 def can_halve() -> bool:
-    """Whether the converter is installed (extra `gpu`, and `train`)."""
+    """Whether the converter is installed (extras `gpu` and `train`)."""
     return find_spec("onnxconverter_common") is not None
 
 
@@ -100,9 +100,8 @@ def plain(model: ModelProto) -> ModelProto:
         if node.op_type == "Resize" and len(node.input) > 2 and node.input[2] in known:
             weights.add().CopyFrom(known[node.input[2]])
             weights[-1].name = node.input[2] = f"{node.input[2]}.of.{node.name}"
-    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del wide.graph.node[:]
-    wide.graph.node.extend(kept)
+    wide.graph.node.extend(nodes)
     return wide
 
 

@@ -75,8 +75,11 @@ def require(package: ModelPackage, precision: str) -> None:
         raise PrecisionMissing(BACKEND, precision, f"it is one of {', '.join(PRECISIONS)}")
     if not _made_here(package, precision):
         require_variant(BACKEND, package, precision)
-    elif reason := _why_no_half(package):
+    elif not can_halve():
+        reason = f"{package.name} brings none, and {TOOL} is not installed: pip install 'scanward[gpu]'"
         raise PrecisionMissing(BACKEND, precision, reason)
+    elif package.digest in _unconvertible:
+        raise PrecisionMissing(BACKEND, precision, _unconvertible[package.digest])
 
 
 def network_for(package: ModelPackage, precision: str) -> bytes:
@@ -86,10 +89,18 @@ def network_for(package: ModelPackage, precision: str) -> bytes:
     does the other.
 
     Raises:
-        PrecisionMissing: See `require`.
+        PrecisionMissing: See `require`; or the FP32 network cannot be converted, which `require` knows from then on.
     """
     require(package, precision)
-    return halved(package.network()) if _made_here(package, precision) else package.network(precision)
+    if not _made_here(package, precision):
+        return package.network(precision)
+    network = package.network()
+    try:
+        return halved(network)
+    except Exception as error:  # the converter and the checker raise what they like
+        reason = f"{package.name} cannot be converted ({type(error).__name__}: {error})"
+        _unconvertible[package.digest] = reason
+        raise PrecisionMissing(BACKEND, precision, reason) from error
 
 
 def network_digest(package: ModelPackage, precision: str) -> str:
@@ -104,20 +115,7 @@ def _made_here(package: ModelPackage, precision: str) -> bool:
 
 
 _unconvertible: dict[str, str] = {}
-"""By a network's digest: why it cannot be converted, or nothing. Tried once per process, in a third of a second."""
-
-
-def _why_no_half(package: ModelPackage) -> str:
-    if not can_halve():
-        return f"{package.name} brings none, and {TOOL} is not installed: pip install 'scanward[gpu]'"
-    if package.digest not in _unconvertible:
-        network, reason = package.network(), ""
-        try:
-            halved(network)
-        except Exception as error:  # the converter and the checker raise what they like
-            reason = f"{package.name} cannot be converted ({type(error).__name__}: {error})"
-        _unconvertible[package.digest] = reason
-    return _unconvertible[package.digest]
+"""By a network's digest: why it cannot be converted."""
 
 
 def build(

@@ -24,7 +24,7 @@ from engines.graphs import GraphFailed
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
 from engines.plans import Built, PlanKey, PlanStore
-from engines.tensorrt_build import build, logger, network_digest, offers, profiles, require
+from engines.tensorrt_build import build, logger, network_digest, network_for, offers, profiles, require
 from engines.tensorrt_run import Running
 
 log = structlog.get_logger(__name__)
@@ -76,22 +76,27 @@ class TensorRtEngine(Engine):
             return False
         try:
             store = self._store()
-            return store is None or not store.has(self._key(gpu))
+            if store is not None and store.has(self._key(gpu)):
+                return False
+            network_for(self.package, self.precision)  # one that cannot be converted to FP16 is not built either
         except EngineRefused:
             return False
+        else:
+            return True
         finally:
             gpu.release()
 
     def prepare(self) -> None:
         """Builds the plan, if none is stored."""
         store = self._store()
-        if store is not None and self.builds:
-            gpu = Gpu(self.settings.gpu)
-            try:
-                with gpu.entered():
-                    store.obtain(self._key(gpu), self._build)
-            finally:
-                gpu.release()
+        if store is None:
+            return
+        gpu = Gpu(self.settings.gpu)
+        try:
+            with gpu.entered():
+                store.obtain(self._key(gpu), self._build)
+        finally:
+            gpu.release()
 
     def _load(self) -> None:
         import_tensorrt()

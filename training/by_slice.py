@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from training.evaluate import Figure, Segmented, UnfitError, segmentation_figure
 from training.export import load_answer
 from training.figures import Overlap
 from training.fit import split
-from training.loop.record import RECORD, data_digest, is_by_slice
+from training.loop.record import data_digest, is_by_slice, read_record
 from training.recipes import Recipe
 
 log = structlog.get_logger(__name__)
@@ -36,7 +35,7 @@ def measure_runs(runs: Sequence[Path], data: Path) -> list[Figure]:
     for run in runs:
         if not is_by_slice(run):
             raise UnfitError(f"{run}: expected the run of a recipe, trained with --split slice")
-    recorded = [json.loads((run / RECORD).read_text()) for run in runs]
+    recorded = [read_record(run) for run in runs]
     recipes = [TypeAdapter(Recipe).validate_python(record["recipe"]) for record in recorded]
     splits = {(recipe.name, recipe.held_out, recipe.seed) for recipe in recipes}
     if len(splits) > 1:

@@ -157,9 +157,10 @@ def evaluate(  # noqa: PLR0917 - see train
 
         given = {"--everyone": everyone, "--then": then, "--synthetic": synthetic or None, "--section": section}
         refuse({**given, "--report": report}, "only with a package")
+        together = [package, *(runs or [])]
         with usage_errors(UnfitError):
-            figures = measure_runs([package, *(runs or [])], data)
-        measured = Measured(", ".join(run.name for run in (package, *(runs or []))), "held-out slices", tuple(figures))
+            figures = measure_runs(together, data)
+        measured = Measured(", ".join(run.name for run in together), "held-out slices", tuple(figures))
         measured.print(console)
         if out is not None:
             measured.write_json(out)

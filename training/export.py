@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from training.data.case import Case
 from training.data.phantoms import phantom_cases
 from training.fit import build, split
 from training.half import SECTION, write_half
-from training.loop.record import RECORD
+from training.loop.record import read_record
 from training.measure import measure
 from training.networks.mean import Mean, both_sides
 from training.package import LIMITS, accuracy, forget_variants, manifest
@@ -184,7 +183,7 @@ def export(
     Raises:
         ValueError: A run was split by slice, so it has seen every patient.
     """
-    records = [json.loads((run / RECORD).read_text()) for run in runs]
+    records = [read_record(run) for run in runs]
     for run, record in zip(runs, records, strict=True):
         if record["recipe"].get("split") == "slice":
             raise ValueError(f"{run}: was split by slice, for comparison only; expected one that was split by patient")

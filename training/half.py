@@ -118,11 +118,10 @@ def rounding(half: ModelProto) -> ModelProto:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
     nodes = []
     for node in model.graph.node:
-        copy = NodeProto.FromString(node.SerializeToString())
-        nodes.append(copy)
-        for index, name in enumerate(node.output):
+        nodes.append(node)
+        for index, name in enumerate(list(node.output)):
             if name in narrow:
-                copy.output[index] = f"{name}.whole"
+                node.output[index] = f"{name}.whole"
                 nodes.append(helper.make_node("Cast", [f"{name}.whole"], [f"{name}.half"], to=TensorProto.FLOAT16))
                 nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
     del model.graph.node[:]

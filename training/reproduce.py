@@ -14,7 +14,7 @@ import structlog
 from engines.package import ModelPackage, load_package, shipped_folder
 from training.classic import SYSTEMS
 from training.evaluate import UnfitError
-from training.loop.record import RECORD
+from training.loop.record import was_begun
 from training.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
 
 
 def _trained(part: Part, data: Path, run: Path, limits: Limits) -> Path:
-    resume = any((run / name).exists() for name in (RECORD, "best.pt"))  # a first epoch cut short leaves neither
+    resume = was_begun(run)
     minutes = part.minutes if limits.minutes is None and limits.epochs is None else limits.minutes
     log.info("part", training=part.trained, run=str(run), taken_up=resume)
     asked = replace(limits, minutes=minutes, devices=1, resume=resume)

@@ -46,10 +46,9 @@ def settle(folder: Path, record: Mapping[str, Any], *, resume: bool) -> dict[str
     """
     said: dict[str, Any] = {}
     if resume:
-        kept = folder / RECORD
-        if not (folder / "last.ckpt").exists() and any((folder / name).exists() for name in ("best.pt", kept.name)):
+        if not (folder / "last.ckpt").exists() and was_begun(folder):
             raise UnfitError(f"{folder} has no last.ckpt to go on from: start anew in another folder")
-        said = json.loads(kept.read_text()) if kept.exists() else {}
+        said = _record_if_any(folder)
         now = json.loads(json.dumps(record, default=dict))
         other = [key for key in SETTLED if said and said.get(key) != now.get(key)]
         if other:
@@ -75,9 +74,26 @@ def beginning(initial: Path | None) -> dict[str, Any]:
         manifest = load_package(initial).manifest
         data = [entry.model_dump(exclude_none=True) for entry in manifest.training.data]
         return {"initial": f"{manifest.name} {manifest.version}", "inherited": data}
-    record = initial.resolve().parent / RECORD
-    sources = json.loads(record.read_text()).get("sources", []) if record.exists() else []
-    return {"initial": initial.resolve().parent.name, "inherited": sources}
+    run = initial.resolve().parent
+    return {"initial": run.name, "inherited": _record_if_any(run).get("sources", [])}
+
+
+def was_begun(folder: Path) -> bool:
+    """Whether a run in a folder has something to lose; a first epoch cut short leaves nothing."""
+    return any((folder / name).exists() for name in ("best.pt", RECORD))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What a run's record says.
+
+    Raises:
+        FileNotFoundError: The folder is no run's, or its first epoch is not over.
+    """
+    return dict(json.loads((folder / RECORD).read_text()))
+
+
+def _record_if_any(folder: Path) -> dict[str, Any]:
+    return read_record(folder) if (folder / RECORD).exists() else {}
 
 
 def data_digest(data: Path) -> str:
@@ -90,5 +106,4 @@ def data_digest(data: Path) -> str:
 
 def is_by_slice(folder: Path) -> bool:
     """Whether a folder is the run of a recipe that was split by slice."""
-    record = folder / RECORD
-    return record.exists() and json.loads(record.read_text()).get("recipe", {}).get("split") == "slice"
+    return bool(_record_if_any(folder).get("recipe", {}).get("split") == "slice")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from engines.package import ModelPackage
 from training.classic import SYSTEMS
 from training.data.items import Item, SplitBy
 from training.evaluate import Figure, UnfitError
-from training.loop.record import RECORD
+from training.loop.record import read_record
 from training.system import System
 
 
@@ -38,7 +37,7 @@ def export_runs(runs: Sequence[Path], data: Path, out: Path, version: str, **opt
 
 def system_of(run: Path) -> System:
     """The system that a run trained, as its record says."""
-    return System.of(json.loads((run / RECORD).read_text())["system"])
+    return System.of(read_record(run)["system"])
 
 
 def system_in(package: ModelPackage) -> System:

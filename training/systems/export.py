@@ -21,7 +21,7 @@ from training.evaluate import Figure, UnfitError
 from training.export import THRESHOLD, check_against_torch, write_onnx
 from training.figures import reliability_diagram
 from training.half import SECTION, write_half
-from training.loop.record import RECORD
+from training.loop.record import read_record
 from training.networks.mean import Mean
 from training.package import INTENDED_USE, entry_of, forget_variants, licence_of, threshold_of, with_inherited
 from training.pictures import Shown, draw_gallery
@@ -195,7 +195,7 @@ def manifest(
 ) -> dict[str, Any]:
     """Content of model.yaml, without figures; `parts`: training items, measured items, whether those chose nothing."""
     training, measured, untouched = parts
-    system, records = systems[0], [json.loads((run / RECORD).read_text()) for run in runs]
+    system, records = systems[0], [read_record(run) for run in runs]
     use, channels, size = SERVED.get(system.name), input_channels(system), system.served_size or system.size
     size = size[1:] if system.neighbours else size
     spatial = size if system.task == "segmentation" else ()
