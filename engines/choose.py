@@ -68,15 +68,20 @@ def candidates(package: ModelPackage, settings: EngineSettings, progress: BuildP
     return [
         BACKENDS[name](package, settings.model_copy(update={"backend": name, "precision": precision}), progress)
         for name in names
-        for precision in (PRECISIONS[name] if settings.precision == "auto" else (settings.precision,))
-        if settings.precision != "auto" or _offers(package, name, precision)
+        for precision in (_offered(package, name) if settings.precision == "auto" else (settings.precision,))
     ]
 
 
-def _offers(package: ModelPackage, backend: str, precision: str) -> bool:
-    """Whether a package may have a network for a backend to compute with in a precision."""
-    variant = package.variant(precision)
-    return precision != "int8" or (variant is not None and variant.suits(backend))
+def _offered(package: ModelPackage, backend: str) -> tuple[Precision, ...]:
+    """What a backend may compute a package in, best first.
+
+    INT8 that TensorRT makes by the package's calibration comes last: nobody has measured yet that it is faster than
+    FP16 (docs/engines.md), and where FP16 leaves its range, so may what this one leaves in FP16.
+    """
+    brought = package.variant("int8")
+    suits = brought is not None and brought.suits(backend)
+    last: tuple[Precision, ...] = ("int8",) if backend == "tensorrt" and package.manifest.calibration else ()
+    return tuple(one for one in PRECISIONS[backend] if one != "int8" or suits) + (() if suits else last)
 
 
 class ChosenEngine(Engine):
@@ -134,7 +139,7 @@ class ChosenEngine(Engine):
     def _prepare_others(self, serving: Engine) -> None:
         """What may have to take a call over on the same device, FP32 for an FP16 that overflows, is built as well."""
         for engine in self._engines[self._engines.index(serving) + 1 :]:
-            if engine.backend == serving.backend:
+            if (engine.backend, engine.settings.precision) == (serving.backend, "fp32"):
                 try:
                     engine.prepare()
                 except EngineRefused as error:

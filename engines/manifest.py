@@ -206,6 +206,29 @@ class Variant(_Part):
         return self.format in {"onnx", backend}
 
 
+class Calibration(_Part):
+    """The file that an engine needs which makes an INT8 network of the FP32 one itself, see `ModelPackage.largest`."""
+
+    file: str
+    sha256: Sha256
+
+
+class CalibrationFile(_Part):
+    """Content of that file.
+
+    Attributes:
+        network: sha256 of the model.onnx that it belongs to.
+        tool: What found the values.
+        inputs: On how many inputs.
+        largest: By the name of a tensor, its largest absolute value on them.
+    """
+
+    network: Sha256
+    tool: str
+    inputs: Annotated[int, Field(ge=1)]
+    largest: Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
+
+
 class Manifest(_Part):
     """The whole of model.yaml."""
 
@@ -226,6 +249,7 @@ class Manifest(_Part):
     reference_inputs: str | None = None
     tolerance: Tolerance = Tolerance()
     variants: dict[Literal["fp16", "int8"], Variant] = {}
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _own_forms_are_of_use(self) -> Self:

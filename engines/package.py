@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from engines.errors import DigestMismatch, PackageError, PackageInvalid, PackageMissing
-from engines.manifest import Manifest, Variant, shape_fits
+from engines.manifest import CalibrationFile, Manifest, Variant, shape_fits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +96,26 @@ class ModelPackage:
         with np.load(self.folder / self.manifest.reference_inputs, allow_pickle=False) as stored:
             return {spec.name: stored[spec.name] for spec in self.manifest.inputs}
 
+    def largest(self) -> dict[str, float]:
+        """Of the network's tensors, by name, the largest absolute value that eight bits must reach (engines/int8.py).
+
+        Raises:
+            DigestMismatch: The file changed since the package was loaded.
+            PackageInvalid: The package has none, or it is of another network, or not what it should be.
+        """
+        stated = self.manifest.calibration
+        if stated is None:
+            raise PackageInvalid(self.folder / MANIFEST, "calibration", "the package brings none")
+        file = self.folder / stated.file
+        try:
+            read = CalibrationFile.model_validate_json(_checked(file, stated.sha256, "calibration.sha256"))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise PackageInvalid(file, ".".join(_written(first["loc"])) or "(whole file)", first["msg"]) from error
+        if read.network != self.digest:
+            raise PackageInvalid(file, "network", f"it is of the network {read.network[:12]}, not {self.digest[:12]}")
+        return read.largest
+
     def variant(self, precision: str) -> Variant | None:
         """The network for a precision; None where the package brings none."""
         return {str(name): one for name, one in self.manifest.variants.items()}.get(precision)
@@ -108,7 +128,7 @@ class ModelPackage:
 
 
 def load_package(folder: Path | str) -> ModelPackage:
-    """Reads and checks a package: manifest, network digests, model card, reference inputs.
+    """Reads and checks a package: manifest, network digests, model card, calibration, reference inputs.
 
     Raises:
         PackageMissing: No folder, or no model.yaml in it.
@@ -124,6 +144,9 @@ def load_package(folder: Path | str) -> ModelPackage:
     for precision, variant in manifest.variants.items():
         _require(folder, variant.file, f"variants.{precision}.file", "file does not exist")
         package.network(precision)
+    if manifest.calibration is not None:
+        _require(folder, manifest.calibration.file, "calibration.file", "file does not exist")
+        package.largest()
     if manifest.reference_inputs is not None:
         _require(folder, manifest.reference_inputs, "reference_inputs", "file does not exist")
         _check_reference(package, folder / manifest.reference_inputs)

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from engines import int8
 from engines.contract import BuildProgress, require_variant
 from engines.errors import BuildFailed, PrecisionMissing
 from engines.half import TOOL, can_halve, converter, halved
@@ -57,7 +58,7 @@ def profiles(package: ModelPackage, max_batch: int) -> tuple[Profile, ...]:
 
 
 def offers(package: ModelPackage, precision: str) -> bool:
-    """Whether there is a network in that precision: FP32 always, INT8 from the package, FP16 also of the FP32 one."""
+    """Whether there is a network in that precision: FP32 always, FP16 and INT8 also made of the FP32 one."""
     try:
         require(package, precision)
     except PrecisionMissing:
@@ -76,17 +77,17 @@ def require(package: ModelPackage, precision: str) -> None:
     if not _made_here(package, precision):
         require_variant(BACKEND, package, precision)
     elif not can_halve():
-        reason = f"{package.name} brings none, and {TOOL} is not installed: pip install 'scanward[gpu]'"
+        needed = f"{package.name} brings none, and {TOOL} is not installed: pip install 'scanward[gpu]'"
+        raise PrecisionMissing(BACKEND, precision, needed)
+    elif (reason := _unconvertible.get((package.digest, precision))) is not None:
         raise PrecisionMissing(BACKEND, precision, reason)
-    elif package.digest in _unconvertible:
-        raise PrecisionMissing(BACKEND, precision, _unconvertible[package.digest])
 
 
 def network_for(package: ModelPackage, precision: str) -> bytes:
     """The ONNX file that computes in a precision; strongly typed, so it is the file that decides.
 
-    Where the package brings no FP16 variant, it is made of the FP32 network; the admission gate judges the one as it
-    does the other.
+    Where the package brings no such variant, it is made of the FP32 network, in INT8 by the package's calibration; the
+    admission gate judges the one as it does the other.
 
     Raises:
         PrecisionMissing: See `require`; or the FP32 network cannot be converted, which `require` knows from then on.
@@ -95,27 +96,34 @@ def network_for(package: ModelPackage, precision: str) -> bytes:
     if not _made_here(package, precision):
         return package.network(precision)
     network = package.network()
+    largest = package.largest() if precision == "int8" else {}
     try:
-        return halved(network)
+        return int8.in_eight_bits(network, largest) if precision == "int8" else halved(network)
     except Exception as error:  # the converter and the checker raise what they like
         reason = f"{package.name} cannot be converted ({type(error).__name__}: {error})"
-        _unconvertible[package.digest] = reason
+        _unconvertible[package.digest, precision] = reason
         raise PrecisionMissing(BACKEND, precision, reason) from error
 
 
 def network_digest(package: ModelPackage, precision: str) -> str:
     """What `network_for` depends on: the file's sha256, and what converts it."""
-    if _made_here(package, precision):
+    if not _made_here(package, precision):
+        return package.network_digest(precision)
+    if precision == "fp16":
         return f"{package.digest} in FP16 by {converter()}"
-    return package.network_digest(precision)
+    calibration = package.manifest.calibration
+    return f"{package.digest} in INT8 by {int8.converter()}, calibration {calibration and calibration.sha256}"
 
 
 def _made_here(package: ModelPackage, precision: str) -> bool:
-    return precision == "fp16" and package.variant(precision) is None
+    brought = package.variant(precision)
+    if precision == "fp16":
+        return brought is None
+    return precision == "int8" and package.manifest.calibration is not None and not (brought and brought.suits(BACKEND))
 
 
-_unconvertible: dict[str, str] = {}
-"""By a network's digest: why it cannot be converted."""
+_unconvertible: dict[tuple[str, str], str] = {}
+"""By a network's digest and a precision: why it cannot be converted."""
 
 
 def build(

@@ -34,7 +34,11 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     ] = None,
     half: Annotated[bool, typer.Option("--fp16/--no-fp16", help="Add a network in FP16, if it answers alike.")] = True,
     compact: Annotated[
-        bool, typer.Option("--compact", help="Keep the weights in 16 bits: half the file, computed in 32 all the same.")
+        bool,
+        typer.Option(
+            "--compact",
+            help="Keep the weights in 16 bits: half the file, computed in 32 all the same; also with --variants.",
+        ),
     ] = False,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Published systems' masks: the mean over the image and its mirror image.")
@@ -60,13 +64,15 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     int8: Annotated[
         bool, typer.Option("--int8", help="With --variants: the INT8 network for a processor instead; wants --data.")
     ] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="With --variants: what TensorRT needs for INT8 instead; wants --data.")
+    ] = False,
 ) -> None:
     """Make a model package of a run's best checkpoint, with figures measured on the held-out patients."""
-    if int8 and variants is None:
-        raise typer.BadParameter("expected --int8 with --variants PACKAGE, received it alone")
     if variants is not None:
-        _print_package(_with_variant(variants, data, version, int8=int8))
+        _print_package(_with_variant(variants, data, version, int8=int8, calibrate=calibrate, compact=compact))
         return
+    refuse({"--int8": int8, "--calibrate": calibrate}, "only with --variants PACKAGE")
     if mean:
         from training.together import put_together
 
@@ -98,19 +104,34 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     _print_package(write_package(recipe, runs, recipe.loader(data), out or shipped_folder(), version, **options))
 
 
-def _with_variant(folder: Path, data: Path | None, version: str | None, *, int8: bool) -> ModelPackage:
-    if not int8:
+def _with_variant(
+    folder: Path, data: Path | None, version: str | None, *, int8: bool, calibrate: bool, compact: bool
+) -> ModelPackage:
+    asked = [name for name, wanted in (("--int8", int8), ("--calibrate", calibrate), ("--compact", compact)) if wanted]
+    if len(asked) > 1:
+        raise typer.BadParameter(f"expected one of {', '.join(asked)}, received them together: one after the other")
+    if version is not None and not int8 and not compact:
+        raise typer.BadParameter("--version: what is served so far stays as it is, so the package keeps its version")
+    if not asked:
         from training.half import add_half
 
-        if version is not None:
-            raise typer.BadParameter("--version: adding FP16 changes no figure, so the package keeps its version")
         return add_half(folder)
     if data is None:
-        raise typer.BadParameter("--int8 calibrates on the patients that the package held out: expected --data DIR")
-    from training.int8 import add_int8
-
+        raise typer.BadParameter(f"{asked[0]} looks at the patients that the package held out: expected --data DIR")
     with usage_errors(FileNotFoundError, UnfitError, PackageError):
-        return add_int8(folder, data, version)
+        if compact:
+            from training.compact import make_compact
+
+            if version is None:
+                raise typer.BadParameter("--compact makes other weights of it: expected --version")
+            return make_compact(folder, data, version)
+        if int8:
+            from training.int8 import add_int8
+
+            return add_int8(folder, data, version)
+        from training.calibrate import add_calibration
+
+        return add_calibration(folder, data)
 
 
 def _print_package(package: ModelPackage) -> None:

@@ -23,7 +23,7 @@ from training.half import SECTION, write_half
 from training.loop.record import read_record
 from training.measure import measure
 from training.networks.mean import Mean, both_sides
-from training.package import LIMITS, accuracy, forget_variants, manifest
+from training.package import LIMITS, accuracy, forget_variants, manifest, write_reference
 from training.recipes import Recipe
 from training.storage import fold_norms, round_weights, store_in_half
 
@@ -195,7 +195,7 @@ def export(
     answer = load_answer(recipe, runs)
     write_onnx(answer, reference, folder / "model.onnx", compact=compact)
     difference = check_against_torch(answer, folder / "model.onnx", reference)
-    np.savez_compressed(folder / "reference.npz", image=reference)
+    write_reference(folder, {"image": reference})
     network = (folder / "model.onnx").read_bytes()
     content = manifest(recipe, records, network, version, (len(trained_on), held_out))
     sections: dict[str, str] = {}

@@ -26,13 +26,11 @@ from engines.gate import Agreement, reference_feeds
 from engines.libraries import import_openvino
 from engines.openvino_engine import packed
 from engines.openvino_rewrites import fold_unshuffles
-from engines.package import CARD, ModelPackage, load_package
+from engines.package import ModelPackage, load_package
 from pipelines.brain_volume import NeighbourSlices
-from training.card import MEASURED, measured_section
 from training.evaluate import Figure, UnfitError
-from training.package import entry_of
 from training.report import Asked, Measured, cases_of, measure_held_out
-from training.rewrite import edit_card, edit_manifest, put_in_place, variants_without
+from training.rewrite import edit_card, edit_manifest, put_in_place, variants_without, write_figures
 
 if TYPE_CHECKING:
     import openvino
@@ -70,7 +68,7 @@ def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPacka
         PackageError: What is wrong with the package, or with the version.
     """
     package = load_package(folder)
-    _check(package)
+    require_slices(package)
     held_out = calibration_inputs(package, data)
     with tempfile.TemporaryDirectory() as place:
         draft = Path(shutil.copytree(folder, Path(place) / folder.name))
@@ -86,7 +84,7 @@ def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPacka
         if found.agreement is None:
             raise UnfitError(f"{package.name}: {'; '.join(found.problems)}")
         after = () if found.problems else measure_held_out(package, Asked(data, engine=INT8)).figures
-        reason = "; ".join(found.problems) or _lost(before.figures, after)
+        reason = "; ".join(found.problems) or lost(before.figures, after)
         if reason:
             log.warning("int8_refused", package=package.name, reason=reason)
             (draft / FILE).unlink()
@@ -94,19 +92,20 @@ def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPacka
             words = f"None: {reason}."
         else:
             words = _words(network, len(held_out), found.agreement, before)
-        dataset = package.manifest.accuracy[0].dataset if package.manifest.accuracy else "held-out patients"
-        figures = [one for one in after or before.figures if np.isfinite(one.value)]
-        content = edit_manifest(draft, accuracy=[entry_of(one, dataset) for one in figures])
-        edit_card(draft, MEASURED, measured_section(content))
+        write_figures(draft, after or before.figures)
         edit_card(draft, SECTION, words)
-        _name(load_package(draft))
         put_in_place(draft, folder, [FILE])
         if not (draft / FILE).exists():
             (folder / FILE).unlink(missing_ok=True)
     return load_package(folder)
 
 
-def _check(package: ModelPackage) -> None:
+def require_slices(package: ModelPackage) -> None:
+    """INT8 is calibrated on pictures and slices.
+
+    Raises:
+        UnfitError: The package's network takes something else.
+    """
     manifest = package.manifest
     spatial = manifest.inputs[0].shape[1:]
     if len(manifest.inputs) != 1 or manifest.inputs[0].volumetric or not all(isinstance(n, int) for n in spatial):
@@ -202,7 +201,7 @@ def _evenly(things: Sequence[Any], count: int) -> list[Any]:
     return [things[index] for index in chosen]
 
 
-def _lost(before: Sequence[Figure], after: Sequence[Figure]) -> str:
+def lost(before: Sequence[Figure], after: Sequence[Figure]) -> str:
     """The main figures that fell too far, or are none any more, in words; empty if none did."""
     now = {figure.metric: figure.value for figure in after}
     main = [one for one in before if any(name in one.metric for name in MAIN) and np.isfinite(one.value)]
@@ -227,10 +226,3 @@ def _words(network: bytes, count: int, found: Agreement, before: Measured) -> st
             before.table,
         ]
     )
-
-
-def _name(package: ModelPackage) -> None:
-    """The card's heading says the version, as a new package's does."""
-    heading, rest = package.card.split("\n", 1)
-    if heading.startswith(f"# {package.name} "):
-        (package.folder / CARD).write_text(f"# {package.name} {package.version}\n{rest}")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
+import zipfile
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engines.package import ModelPackage
 from training.data.case import Case
@@ -102,6 +107,10 @@ LIMITS: dict[str, tuple[str, ...]] = {
 }
 
 
+CALIBRATION = "calibration.json"
+REFERENCE = "reference.npz"
+
+
 def threshold_of(package: ModelPackage) -> float:
     """The threshold that the package serves with."""
     thresholds = package.manifest.thresholds
@@ -109,9 +118,18 @@ def threshold_of(package: ModelPackage) -> float:
 
 
 def forget_variants(folder: Path) -> None:
-    """Removes the other precisions' networks of a package that is about to be written anew: they are of old weights."""
-    for path in (*folder.glob("model.*.onnx"), *folder.glob("model.*.zip")):
-        path.unlink()
+    """Removes what makes other precisions from a package that is about to be written anew: it is of old weights."""
+    for path in (*folder.glob("model.*.onnx"), *folder.glob("model.*.zip"), folder / CALIBRATION):
+        path.unlink(missing_ok=True)
+
+
+def write_reference(folder: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """`reference.npz`, which numpy reads as any other: packed by LZMA, half of what its own writer makes of slices."""
+    with zipfile.ZipFile(folder / REFERENCE, "w") as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, array)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_LZMA)
 
 
 def describe(recipe: Recipe) -> str:

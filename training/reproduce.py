@@ -105,6 +105,9 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
             add_int8(out / name, data)
         except UnfitError as error:  # the processor may not compute in INT8
             log.warning("int8_left_out", reason=str(error))
+    from training.calibrate import add_calibration
+
+    add_calibration(out / name, data)
     return load_package(out / name)
 
 

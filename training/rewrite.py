@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-from engines.package import CARD, MANIFEST, ModelPackage
-from training.card import with_section, write_manifest
+from engines.package import CARD, MANIFEST, ModelPackage, load_package
+from training.card import MEASURED, measured_section, with_section, write_manifest
+from training.evaluate import Figure
+from training.package import entry_of
 
 
 def variants_without(package: ModelPackage, precision: str) -> dict[str, Any]:
@@ -20,10 +23,11 @@ def variants_without(package: ModelPackage, precision: str) -> dict[str, Any]:
 
 
 def edit_manifest(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Puts `changes` into model.yaml, and returns all of it; no `variants` where there is none."""
+    """Puts `changes` into model.yaml, and returns all of it; no `variants` and no `calibration` where there is none."""
     content: dict[str, Any] = yaml.safe_load((folder / MANIFEST).read_text()) | changes
-    if not content.get("variants"):
-        content.pop("variants", None)
+    for key in ("variants", "calibration"):
+        if not content.get(key):
+            content.pop(key, None)
     write_manifest(folder, content)
     return content
 
@@ -31,6 +35,19 @@ def edit_manifest(folder: Path, **changes: Any) -> dict[str, Any]:
 def edit_card(folder: Path, title: str, text: str) -> None:
     """Puts a section into the card, in the place of the one of that title."""
     (folder / CARD).write_text(with_section((folder / CARD).read_text(), title, text))
+
+
+def write_figures(folder: Path, figures: Sequence[Figure]) -> None:
+    """What was measured anew, in the place of model.yaml's figures and the card's, whose heading gets the version."""
+    package = load_package(folder)
+    dataset = package.manifest.accuracy[0].dataset if package.manifest.accuracy else "held-out patients"
+    content = edit_manifest(
+        folder, accuracy=[entry_of(figure, dataset) for figure in figures if np.isfinite(figure.value)]
+    )
+    edit_card(folder, MEASURED, measured_section(content))
+    heading, rest = (folder / CARD).read_text().split("\n", 1)
+    if heading.startswith(f"# {package.name} "):
+        (folder / CARD).write_text(f"# {package.name} {package.version}\n{rest}")
 
 
 def put_in_place(draft: Path, folder: Path, names: Sequence[str]) -> None:

@@ -24,12 +24,12 @@ from onnx import ModelProto, NodeProto, compose, helper, numpy_helper
 from scipy.special import expit
 
 from engines.gate import reference_feeds
-from engines.package import MANIFEST, ModelPackage, load_package
+from engines.package import MANIFEST, NETWORK, ModelPackage, load_package
 from training.card import write_description
 from training.evaluate import UnfitError
 from training.export import DIFFERENCE, THRESHOLD, ask_onnx
 from training.measure import measure
-from training.package import LIMITS, accuracy, forget_variants, with_inherited
+from training.package import LIMITS, REFERENCE, accuracy, forget_variants, with_inherited
 from training.recipes import RECIPES
 from training.report import cases_of
 from training.rewrite import put_in_place
@@ -38,7 +38,6 @@ from training.systems.commands import unseen_names
 
 log = structlog.get_logger(__name__)
 
-NETWORK, REFERENCE = "model.onnx", "reference.npz"
 Of = Literal["logits", "probabilities"]
 LEAST = 1e-4
 """What is added to a probability before its logarithm is taken: 16 bits can say it, and no logit is beyond 9.2."""
@@ -191,7 +190,8 @@ def _difference(network: ModelProto, parts: Sequence[ModelPackage], image: NDArr
 def _manifest(parts: Sequence[ModelPackage], version: str, of: Of, threshold: float) -> dict[str, Any]:
     """Content of model.yaml, without figures."""
     content: dict[str, Any] = yaml.safe_load((parts[0].folder / MANIFEST).read_text())
-    content.pop("variants", None)
+    for key in ("variants", "calibration"):
+        content.pop(key, None)
     made = [yaml.safe_load((part.folder / MANIFEST).read_text()) for part in parts]
     data: list[dict[str, Any]] = []
     for one in made:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,33 @@ def segmenter() -> bytes:
         {"logits": ["batch", 1, 32, 32]},
         weight=weight,
     )
+
+
+def two_layers(*, dense: bool = False) -> bytes:
+    """Channels weighted, cut off at zero, and summed by a convolution or, after the mean over the image, a layer."""
+    rng = np.random.default_rng(3)
+    first = rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    nodes = [node("Conv", "image first bias", "inner", pads=[1, 1, 1, 1]), node("Relu", "inner", "positive")]
+    weights = {"first": first, "bias": rng.normal(size=4).astype(np.float32)}
+    if dense:
+        nodes += [node("ReduceMean", "positive axes", "pooled", keepdims=0), node("Gemm", "pooled last", "logits")]
+        weights |= {"axes": np.array([2, 3], np.int64), "last": rng.normal(size=(4, 1)).astype(np.float32)}
+        return network(nodes, {"image": ["batch", 3, 32, 32]}, {"logits": ["batch", 1]}, **weights)
+    nodes.append(node("Conv", "positive last", "logits"))
+    weights["last"] = rng.normal(size=(1, 4, 1, 1)).astype(np.float32)
+    return network(nodes, {"image": ["batch", 3, 32, 32]}, {"logits": ["batch", 1, 32, 32]}, **weights)
+
+
+def calibrated(folder: Path, **changes: Any) -> ModelPackage:
+    """A package of two layers that brings a calibration; `changes` are of its file."""
+    model = two_layers()
+    said = {"network": hashlib.sha256(model).hexdigest(), "tool": "by hand", "inputs": 1, "largest": {"image": 1.0}}
+    text = json.dumps(said | changes)
+    folder.mkdir(parents=True)
+    (folder / "calibration.json").write_text(text)
+    stated = {"file": "calibration.json", "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    content = manifest(calibration=stated, tolerance={"dice": 0.9, "probability": 0.1})
+    return load_package(write(folder, content, model, {"image": images(3, 3, 32, 32)}))
 
 
 def write(folder: Path, content: dict[str, Any], model: bytes, reference: dict[str, np.ndarray] | None = None) -> Path:

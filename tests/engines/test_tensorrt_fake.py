@@ -12,7 +12,7 @@ from engines.errors import BuildFailed, DeviceFull, DeviceLost, DeviceMissing, N
 from engines.gpu import Pipeline, Tensor
 from engines.tensorrt_engine import TensorRtEngine
 
-from .conftest import images, spoil
+from .conftest import calibrated, images, spoil
 from .fake_gpu import CudaError, CudaMemoryError, Driver, FakeContext, FakeGpu, FakePlan, Stream, fake_build, install
 
 SETTINGS = EngineSettings(backend="tensorrt", precision="fp32", max_batch=4)
@@ -296,6 +296,23 @@ def test_a_call_that_fp16_cannot_answer_goes_to_fp32_on_the_same_gpu(driver, pla
         monkeypatch.setattr(engine.current, "_run", overflow)
         check(engine, plain)
         assert (engine.description.backend, engine.description.precision) == ("tensorrt", "fp32")
+
+
+def test_int8_is_made_by_the_calibration_where_it_is_asked_for(driver, tmp_path):
+    package = calibrated(tmp_path / "tiny", largest={"image": 4.0})
+    settings = SETTINGS.model_copy(update={"precision": "int8", "cache_dir": tmp_path / "cache"})
+    with open_engine(package, settings) as engine:
+        assert engine.description.plan.startswith("tiny-tensorrt-int8-")
+        assert engine.description.gate.max_difference > 0
+        assert engine.infer({"image": images(5, 3, 32, 32)})["logits"].shape == (5, 1, 32, 32)
+
+
+def test_plans_that_nobody_waits_for_are_not_built_along(driver, tmp_path):
+    settings = SETTINGS.model_copy(update={"precision": "auto", "cache_dir": tmp_path / "cache"})
+    with open_engine(calibrated(tmp_path / "tiny"), settings) as engine:
+        assert engine.description.precision == "fp16"
+    stored = sorted(path.name.split("-")[2] for path in (tmp_path / "cache" / "plans").glob("tiny-tensorrt-*"))
+    assert stored == ["fp16", "fp32"]
 
 
 def test_a_gpu_without_the_converter_serves_fp32_and_says_why(driver, plain, monkeypatch):

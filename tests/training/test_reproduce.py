@@ -45,6 +45,7 @@ def test_the_command_makes_what_ships(name):
     for option in ("mirror", "rounded"):
         assert recorded.get(option, False) == (option in making.options)
     assert ("int8" in manifest.variants) == making.int8
+    assert manifest.calibration is not None
     if len(parts) > 1:
         assert recorded["mean"] == making.of
         assert manifest.thresholds.mask == making.threshold

@@ -23,7 +23,15 @@ from training.figures import reliability_diagram
 from training.half import SECTION, write_half
 from training.loop.record import read_record
 from training.networks.mean import Mean
-from training.package import INTENDED_USE, entry_of, forget_variants, licence_of, threshold_of, with_inherited
+from training.package import (
+    INTENDED_USE,
+    entry_of,
+    forget_variants,
+    licence_of,
+    threshold_of,
+    with_inherited,
+    write_reference,
+)
 from training.pictures import Shown, draw_gallery
 from training.storage import fold_norms, round_weights
 from training.system import System
@@ -109,7 +117,7 @@ def export_system(
         round_weights(network, torch.bfloat16)
     write_onnx(network, reference, folder / "model.onnx", compact=compact)
     difference = check_against_torch(network, folder / "model.onnx", reference)
-    np.savez_compressed(folder / "reference.npz", image=reference)
+    write_reference(folder, {"image": reference})
     content = manifest(systems, runs, folder, version, (training, test or validation, bool(test)))
     content["training"].update({key: True for key, said in (("mirror", mirror), ("rounded", rounded)) if said})
     sections: dict[str, str] = {}
