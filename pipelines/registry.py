@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 VERSION = "3"
 """Goes into every result's identity: raise it when a pipeline would find something else with the same networks."""
 
+USED = {"inputs", "outputs", "preprocessing", "thresholds", "labels", "variants", "calibration"}
+"""What of a package goes into it, beside its network."""
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -118,6 +121,6 @@ def model_digest(pipeline: Pipeline, packages: Mapping[str, ModelPackage]) -> st
     parts = [pipeline.name, VERSION]
     for slot in sorted(packages):
         manifest = packages[slot].manifest
-        use = manifest.model_dump_json(include={"inputs", "outputs", "preprocessing", "thresholds", "labels"})
+        use = manifest.model_dump_json(include=USED)
         parts += [slot, packages[slot].digest, use]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

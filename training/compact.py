@@ -46,7 +46,8 @@ def make_compact(folder: Path, data: Path, version: str) -> ModelPackage:
         if package.manifest.reference_inputs == REFERENCE:
             write_reference(draft, reference_feeds(package))
         digest = hashlib.sha256((draft / NETWORK).read_bytes()).hexdigest()
-        edit_manifest(draft, sha256=digest, version=version, variants={}, calibration=None)
+        content = edit_manifest(draft, sha256=digest, version=version, variants={}, calibration=None)
+        edit_manifest(draft, training=content["training"] | {"compact": True})
         figures = measure_held_out(load_package(draft), Asked(data, engine=int8.PLAIN)).figures
         stated = [Figure(one.metric, one.value, one.n) for one in package.manifest.accuracy]
         if reason := int8.lost(stated, figures):

@@ -48,28 +48,24 @@ class Making:
         of: Of several parts, what the mean is taken of.
         threshold: Of a mean, from which probability on it counts.
         options: Of the export of what ships: `compact`, and for systems `mirror` and `rounded`.
-        int8: Whether the package gets its INT8 variant, if that is as good.
     """
 
     parts: tuple[Part, ...]
     of: Of = "probabilities"
     threshold: float = 0.5
     options: tuple[str, ...] = ()
-    int8: bool = True
 
 
 _LGG_RESUNET = Part("lgg-resunet", 66.0)
 MAKINGS = {
-    "brain-lgg-classifier": Making((replace(_LGG_RESUNET, exported="lgg-classifier"),)),
+    "brain-lgg-classifier": Making((replace(_LGG_RESUNET, exported="lgg-classifier"),), options=("compact",)),
     "brain-lgg-resunet": Making(
         (_LGG_RESUNET, Part("lgg-lite-unet", 75.0)), of="probabilities", threshold=0.4, options=("compact",)
     ),
     "abdomen-liver-unet": Making(
         (Part("liver-unet", 65.0), Part("liver-lite-unet", 65.0)), of="logits", options=("compact",)
     ),
-    "brain-brats-slices-unet": Making(
-        (Part("brats-slices-unet", 220.0),), options=("mirror", "rounded", "compact"), int8=False
-    ),
+    "brain-brats-slices-unet": Making((Part("brats-slices-unet", 220.0),), options=("mirror", "rounded", "compact")),
 }
 
 
@@ -98,15 +94,13 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
 
         compact = "compact" in making.options
         put_together(folders, data, out, "0.1.0", of=making.of, threshold=making.threshold, compact=compact)
-    if making.int8:
-        from training.int8 import add_int8
-
-        try:
-            add_int8(out / name, data)
-        except UnfitError as error:  # the processor may not compute in INT8
-            log.warning("int8_left_out", reason=str(error))
     from training.calibrate import add_calibration
+    from training.int8 import add_int8
 
+    try:
+        add_int8(out / name, data)
+    except UnfitError as error:  # the processor may not compute in INT8
+        log.warning("int8_left_out", reason=str(error))
     add_calibration(out / name, data)
     return load_package(out / name)
 

@@ -15,6 +15,8 @@ import pytest
 from dicomio.readback import read_masks
 from dicomio.volume import load_volume
 from engines.contract import EngineSettings
+from engines.manifest import Thresholds
+from engines.package import ModelPackage
 from pipelines.errors import ModelsDiffer
 from pipelines.phantom_dicom import PhantomTruth, write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
@@ -170,3 +172,14 @@ def test_each_encoding_that_a_destination_wants_gets_its_own_seg_and_report(tmp_
     assert not (without & lesions).any()
     true = truth.masks["liver"]
     assert 2 * (whole & true).sum() / (whole.sum() + true.sum()) > 0.9
+
+
+@pytest.mark.parametrize("changes", [{"variants": {}}, {"calibration": None}, {"thresholds": Thresholds(mask=0.11)}])
+def test_what_changes_answers_changes_who_they_are_from(changes: dict[str, object]) -> None:
+    pipeline = pipeline_named("brain-mr")
+    packages = packages_for(pipeline, ())
+    one = packages["segmenter"]
+    other = ModelPackage(one.folder, one.manifest.model_copy(update=changes))
+    assert model_digest(pipeline, packages | {"segmenter": other}) != model_digest(pipeline, packages)
+    renamed = ModelPackage(one.folder, one.manifest.model_copy(update={"description": "Other words."}))
+    assert model_digest(pipeline, packages | {"segmenter": renamed}) == model_digest(pipeline, packages)

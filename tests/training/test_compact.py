@@ -62,6 +62,7 @@ def test_half_the_file_and_the_same_answers(classifier, tiny_lgg):
     assert package.version == "9.1.0"
     assert package.card.startswith(f"# {NAME} 9.1.0\n")
     assert package.digest != before.digest
+    assert package.manifest.training.model_extra["compact"] is True
     assert (classifier / "model.onnx").stat().st_size < 0.6 * size
     weights = onnx.load(classifier / "model.onnx").graph.initializer
     large = [one for one in weights if len(one.dims) > 1 and np.prod(one.dims) >= SMALLEST]

@@ -44,7 +44,7 @@ def test_the_command_makes_what_ships(name):
     assert any(each.data_type == onnx.TensorProto.FLOAT16 for each in weights) == ("compact" in making.options)
     for option in ("mirror", "rounded"):
         assert recorded.get(option, False) == (option in making.options)
-    assert ("int8" in manifest.variants) == making.int8
+    assert "int8" in manifest.variants
     assert manifest.calibration is not None
     if len(parts) > 1:
         assert recorded["mean"] == making.of
