@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from training.data.case import Case
 from training.evaluate import Figure, Segmented, UnfitError, segmentation_figures
-from training.export import load_answer
+from training.export import mean_answer
 from training.figures import Overlap
 from training.fit import split
 from training.loop.record import data_digest, is_by_slice, read_record
@@ -26,34 +26,41 @@ TVERSKY_THRESHOLD = 0.3
 """A pixel adds more to Tversky (0.7, 0.3) than it costs from 0.3 times the figure itself up, so from just below 0.3."""
 
 
+ALIKE = ("task", "data", "preprocessing", "channels", "classes", "held_out", "seed")
+"""What recipes must share whose runs are measured together: what they take and answer, and what decides the split."""
+
+
 def measure_runs(runs: Sequence[Path], data: Path) -> list[Figure]:
     """As `measure_by_slice`, of runs as they were recorded.
 
     Raises:
-        UnfitError: They are no runs by slice of one recipe, or not of this data.
+        UnfitError: They are no runs by slice, of recipes that do not go together, or not of this data.
     """
     for run in runs:
         if not is_by_slice(run):
             raise UnfitError(f"{run}: expected the run of a recipe, trained with --split slice")
     recorded = [read_record(run) for run in runs]
     recipes = [TypeAdapter(Recipe).validate_python(record["recipe"]) for record in recorded]
-    splits = {(recipe.name, recipe.held_out, recipe.seed) for recipe in recipes}
-    if len(splits) > 1:
-        raise UnfitError(f"expected runs that held out the same slices, received {sorted(splits)}")
+    for one in recipes[1:]:
+        different = [name for name in ALIKE if getattr(one, name) != getattr(recipes[0], name)]
+        if different:
+            names = f"{recipes[0].name} and {one.name} differ in {', '.join(different)}"
+            raise UnfitError(f"expected runs that held out the same slices and answer with the same; {names}")
     if {record["data_digest"] for record in recorded} != {data_digest(data)}:
         raise UnfitError(f"{data} is not the data that they were trained on, so other slices would be held out")
-    return measure_by_slice(recipes[0], runs, recipes[0].loader(data))
+    kept = list(zip(recipes, runs, strict=True))
+    return measure_by_slice(kept, recipes[0].loader(data))
 
 
-def measure_by_slice(recipe: Recipe, runs: Sequence[Path], cases: Sequence[Case]) -> list[Figure]:
+def measure_by_slice(kept: Sequence[tuple[Recipe, Path]], cases: Sequence[Case]) -> list[Figure]:
     """Figures on the held-out slices, with torch; among them Tversky over all their pixels together.
 
     Args:
-        recipe: What was trained, split by slice.
-        runs: The runs' folders, whose `best.pt` answers; of several, the mean of their logits.
+        kept: What was trained, split by slice, and the run's folder, whose `best.pt` answers; of several, the mean of
+            their logits. They differ in nothing of `ALIKE`.
         cases: All patients of the data set; both parts of the split have slices of each.
     """
-    answer = load_answer(recipe, runs)
+    recipe, answer = kept[0][0], mean_answer(kept)
 
     def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -71,7 +78,7 @@ def measure_by_slice(recipe: Recipe, runs: Sequence[Path], cases: Sequence[Case]
             figures.append(Figure(f"{name}: Tversky (0.7, 0.3), {where}", together.tversky(), slices))
             figures.append(Figure(f"{name}: Dice, {where}", together.dice, slices))
     for figure in figures:
-        log.info("figure_by_slice", recipe=recipe.name, figure=str(figure))
+        log.info("figure_by_slice", recipes=[one.name for one, _ in kept], figure=str(figure))
     return figures
 
 

@@ -146,7 +146,9 @@ def evaluate(  # noqa: PLR0917 - see train
     out: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
     runs: Annotated[
         list[Path] | None,
-        typer.Option("--run", exists=True, file_okay=False, help="Runs by slice: further ones; the mean answers."),
+        typer.Option(
+            "--run", exists=True, file_okay=False, help="Runs by slice: further ones, of any recipe; the mean answers."
+        ),
     ] = None,
     report: Annotated[
         Path | None,

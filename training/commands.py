@@ -60,6 +60,6 @@ def train_recipe(
     further = None if more is None else brats_slices(more)
     history = fit(recipe, data, cases, folder, limits, phantoms=mixed, more=further, **options)
     if recipe.split == "slice" and is_first():
-        figures = measure_by_slice(recipe, [folder], cases)
+        figures = measure_by_slice([(recipe, folder)], cases)
         (folder / "figures.json").write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
     return history

@@ -78,8 +78,13 @@ def untrained_answer(recipe: Recipe) -> Answer:
 
 def load_answer(recipe: Recipe, runs: Sequence[Path]) -> Mean:
     """The recipe's network with the weights that `runs` kept, in evaluation mode; of several, the mean answers."""
+    return mean_answer([(recipe, run) for run in runs])
+
+
+def mean_answer(kept: Sequence[tuple[Recipe, Path]]) -> Mean:
+    """As `load_answer`, of runs of any recipes that take and answer with the same."""
     answers = []
-    for run in runs:
+    for recipe, run in kept:
         answer = untrained_answer(recipe)
         weights = torch.load(run / "best.pt", weights_only=True)["weights"]
         known = answer.network.state_dict()

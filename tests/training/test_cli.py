@@ -106,10 +106,12 @@ def test_a_system_that_is_solved_for_has_no_steps(tiny_lgg, tmp_path):
 def test_runs_by_slice_are_measured_alone_and_together(tiny_lgg, tmp_path, monkeypatch):
     small = {"widths": (16, 32), "samples_per_epoch": 8, "batch": 4}
     monkeypatch.setitem(RECIPES, "lgg-resunet", replace(RECIPES["lgg-resunet"], **small))
+    another = replace(RECIPES["lgg-resunet"], name="lgg-wider", widths=(32, 48))
+    monkeypatch.setitem(RECIPES, "lgg-wider", another)
     runs = [tmp_path / "one", tmp_path / "other"]
-    for number, run in enumerate(runs):
-        options = ("--split", "slice", "--epochs", 1, "--phantoms", 0, "--variant", number, "--threads", 1)
-        trained = call("train", "lgg-resunet", "--data", tiny_lgg, "--out", run, *options)
+    for name, run in zip(("lgg-resunet", "lgg-wider"), runs, strict=True):
+        options = ("--split", "slice", "--epochs", 1, "--phantoms", 0, "--threads", 1)
+        trained = call("train", name, "--data", tiny_lgg, "--out", run, *options)
         assert trained.exit_code == 0, trained.output
     said = json.loads((runs[0] / "figures.json").read_text())
     figures = tmp_path / "figures.json"
@@ -120,6 +122,12 @@ def test_runs_by_slice_are_measured_alone_and_together(tiny_lgg, tmp_path, monke
     assert together.exit_code == 0, together.output
     assert "Tversky" in together.output
     assert json.loads(figures.read_text()) != said
+    record = json.loads((runs[1] / "record.json").read_text())
+    record["recipe"]["seed"] += 1
+    (runs[1] / "record.json").write_text(json.dumps(record))
+    elsewhere = call("evaluate", runs[0], "--run", runs[1], "--data", tiny_lgg)
+    assert elsewhere.exit_code == 2
+    assert "lgg-resunet and lgg-wider differ in seed" in " ".join(elsewhere.output.replace("│", " ").split())
     refused = call("evaluate", runs[0], "--data", tiny_lgg, "--everyone")
     assert refused.exit_code == 2
     (tmp_path / "elsewhere" / "kaggle_3m").mkdir(parents=True)
