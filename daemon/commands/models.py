@@ -29,7 +29,8 @@ from pipelines.registry import PIPELINES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engines.package import ModelPackage
+    from engines.gate import Agreement
+from engines.package import ModelPackage
 
 app = typer.Typer(no_args_is_help=True, help="Model packages: what ships, what the hospital has added, who uses them.")
 
@@ -69,28 +70,30 @@ def list_models(config: OptionalConfig = None, as_json: JsonOption = False) -> N
 @app.command("verify")
 def verify_models(config: OptionalConfig = None, package: PackageOption = None) -> None:
     """Run every engine there is on each package's reference inputs, and compare it with ONNX Runtime in FP32."""
-    table = plain_table("Package", "Engine", "Precision", ">Dice", ">Largest difference", "State")
+    table = plain_table("Package", "Engine", ">Dice", ">Difference", "State")
+    silent: dict[str, list[str]] = {}  # by the reason why they do not answer: engines, each once
     served = True
     for one in _wanted(config, package):
         with console.status(f"Verifying {one.name} ..."):
             answers = verify(one, _settings(config))
         served &= any(not answer.problems for answer in answers)
         for answer in answers:
-            table.add_row(one.name, answer.backend, answer.precision, *_agreement(answer))
+            engine = f"{answer.backend} {answer.precision}"
+            if answer.agreement is not None:
+                table.add_row(one.name, engine, *_agreement(answer, answer.agreement))
+            elif engine not in (engines := silent.setdefault("; ".join(answer.problems), [])):
+                engines.append(engine)
     console.print(table)
+    for reason, engines in silent.items():
+        console.print(Text(f"{', '.join(engines)}: {reason}", style="yellow"))
     if not served:
         raise typer.Exit(1)
 
 
-def _agreement(answer: Verification) -> tuple[str, str, Text]:
-    agreement = answer.agreement
-    least = min(agreement.dice.values(), default=None) if agreement else None
+def _agreement(answer: Verification, found: Agreement) -> tuple[str, str, Text]:
+    least = min(found.dice.values(), default=None)
     state = Text("; ".join(answer.problems), style="yellow") if answer.problems else Text("may serve", style="green")
-    return (
-        "" if least is None else f"{least:.4f}",
-        f"{agreement.max_difference:.4f}" if agreement else "",
-        state,
-    )
+    return "" if least is None else f"{least:.4f}", f"{found.max_difference:.4f}", state
 
 
 @app.command("build")

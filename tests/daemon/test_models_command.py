@@ -71,7 +71,7 @@ def test_verify_prints_each_engine_beside_the_reference(
     monkeypatch.setattr(models, "verify", lambda package, settings: [refused])
     run = scanward("models", "verify", "-c", config, "--package", PACKAGE)
     assert run.exit_code == 1
-    assert "too far apart" in " ".join(run.stdout.split())
+    assert "openvino fp32: too far apart" in " ".join(run.stdout.split())
 
 
 def test_ctrl_c_prints_what_was_measured_until_then(
