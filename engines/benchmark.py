@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from engines.benchmark_field import Contender, Field, Interrupted, Limits, Measurement, line_of
-from engines.choose import candidates
+from engines.choose import candidates, to_compare
 from engines.contract import PIECE_BYTES, Engine, EngineSettings
 from engines.gate import reference_feeds
 from engines.package import ModelPackage
@@ -78,10 +78,10 @@ def usual_batches(package: ModelPackage) -> tuple[int, ...]:
 
 
 def engine_contenders(package: ModelPackage, settings: EngineSettings) -> list[Contender]:
-    """The engines that may serve the package, best first."""
+    """The engines that may serve the package, best first, those that are to be named among them."""
     return [
         Contender(engine.backend, engine.settings.precision, partial(_engine_opening, engine.settings, package))
-        for engine in candidates(package, settings)
+        for engine in to_compare(package, settings)
     ]
 
 

@@ -68,20 +68,29 @@ def candidates(package: ModelPackage, settings: EngineSettings, progress: BuildP
     return [
         BACKENDS[name](package, settings.model_copy(update={"backend": name, "precision": precision}), progress)
         for name in names
-        for precision in (_offered(package, name) if settings.precision == "auto" else (settings.precision,))
+        for precision in (PRECISIONS[name] if settings.precision == "auto" else (settings.precision,))
+        if settings.precision != "auto" or _offers(package, name, precision)
     ]
 
 
-def _offered(package: ModelPackage, backend: str) -> tuple[Precision, ...]:
-    """What a backend may compute a package in, best first.
+def to_compare(package: ModelPackage, settings: EngineSettings) -> list[Engine]:
+    """As `candidates`, and TensorRT in the INT8 that it makes by the package's calibration.
 
-    INT8 that TensorRT makes by the package's calibration comes last: nobody has measured yet that it is faster than
-    FP16 (docs/engines.md), and where FP16 leaves its range, so may what this one leaves in FP16.
+    That one serves only where it is named: nobody has measured yet that it is faster than FP16 (docs/engines.md).
     """
-    brought = package.variant("int8")
-    suits = brought is not None and brought.suits(backend)
-    last: tuple[Precision, ...] = ("int8",) if backend == "tensorrt" and package.manifest.calibration else ()
-    return tuple(one for one in PRECISIONS[backend] if one != "int8" or suits) + (() if suits else last)
+    engines = candidates(package, settings)
+    if settings.precision == "auto" and settings.backend in {"auto", "tensorrt"} and package.manifest.calibration:
+        last = max(number for number, engine in enumerate(engines) if engine.backend == "tensorrt")
+        if not _offers(package, "tensorrt", "int8"):
+            named = settings.model_copy(update={"backend": "tensorrt", "precision": "int8"})
+            engines.insert(last + 1, TensorRtEngine(package, named))
+    return engines
+
+
+def _offers(package: ModelPackage, backend: str, precision: str) -> bool:
+    """Whether a package may have a network for a backend to compute with in a precision."""
+    variant = package.variant(precision)
+    return precision != "int8" or (variant is not None and variant.suits(backend))
 
 
 class ChosenEngine(Engine):
@@ -139,7 +148,7 @@ class ChosenEngine(Engine):
     def _prepare_others(self, serving: Engine) -> None:
         """What may have to take a call over on the same device, FP32 for an FP16 that overflows, is built as well."""
         for engine in self._engines[self._engines.index(serving) + 1 :]:
-            if (engine.backend, engine.settings.precision) == (serving.backend, "fp32"):
+            if engine.backend == serving.backend:
                 try:
                     engine.prepare()
                 except EngineRefused as error:
@@ -224,7 +233,7 @@ def verify(package: ModelPackage, settings: EngineSettings | None = None) -> lis
     feeds = reference_feeds(package)
     plain = settings.model_copy(update={"backend": "onnxruntime", "precision": "fp32"})
     with OnnxRuntimeEngine(package, plain) as reference:
-        return [_verify(engine, reference, feeds) for engine in candidates(package, settings)]
+        return [_verify(engine, reference, feeds) for engine in to_compare(package, settings)]
 
 
 def _verify(engine: Engine, reference: Engine, feeds: Arrays) -> Verification:

@@ -1,9 +1,8 @@
 """A network with convolutions in INT8, the rest in FP16, for an engine whose precision is what the ONNX graph says.
 
-That is TensorRT. It is made of the FP32 network and of calibrated values.
-
-TensorRT wants scales that are symmetric (zero stays zero), one per output channel of a weight and one per activation,
-before each convolution and nowhere else; ONNX Runtime's quantiser writes them as QuantizeLinear and DequantizeLinear.
+That is TensorRT. It is made of the FP32 network and of calibrated values. Scales are symmetric (zero stays zero), one
+per output channel of a weight and one per activation, as TensorRT wants them; ONNX Runtime's quantiser writes them as
+QuantizeLinear and DequantizeLinear before each convolution, and nothing after it.
 """
 
 from __future__ import annotations
@@ -15,20 +14,24 @@ from engines.half import converter as half_converter
 from engines.half import plain, to_half
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 CONVERSION = 1
 """Raise it when what is done here around the quantiser changes, so that no plan of before is taken for one of now."""
 
 OPSET = 19
 """The first whose QuantizeLinear takes FP16."""
+LEAST = 2.0**-23
+"""Scales under it become another number in FP16: the converter knows none under 1e-7."""
 
 
 def converter() -> str:
     """Names and versions of what converts: another one may convert otherwise."""
+    import onnx
     import onnxruntime
 
-    return f"onnxruntime {onnxruntime.__version__}, conversion {CONVERSION}, {half_converter()}"
+    tools = f"onnxruntime {onnxruntime.__version__}, onnx {onnx.__version__}"
+    return f"{tools}, conversion {CONVERSION}, {half_converter()}"
 
 
 def in_eight_bits(network: bytes, largest: Mapping[str, float]) -> bytes:
@@ -44,15 +47,16 @@ def in_eight_bits(network: bytes, largest: Mapping[str, float]) -> bytes:
         Exception: Whatever quantiser, converter and ONNX's checker raise for a network that they cannot convert.
     """
     import onnx
-    from onnx import version_converter
 
-    model = quantised(plain(onnx.load_from_string(network)), largest)
-    half: bytes = to_half(version_converter.convert_version(model, OPSET)).SerializeToString()
+    half: bytes = to_half(quantised(plain(onnx.load_from_string(network)), largest)).SerializeToString()
     return half
 
 
 def quantised(model: ModelProto, largest: Mapping[str, float]) -> ModelProto:
     """The network with QuantizeLinear and DequantizeLinear before each of its `convolutions`; the rest is FP32.
+
+    Whoever else reads such a tensor reads the rounded one too, as the quantiser would have it and as suits TensorRT:
+    an addition of a residual gets both sides in eight bits.
 
     Args:
         model: From `plain`; it is left as it is.
@@ -60,18 +64,22 @@ def quantised(model: ModelProto, largest: Mapping[str, float]) -> ModelProto:
 
     Raises:
         KeyError: See `in_eight_bits`.
+        ValueError: No convolution of the network may be in eight bits.
     """
     import numpy as np
     import onnx
+    from onnx import version_converter
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
+    version = next(one.version for one in model.opset_import if not one.domain)
     copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    chosen = convolutions(copy)
-    ranges = {
-        node.input[0]: (np.float32(-largest[node.input[0]]), np.float32(largest[node.input[0]])) for node in chosen
-    }
-    others = {node.name for node in copy.graph.node} - {node.name for node in chosen}
+    copy.CopyFrom(version_converter.convert_version(model, OPSET) if version < OPSET else model)
+    chosen = {node.name: node.input[0] for node in convolutions(copy)}
+    if not chosen:
+        raise ValueError("it has no convolution that another one or a dense layer comes after")
+    others = {node.name: list(node.input) for node in copy.graph.node if node.op_type == "Conv"}
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    ranges = {name: (np.float32(-largest[name]), np.float32(largest[name])) for name in chosen.values()}
     quantiser = QDQQuantizer(
         copy,
         per_channel=True,
@@ -79,8 +87,8 @@ def quantised(model: ModelProto, largest: Mapping[str, float]) -> ModelProto:
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
-        nodes_to_quantize=[node.name for node in chosen],
-        nodes_to_exclude=sorted(others),
+        nodes_to_quantize=list(chosen),
+        nodes_to_exclude=[],
         op_types_to_quantize=["Conv"],
         extra_options={
             "ActivationSymmetric": True,
@@ -92,14 +100,40 @@ def quantised(model: ModelProto, largest: Mapping[str, float]) -> ModelProto:
     quantiser.quantize_model()
     quantiser.model.topological_sort()  # it appends what it adds
     answer: ModelProto = quantiser.model.model
+    kept = {tensor.name for tensor in answer.graph.initializer}
+    for node in answer.graph.node:
+        if node.name in others and node.name not in chosen:  # it shares a tensor or a weight with one that is chosen
+            node.input[:] = others[node.name]
+            answer.graph.initializer.extend(weights[name] for name in node.input if name in weights.keys() - kept)
+            kept.update(node.input)
+    _make_scales_sayable(answer, weights)
     return answer
 
 
+def _make_scales_sayable(model: ModelProto, weights: Mapping[str, TensorProto]) -> None:
+    """Makes the scales of weights numbers of FP16, and the weights anew by those: FP16 then changes nothing of them."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in tensors:
+            continue
+        whole = numpy_helper.to_array(weights[node.input[0].removesuffix("_quantized")])
+        scales = np.maximum(numpy_helper.to_array(tensors[node.input[1]]), LEAST)
+        rounded = scales.astype(np.float16)
+        rounded = np.where(rounded < scales, np.nextafter(rounded, np.float16(np.inf)), rounded).astype(np.float32)
+        steps = np.clip(np.rint(whole / rounded.reshape(-1, *[1] * (whole.ndim - 1))), -127, 127).astype(np.int8)
+        tensors[node.input[0]].CopyFrom(numpy_helper.from_array(steps, node.input[0]))
+        tensors[node.input[1]].CopyFrom(numpy_helper.from_array(rounded, node.input[1]))
+
+
 def convolutions(model: ModelProto) -> list[NodeProto]:
-    """The convolutions that may be in eight bits: all but those that no other comes after.
+    """The convolutions that may be in eight bits: all with weights of their own but those that no other comes after.
 
     Nothing would even their errors out. Where a dense layer answers, it is the last one, and all of them may be.
     """
+    weights = {tensor.name for tensor in model.graph.initializer}
     readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -110,4 +144,11 @@ def convolutions(model: ModelProto) -> list[NodeProto]:
         if any(reader.op_type == "Conv" or reader.name in followed for reader in after):
             followed.add(node.name)
     dense = any(node.op_type in {"Gemm", "MatMul"} and node.name not in followed for node in model.graph.node)
-    return [node for node in model.graph.node if node.op_type == "Conv" and (dense or node.name in followed)]
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type == "Conv"
+        and (dense or node.name in followed)
+        and node.input[1] in weights
+        and node.input[0] not in weights
+    ]

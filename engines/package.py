@@ -241,7 +241,7 @@ def _checked(file: Path, stated: str, key: str) -> bytes:
 def _check_reference(package: ModelPackage, file: Path) -> None:
     try:
         arrays = package.reference() or {}
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: a Python without LZMA
         raise PackageInvalid(file, "reference_inputs", f"not one array per input ({error})") from error
     for spec in package.manifest.inputs:
         array = arrays[spec.name]

@@ -18,7 +18,7 @@ import structlog
 
 from engines import int8
 from engines.contract import BuildProgress, require_variant
-from engines.errors import BuildFailed, PrecisionMissing
+from engines.errors import BuildFailed, PackageError, PrecisionMissing
 from engines.half import TOOL, can_halve, converter, halved
 from engines.libraries import import_tensorrt
 from engines.package import ModelPackage
@@ -79,7 +79,7 @@ def require(package: ModelPackage, precision: str) -> None:
     elif not can_halve():
         needed = f"{package.name} brings none, and {TOOL} is not installed: pip install 'scanward[gpu]'"
         raise PrecisionMissing(BACKEND, precision, needed)
-    elif (reason := _unconvertible.get((package.digest, precision))) is not None:
+    elif (reason := _unconvertible.get(network_digest(package, precision))) is not None:
         raise PrecisionMissing(BACKEND, precision, reason)
 
 
@@ -96,12 +96,15 @@ def network_for(package: ModelPackage, precision: str) -> bytes:
     if not _made_here(package, precision):
         return package.network(precision)
     network = package.network()
-    largest = package.largest() if precision == "int8" else {}
+    try:
+        largest = package.largest() if precision == "int8" else {}
+    except (PackageError, OSError) as error:
+        raise PrecisionMissing(BACKEND, precision, str(error)) from error
     try:
         return int8.in_eight_bits(network, largest) if precision == "int8" else halved(network)
     except Exception as error:  # the converter and the checker raise what they like
         reason = f"{package.name} cannot be converted ({type(error).__name__}: {error})"
-        _unconvertible[package.digest, precision] = reason
+        _unconvertible[network_digest(package, precision)] = reason
         raise PrecisionMissing(BACKEND, precision, reason) from error
 
 
@@ -122,8 +125,8 @@ def _made_here(package: ModelPackage, precision: str) -> bool:
     return precision == "int8" and package.manifest.calibration is not None and not (brought and brought.suits(BACKEND))
 
 
-_unconvertible: dict[tuple[str, str], str] = {}
-"""By a network's digest and a precision: why it cannot be converted."""
+_unconvertible: dict[str, str] = {}
+"""By what `network_digest` says: why it cannot be converted."""
 
 
 def build(

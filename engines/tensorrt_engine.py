@@ -35,7 +35,7 @@ _ABANDONED: list[object] = []
 
 
 class TensorRtEngine(Engine):
-    """FP32 (TensorFloat-32 where the GPU has it), FP16, or the package's INT8 variant.
+    """FP32 (TensorFloat-32 where the GPU has it), FP16, or INT8: a variant of the package, or made by its calibration.
 
     Opening builds the plan if the cache has none, which takes minutes: do it before a worker takes jobs. When the GPU
     has too little free memory for `max_batch`, the engine takes half of it, down to one, before it is refused.

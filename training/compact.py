@@ -31,7 +31,7 @@ def make_compact(folder: Path, data: Path, version: str) -> ModelPackage:
         version: Of the package from now on: its weights are others.
 
     Raises:
-        UnfitError: A main figure would fall by more than `int8.LOSS`, or a weight is too large for FP16.
+        UnfitError: A main figure would fall by more than `int8.LOSS`, a weight is too large for FP16, or all are in it.
         FileNotFoundError: Nothing that the package held out is in the data.
         PackageError: What is wrong with the package, or with the version.
     """
@@ -45,6 +45,8 @@ def make_compact(folder: Path, data: Path, version: str) -> ModelPackage:
             raise UnfitError(f"{package.name}: {error}") from error
         if package.manifest.reference_inputs == REFERENCE:
             write_reference(draft, reference_feeds(package))
+        if (draft / NETWORK).read_bytes() == package.network():
+            raise UnfitError(f"{package.name} keeps its weights in 16 bits already")
         digest = hashlib.sha256((draft / NETWORK).read_bytes()).hexdigest()
         content = edit_manifest(draft, sha256=digest, version=version, variants={}, calibration=None)
         edit_manifest(draft, training=content["training"] | {"compact": True})

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -203,7 +204,7 @@ def _evenly(things: Sequence[Any], count: int) -> list[Any]:
 
 def lost(before: Sequence[Figure], after: Sequence[Figure]) -> str:
     """The main figures that fell too far, or are none any more, in words; empty if none did."""
-    now = {figure.metric: figure.value for figure in after}
+    now = defaultdict(lambda: float("nan"), {figure.metric: figure.value for figure in after})
     main = [one for one in before if any(name in one.metric for name in MAIN) and np.isfinite(one.value)]
     if not main:
         return f"no figure to judge it by was measured ({', '.join(MAIN)})"

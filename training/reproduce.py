@@ -97,11 +97,11 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
     from training.calibrate import add_calibration
     from training.int8 import add_int8
 
-    try:
-        add_int8(out / name, data)
-    except UnfitError as error:  # the processor may not compute in INT8
-        log.warning("int8_left_out", reason=str(error))
-    add_calibration(out / name, data)
+    for add in (add_int8, add_calibration):
+        try:
+            add(out / name, data)
+        except UnfitError as error:  # the processor may not compute in INT8
+            log.warning("int8_left_out", by=add.__name__, reason=str(error))
     return load_package(out / name)
 
 

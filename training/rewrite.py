@@ -53,7 +53,8 @@ def write_figures(folder: Path, figures: Sequence[Figure]) -> None:
 def put_in_place(draft: Path, folder: Path, names: Sequence[str]) -> None:
     """Files of a package that was made elsewhere, each replaced whole; model.yaml last, for it says what there is."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*names, CARD, MANIFEST):
-        if (draft / name).exists():
-            shutil.copyfile(draft / name, folder / f"{name}.part")
-            (folder / f"{name}.part").replace(folder / name)
+    there = [name for name in (*names, CARD, MANIFEST) if (draft / name).exists()]
+    for name in there:
+        shutil.copyfile(draft / name, folder / f"{name}.part")
+    for name in there:  # all in one go: a package that is half of each is refused when it is loaded
+        (folder / f"{name}.part").replace(folder / name)

@@ -309,7 +309,7 @@ class FakePlan:
         self.driver, self.largest, self.scratch = driver, int(largest), 1000
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        # as it is written: what ONNX Runtime puts in the place of INT8 convolutions answers wrongly
+        # as it is written: of INT8 beside FP16 ONNX Runtime makes another arithmetic
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         self.outputs = [output.name for output in self.session.get_outputs()]

@@ -14,13 +14,12 @@ from typer.testing import CliRunner
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from engines.half import plain
-from engines.int8 import convolutions, quantised
+from engines.int8 import convolutions
 from engines.package import load_package, shipped_folder
-from tests.engines.conftest import images, two_layers
+from tests.engines.conftest import images
 from training import calibrate
 from training.cli import app
 from training.evaluate import UnfitError
-from training.export import ask_onnx
 from training.package import forget_variants
 
 NAME = "brain-lgg-classifier"
@@ -78,16 +77,15 @@ def test_the_values_are_the_largest_that_the_network_shows(classifier):
         assert found[name] == pytest.approx(np.abs(values).max(), rel=1e-3)
 
 
-def test_spelled_out_the_arithmetic_is_the_same():
-    model = quantised(plain(onnx.load_from_string(two_layers())), {"image": 2.0})
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    image = images(2, 3, 32, 32)
-    found = ask_onnx(calibrate.spelled_out(model).SerializeToString(), image)
-    np.testing.assert_allclose(found, session.run(None, {"image": image})[0], atol=1e-5)
+def test_the_figures_are_those_of_eight_bits(classifier, tiny_lgg):
+    package = load_package(classifier)
+    values = calibrate.largest_values(package, list(images(3, *package.manifest.inputs[0].shape[1:])))
+    rough = calibrate.measure_in_eight_bits(package, dict.fromkeys(values, calibrate.LEAST), tiny_lgg)
+    right = calibrate.measure_in_eight_bits(package, dict.fromkeys(values, 25.0), tiny_lgg)
+    calibration = "tumour: expected calibration error"
+    assert [one.n for one in rough.figures] == [one.n for one in right.figures]
+    found = [next(one.value for one in each.figures if one.metric == calibration) for each in (rough, right)]
+    assert abs(found[0] - found[1]) > 0.01
 
 
 def test_what_costs_too_much_is_left_out_and_the_card_says_so(classifier, tiny_lgg, monkeypatch):

@@ -75,6 +75,12 @@ def test_half_the_file_and_the_same_answers(classifier, tiny_lgg):
     for title in ("INT8", "INT8 on a GPU"):
         assert "None: what there was had been made of" in package.card.split(f"## {title}\n")[1].split("## ")[0]
 
+    before = {path.name: path.read_bytes() for path in classifier.iterdir()}
+    again = run(classifier, tiny_lgg, "--version", "9.2.0")
+    assert again.exit_code == 2
+    assert "keeps its weights in 16 bits already" in " ".join(again.output.replace("│", " ").split())
+    assert {path.name: path.read_bytes() for path in classifier.iterdir()} == before
+
 
 def test_what_costs_too_much_leaves_the_package_alone(classifier, tiny_lgg):
     content = yaml.safe_load((classifier / "model.yaml").read_text())

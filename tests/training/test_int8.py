@@ -79,6 +79,7 @@ def test_a_figure_that_is_none_any_more_is_a_loss():
     was, is_now = Figure("Dice by patient, mean", 0.8, 3), Figure("Dice by patient, mean", float("nan"), 3)
     assert int8.lost([was], [is_now]) == "Dice by patient, mean would be nan instead of 0.800"
     assert int8.lost([was], [was]) == ""
+    assert int8.lost([was], []) == "Dice by patient, mean would be nan instead of 0.800"
     assert "no figure to judge it by" in int8.lost([Figure("volume", 1.0, 3)], [Figure("volume", 1.0, 3)])
 
 
