@@ -77,7 +77,7 @@ def quantised(model: ModelProto, largest: Mapping[str, float]) -> ModelProto:
     chosen = {node.name: node.input[0] for node in convolutions(copy)}
     if not chosen:
         raise ValueError("it has no convolution that another one or a dense layer comes after")
-    others = {node.name: list(node.input) for node in copy.graph.node if node.op_type == "Conv"}
+    read = {node.name: list(node.input) for node in copy.graph.node if node.op_type == "Conv"}
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     ranges = {name: (np.float32(-largest[name]), np.float32(largest[name])) for name in chosen.values()}
     quantiser = QDQQuantizer(
@@ -102,15 +102,15 @@ def quantised(model: ModelProto, largest: Mapping[str, float]) -> ModelProto:
     answer: ModelProto = quantiser.model.model
     kept = {tensor.name for tensor in answer.graph.initializer}
     for node in answer.graph.node:
-        if node.name in others and node.name not in chosen:  # it shares a tensor or a weight with one that is chosen
-            node.input[:] = others[node.name]
+        if node.name in read and node.name not in chosen:  # it shares a tensor or a weight with one that is chosen
+            node.input[:] = read[node.name]
             answer.graph.initializer.extend(weights[name] for name in node.input if name in weights.keys() - kept)
             kept.update(node.input)
-    _make_scales_sayable(answer, weights)
+    _round_scales(answer, weights)
     return answer
 
 
-def _make_scales_sayable(model: ModelProto, weights: Mapping[str, TensorProto]) -> None:
+def _round_scales(model: ModelProto, weights: Mapping[str, TensorProto]) -> None:
     """Makes the scales of weights numbers of FP16, and the weights anew by those: FP16 then changes nothing of them."""
     import numpy as np
     from onnx import numpy_helper

@@ -124,7 +124,7 @@ def forget_variants(folder: Path) -> None:
 
 
 def write_reference(folder: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """`reference.npz`, which numpy reads as any other: packed by LZMA, half of what its own writer makes of slices."""
+    """`reference.npz`, which numpy reads as any other: packed by LZMA, 0.5 to 0.8 of what its own writer makes."""
     with zipfile.ZipFile(folder / REFERENCE, "w") as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
