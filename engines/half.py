@@ -102,6 +102,9 @@ def plain(model: ModelProto) -> ModelProto:
             weights[-1].name = node.input[2] = f"{node.input[2]}.of.{node.name}"
     del wide.graph.node[:]
     wide.graph.node.extend(nodes)
+    read = {name for node in nodes for name in node.input} | {output.name for output in wide.graph.output}
+    for tensor in [tensor for tensor in weights if tensor.name not in read]:
+        weights.remove(tensor)
     return wide
 
 
