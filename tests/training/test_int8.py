@@ -40,7 +40,7 @@ def test_a_network_gets_a_variant_that_serves_and_is_what_was_measured(classifie
     package = int8.add_int8(classifier, tiny_lgg, "9.0.0")
     assert package.version == "9.0.0"
     assert package.manifest.variants["int8"].format == "openvino"
-    assert len(package.network("int8")) < 0.3 * len(package.network())
+    assert len(package.network("int8")) < 0.6 * len(package.network())  # whose weights are in 16 bits
     with open_engine(package, EngineSettings(backend="openvino", threads=1)) as engine:
         assert engine.description.precision == "int8"
     measured, variant = re.split(r"## INT8\n", package.card)
