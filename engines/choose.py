@@ -79,11 +79,11 @@ def to_compare(package: ModelPackage, settings: EngineSettings) -> list[Engine]:
     That one serves only where it is named: nobody has measured yet that it is faster than FP16 (docs/engines.md).
     """
     engines = candidates(package, settings)
-    if settings.precision == "auto" and settings.backend in {"auto", "tensorrt"} and package.manifest.calibration:
-        last = max(number for number, engine in enumerate(engines) if engine.backend == "tensorrt")
-        if not _offers(package, "tensorrt", "int8"):
-            named = settings.model_copy(update={"backend": "tensorrt", "precision": "int8"})
-            engines.insert(last + 1, TensorRtEngine(package, named))
+    asked = settings.precision == "auto" and settings.backend in {"auto", "tensorrt"}
+    if asked and package.manifest.calibration and not _offers(package, "tensorrt", "int8"):
+        after = 1 + max(number for number, engine in enumerate(engines) if engine.backend == "tensorrt")
+        named = settings.model_copy(update={"backend": "tensorrt", "precision": "int8"})
+        engines.insert(after, TensorRtEngine(package, named))
     return engines
 
 
