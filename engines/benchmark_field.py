@@ -203,7 +203,7 @@ def _compared(line: Measurement, package: ModelPackage, ours: Arrays, theirs: Ar
         return {name: array.copy() for name, array in arrays.items()}
 
     found = agreement(package.manifest, copy(ours), copy(theirs))
-    return _with(line, dice=min(found.dice.values(), default=None), max_difference=found.max_difference)
+    return _with(line, dice=found.least_dice, max_difference=found.max_difference)
 
 
 def _with(line: Measurement, **changes: Any) -> Measurement:

@@ -61,7 +61,12 @@ class Agreement:
 
     def figures(self) -> GateFigures:
         """The part that goes into a job's record."""
-        return GateFigures(min(self.dice.values(), default=None), self.max_difference, self.outliers)
+        return GateFigures(self.least_dice, self.max_difference, self.outliers)
+
+    @property
+    def least_dice(self) -> float | None:
+        """Of the class that agrees least; None for classifiers."""
+        return min(self.dice.values(), default=None)
 
 
 def compare(engine: Engine, reference: Engine, feeds: Mapping[str, np.ndarray]) -> Agreement:

@@ -110,8 +110,7 @@ class ModelPackage:
         try:
             read = CalibrationFile.model_validate_json(_checked(file, stated.sha256, "calibration.sha256"))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise PackageInvalid(file, ".".join(_written(first["loc"])) or "(whole file)", first["msg"]) from error
+            raise _invalid(file, error) from error
         if read.network != self.digest:
             raise PackageInvalid(file, "network", f"it is of the network {read.network[:12]}, not {self.digest[:12]}")
         return read.largest
@@ -206,10 +205,14 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(_written(first["loc"])) or "(whole file)"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise PackageInvalid(file, key, first["msg"].removeprefix("Value error, ") + more) from error
+        raise _invalid(file, error) from error
+
+
+def _invalid(file: Path, error: ValidationError) -> PackageInvalid:
+    first = error.errors()[0]
+    key = ".".join(_written(first["loc"])) or "(whole file)"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return PackageInvalid(file, key, first["msg"].removeprefix("Value error, ") + more)
 
 
 def _written(place: tuple[int | str, ...]) -> list[str]:

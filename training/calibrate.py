@@ -24,7 +24,7 @@ from engines.int8 import convolutions, in_eight_bits, quantised
 from engines.manifest import CalibrationFile
 from engines.package import NETWORK, ModelPackage, load_package
 from training.evaluate import Figure, UnfitError
-from training.half import compare
+from training.half import compare, in_words
 from training.int8 import calibration_inputs, lost, require_slices
 from training.package import CALIBRATION
 from training.report import Asked, Measured, measure_held_out
@@ -152,15 +152,13 @@ def _words(
     model = plain(onnx.load_from_string(package.network()))
     share = f"{len(convolutions(model))} of {sum(node.op_type == 'Conv' for node in model.graph.node)}"
     then = {figure.metric: figure.value for figure in after}
-    dice = f"least Dice of a mask {min(found.dice.values()):.4f}, " if found.dice else ""
     rows = [f"| {one.metric} | {one.value:.3f} | {then[one.metric]:.3f} |" for one in before if np.isfinite(one.value)]
     return "\n".join(
         [
             f"`{CALIBRATION}`: the largest values on {count} slices of the held-out patients and on the reference "
             f"inputs. TensorRT's INT8 network is made with it when its plan is built (`precision: int8`): {share} "
             "convolutions in eight bits, the rest in FP16. Computed that way on a processor, against ONNX Runtime FP32 "
-            f"on the reference inputs: {dice}largest difference of a probability "
-            f"{found.max_difference:.3f}. The same patients, on a processor:",
+            f"on the reference inputs: {in_words(found)}. The same patients, on a processor:",
             "",
             "| Figure | without | in INT8 |",
             "|---|---|---|",

@@ -46,12 +46,17 @@ class Half:
     in_full: str = ""
 
     def __str__(self) -> str:
-        dice = f"least Dice of a mask {min(self.found.dice.values()):.4f}, " if self.found.dice else ""
         kept = f"; {self.in_full} kept in FP32" if self.in_full else ""
         return (
             "On the reference inputs, every tensor rounded to FP16, held against FP32 by ONNX Runtime: "
-            f"{dice}largest difference of a probability {self.found.max_difference:.1e}{kept}"
+            f"{in_words(self.found, '.1e')}{kept}"
         )
+
+
+def in_words(found: Agreement, digits: str = ".3f") -> str:
+    """How a card says what the gate's comparison found."""
+    dice = "" if found.least_dice is None else f"least Dice of a mask {found.least_dice:.4f}, "
+    return f"{dice}largest difference of a probability {found.max_difference:{digits}}"
 
 
 def make_half(package: ModelPackage) -> Half:

@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +29,7 @@ from engines.openvino_rewrites import fold_unshuffles
 from engines.package import ModelPackage, load_package
 from pipelines.brain_volume import NeighbourSlices
 from training.evaluate import Figure, UnfitError
+from training.half import in_words
 from training.report import Asked, Measured, cases_of, measure_held_out
 from training.rewrite import edit_card, edit_manifest, put_in_place, variants_without, write_figures
 
@@ -204,23 +204,23 @@ def _evenly(things: Sequence[Any], count: int) -> list[Any]:
 
 def lost(before: Sequence[Figure], after: Sequence[Figure]) -> str:
     """The main figures that fell too far, or are none any more, in words; empty if none did."""
-    now = defaultdict(lambda: float("nan"), {figure.metric: figure.value for figure in after})
+    now = {figure.metric: figure.value for figure in after}
     main = [one for one in before if any(name in one.metric for name in MAIN) and np.isfinite(one.value)]
     if not main:
         return f"no figure to judge it by was measured ({', '.join(MAIN)})"
-    fallen = [one for one in main if not now[one.metric] >= one.value - LOSS]
-    return "; ".join(f"{one.metric} would be {now[one.metric]:.3f} instead of {one.value:.3f}" for one in fallen)
+    both = [(one, now.get(one.metric, float("nan"))) for one in main]
+    fallen = [(one, value) for one, value in both if not value >= one.value - LOSS]
+    return "; ".join(f"{one.metric} would be {value:.3f} instead of {one.value:.3f}" for one, value in fallen)
 
 
 def _words(network: bytes, count: int, found: Agreement, before: Measured) -> str:
     size, tool = f"{len(network) / 1e6:.1f} MB", f"NNCF {metadata.version('nncf')}"
-    dice = f"least Dice of a mask {min(found.dice.values()):.4f}, " if found.dice else ""
     return "\n".join(
         [
             f"`{FILE}`, {size}, for OpenVINO: convolutions in eight bits ({tool}), scales from the largest values on "
             f"{count} slices of the held-out patients and on the reference inputs; the last layers stay in floating "
             "point. The figures above are measured with it. Against ONNX Runtime FP32 on the reference inputs: "
-            f"{dice}largest difference of a probability {found.max_difference:.3f}.",
+            f"{in_words(found)}.",
             "",
             "Without it (`precision: bf16` or `fp32` in the configuration), on the same patients:",
             "",

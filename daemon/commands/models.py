@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engines.gate import Agreement
-from engines.package import ModelPackage
+    from engines.package import ModelPackage
 
 app = typer.Typer(no_args_is_help=True, help="Model packages: what ships, what the hospital has added, who uses them.")
 
@@ -91,9 +91,8 @@ def verify_models(config: OptionalConfig = None, package: PackageOption = None) 
 
 
 def _agreement(answer: Verification, found: Agreement) -> tuple[str, str, Text]:
-    least = min(found.dice.values(), default=None)
     state = Text("; ".join(answer.problems), style="yellow") if answer.problems else Text("may serve", style="green")
-    return "" if least is None else f"{least:.4f}", f"{found.max_difference:.4f}", state
+    return "" if found.least_dice is None else f"{found.least_dice:.4f}", f"{found.max_difference:.4f}", state
 
 
 @app.command("build")

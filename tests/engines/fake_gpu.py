@@ -17,13 +17,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from engines.contract import BuildProgress
 from engines.gpu import Gpu
 from engines.graphs import Recorder
 from engines.plans import Built
 from engines.tensorrt_build import network_for
+
+from .conftest import unoptimised
 
 MAGIC = b"FAKE PLAN\n"
 OUT_OF_MEMORY, CAPTURE_UNSUPPORTED = 2, 900
@@ -307,11 +308,7 @@ class FakePlan:
     def __init__(self, driver: Driver, content: bytes) -> None:
         largest, network = content[len(MAGIC) :].split(b"\n", 1)
         self.driver, self.largest, self.scratch = driver, int(largest), 1000
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        # as it is written: of INT8 beside FP16 ONNX Runtime makes another arithmetic
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        self.session = unoptimised(network)
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def create_execution_context(self, strategy: Any) -> FakeContext:

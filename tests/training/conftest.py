@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from engines.package import shipped_folder
 from pipelines.phantom import PhantomOptions, make_phantom
 
 
@@ -36,6 +40,29 @@ def tiny_lgg(tmp_path_factory):
             mask = masks["lesion"][index - 1].astype(np.uint8) * 255
             Image.fromarray(mask).save(folder / f"{name}_{index + 6}_mask.tif")
     return root
+
+
+CLASSIFIER = "brain-lgg-classifier"
+
+
+@pytest.fixture
+def classifier(tmp_path, tiny_lgg):
+    """The shipped one, as if two patients of the tiny data set had been held out."""
+    folder = tmp_path / CLASSIFIER
+    shutil.copytree(shipped_folder() / CLASSIFIER, folder)
+    content = yaml.safe_load((folder / "model.yaml").read_text())
+    patients = sorted(path.name for path in (tiny_lgg / "kaggle_3m").iterdir())
+    content["training"]["split"]["held_out"] = patients[::2]
+    (folder / "model.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder
+
+
+@contextmanager
+def untouched(folder):
+    """What happens leaves the folder byte for byte as it was."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    yield
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.fixture(scope="session")

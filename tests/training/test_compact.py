@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 
 import numpy as np
 import onnx
 import pytest
-import yaml
 from onnx import TensorProto, numpy_helper
 from typer.testing import CliRunner
 
@@ -16,39 +14,46 @@ pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from engines.gate import reference_feeds
 from engines.half import widened
-from engines.package import load_package, shipped_folder
+from engines.package import load_package
 from training.cli import app
 from training.export import ask_onnx
 from training.package import write_reference
+from training.rewrite import edit_manifest
 from training.storage import SMALLEST
 
-NAME = "brain-lgg-classifier"
+from .conftest import CLASSIFIER, untouched
 
 
 @pytest.fixture
-def classifier(tmp_path, tiny_lgg):
-    """The shipped one in FP32, with weights that 16 bits cannot say; two patients of the tiny data were held out."""
-    folder = tmp_path / NAME
-    shutil.copytree(shipped_folder() / NAME, folder)
-    model = widened(onnx.load(folder / "model.onnx"))
+def classifier(classifier):
+    """In FP32, with weights that 16 bits cannot say."""
+    model = widened(onnx.load(classifier / "model.onnx"))
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             values = numpy_helper.to_array(tensor) * np.float32(1 + 1e-4)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    onnx.save(model, folder / "model.onnx")
-    content = yaml.safe_load((folder / "model.yaml").read_text())
-    patients = sorted(path.name for path in (tiny_lgg / "kaggle_3m").iterdir())
-    content["training"]["split"]["held_out"] = patients[::2]
-    content["sha256"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-    content["accuracy"] = [one | {"value": 0.0, "ci95": [0.0, 0.1]} for one in content["accuracy"]]
-    for key in ("variants", "calibration"):
-        content.pop(key, None)
-    (folder / "model.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return folder
+    onnx.save(model, classifier / "model.onnx")
+    digest = hashlib.sha256((classifier / "model.onnx").read_bytes()).hexdigest()
+    edit_manifest(classifier, sha256=digest, variants={}, calibration=None)
+    state(classifier, value=0.0, ci95=[0.0, 0.1])
+    return classifier
+
+
+def state(folder, **changes):
+    """Other figures in model.yaml than were measured."""
+    accuracy = edit_manifest(folder)["accuracy"]
+    edit_manifest(folder, accuracy=[one | changes for one in accuracy])
 
 
 def run(folder, data, *options):
     return CliRunner().invoke(app, ["export", "--variants", str(folder), "--compact", "--data", str(data), *options])
+
+
+def refused(folder, data, version, words):
+    with untouched(folder):
+        result = run(folder, data, "--version", version)
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
 
 
 def test_half_the_file_and_the_same_answers(classifier, tiny_lgg):
@@ -60,7 +65,7 @@ def test_half_the_file_and_the_same_answers(classifier, tiny_lgg):
     assert result.exit_code == 0, result.output
     package = load_package(classifier)
     assert package.version == "9.1.0"
-    assert package.card.startswith(f"# {NAME} 9.1.0\n")
+    assert package.card.startswith(f"# {CLASSIFIER} 9.1.0\n")
     assert package.digest != before.digest
     assert package.manifest.training.model_extra["compact"] is True
     assert (classifier / "model.onnx").stat().st_size < 0.6 * size
@@ -75,22 +80,12 @@ def test_half_the_file_and_the_same_answers(classifier, tiny_lgg):
     for title in ("INT8", "INT8 on a GPU"):
         assert "None: what there was had been made of" in package.card.split(f"## {title}\n")[1].split("## ")[0]
 
-    before = {path.name: path.read_bytes() for path in classifier.iterdir()}
-    again = run(classifier, tiny_lgg, "--version", "9.2.0")
-    assert again.exit_code == 2
-    assert "keeps its weights in 16 bits already" in " ".join(again.output.replace("│", " ").split())
-    assert {path.name: path.read_bytes() for path in classifier.iterdir()} == before
+    refused(classifier, tiny_lgg, "9.2.0", "keeps its weights in 16 bits already")
 
 
 def test_what_costs_too_much_leaves_the_package_alone(classifier, tiny_lgg):
-    content = yaml.safe_load((classifier / "model.yaml").read_text())
-    content["accuracy"] = [one | {"value": 1.5} for one in content["accuracy"]]
-    (classifier / "model.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    before = {path.name: path.read_bytes() for path in classifier.iterdir()}
-    result = run(classifier, tiny_lgg, "--version", "9.1.0")
-    assert result.exit_code == 2
-    assert "stays as it is: tumour: AUC by slice would be" in " ".join(result.output.replace("│", " ").split())
-    assert {path.name: path.read_bytes() for path in classifier.iterdir()} == before
+    state(classifier, value=1.5)
+    refused(classifier, tiny_lgg, "9.1.0", "stays as it is: tumour: AUC by slice would be")
 
 
 def test_other_weights_want_another_version(classifier, tiny_lgg):

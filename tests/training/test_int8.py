@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -15,25 +14,13 @@ pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from engines.choose import open_engine, verify
 from engines.contract import EngineSettings
-from engines.package import load_package, shipped_folder
+from engines.package import find_packages, load_package, shipped_folder
 from tests.pipelines.brains import stand_in
 from training import int8
 from training.cli import app
 from training.evaluate import Figure, UnfitError
 
-NAME = "brain-lgg-classifier"
-
-
-@pytest.fixture
-def classifier(tmp_path, tiny_lgg):
-    """The shipped one, as if two patients of the tiny data set had been held out."""
-    folder = tmp_path / NAME
-    shutil.copytree(shipped_folder() / NAME, folder)
-    content = yaml.safe_load((folder / "model.yaml").read_text())
-    patients = sorted(path.name for path in (tiny_lgg / "kaggle_3m").iterdir())
-    content["training"]["split"]["held_out"] = patients[::2]
-    (folder / "model.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return folder
+from .conftest import CLASSIFIER, untouched
 
 
 def test_a_network_gets_a_variant_that_serves_and_is_what_was_measured(classifier, tiny_lgg):
@@ -50,7 +37,7 @@ def test_a_network_gets_a_variant_that_serves_and_is_what_was_measured(classifie
         assert f"| {figure.metric} |" in variant  # what it was without
     assert "| 12 |" in measured  # two patients of six slices
     assert "the largest values on 12 slices" in variant
-    assert package.card.startswith(f"# {NAME} 9.0.0\n")
+    assert package.card.startswith(f"# {CLASSIFIER} 9.0.0\n")
 
 
 def test_once_more_takes_the_place_of_the_first(classifier, tiny_lgg):
@@ -68,7 +55,7 @@ def test_what_costs_too_much_is_left_out_and_the_card_says_so(classifier, tiny_l
     assert package.manifest.variants == {}
     assert not (classifier / int8.FILE).exists()
     assert re.search(r"None: tumour: AUC by slice would be \d\.\d+ instead of \d\.\d+", package.card)
-    assert package.version == load_package(shipped_folder() / NAME).version
+    assert package.version == load_package(shipped_folder() / CLASSIFIER).version
     for figure in package.manifest.accuracy:  # those that it had without, again
         row = f"| {figure.metric} | {round(figure.value, 4):.3f} |"
         assert row in before
@@ -83,23 +70,16 @@ def test_a_figure_that_is_none_any_more_is_a_loss():
     assert "no figure to judge it by" in int8.lost([Figure("volume", 1.0, 3)], [Figure("volume", 1.0, 3)])
 
 
-@pytest.fixture
-def untouched(classifier):
-    """What happens leaves the folder byte for byte as it was."""
-    before = {path.name: path.read_bytes() for path in classifier.iterdir()}
-    yield
-    assert {path.name: path.read_bytes() for path in classifier.iterdir()} == before
-
-
-def test_a_processor_without_int8_leaves_the_package_alone(classifier, tiny_lgg, monkeypatch, untouched):
+def test_a_processor_without_int8_leaves_the_package_alone(classifier, tiny_lgg, monkeypatch):
     monkeypatch.setattr("engines.openvino_engine.precisions", lambda: ("fp32",))
-    with pytest.raises(UnfitError, match="the processor does not compute in it"):
+    with untouched(classifier), pytest.raises(UnfitError, match="the processor does not compute in it"):
         int8.add_int8(classifier, tiny_lgg)
 
 
-def test_a_version_that_is_none_leaves_the_package_alone(classifier, tiny_lgg, untouched):
+def test_a_version_that_is_none_leaves_the_package_alone(classifier, tiny_lgg):
     command = ["export", "--variants", str(classifier), "--int8", "--data", str(tiny_lgg), "--version", "3"]
-    result = CliRunner().invoke(app, command)
+    with untouched(classifier):
+        result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
     assert "version: String should match" in " ".join(result.output.replace("│", " ").split())
 
@@ -113,7 +93,7 @@ def test_what_the_gate_refuses_is_left_out(classifier, tiny_lgg, monkeypatch):
     assert re.search(r"None: \d+\.\d\d% of the probabilities differ", package.card.split("## INT8")[1])
 
 
-@pytest.mark.parametrize("name", ["abdomen-liver-unet", NAME, "brain-lgg-resunet"])
+@pytest.mark.parametrize("name", find_packages(shipped_folder()))
 def test_the_shipped_variants_are_admitted_here(name):
     package = load_package(shipped_folder() / name)
     found = verify(package, EngineSettings(backend="openvino", precision="int8"))
@@ -132,7 +112,7 @@ def test_data_without_the_patients_is_an_error_that_says_so(classifier, tiny_lgg
     command = ["export", "--variants", str(classifier), "--int8", "--data", str(tiny_lgg)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
-    assert f"nothing that {NAME} held out is in" in " ".join(result.output.replace("│", " ").split())
+    assert f"nothing that {CLASSIFIER} held out is in" in " ".join(result.output.replace("│", " ").split())
     assert int8.FILE in {path.name for path in classifier.iterdir()}
 
 
