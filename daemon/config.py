@@ -233,12 +233,15 @@ def load_config(path: Path) -> Config:
         document = LocatedYaml.read(path)
     except YamlFault as fault:
         raise BadConfiguration(path=path, faults=(str(fault),)) from fault
+    repeated = tuple(fault.at(document.name) for fault in document.repeated)
     try:
         config = Config(**{str(key): value for key, value in document.data.items()})
     except SettingsError as error:  # a variable that should be JSON, as SCANWARD_WATCH='[{"path": "/data/inbox"}]'
         raise BadConfiguration(path=path, faults=(f"environment: {error}: {error.__cause__}",)) from error
     except ValidationError as error:
-        raise BadConfiguration(path=path, faults=tuple(_faults(error, document))) from error
+        raise BadConfiguration(path=path, faults=(*repeated, *_faults(error, document))) from error
+    if repeated:
+        raise BadConfiguration(path=path, faults=repeated)
     return _anchored(config, path.resolve().parent)
 
 

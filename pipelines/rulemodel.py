@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -129,12 +129,7 @@ class RuleSet(Model):
     @field_validator("rules")
     @classmethod
     def _unique(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        seen: set[str] = set()
-        faults = []
-        for number, rule in enumerate(rules):
-            if rule.name in seen:
-                faults.append(_fault((number, "name"), "another rule has this name; choose a different one", rule.name))
-            seen.add(rule.name)
+        faults = [_fault(place, said, rules[place[0]].name) for place, said in repeated_names(r.name for r in rules)]
         if faults:
             raise ValidationError.from_exception_data("RuleSet", faults)
         return rules
@@ -150,6 +145,16 @@ class RuleSet(Model):
 
     def __len__(self) -> int:
         return len(self.rules)
+
+
+def repeated_names(names: Iterable[Any]) -> Iterator[tuple[tuple[int, str], str]]:
+    """Rules that have the name of an earlier one: their place below `rules`, and what to do."""
+    seen: set[str] = set()
+    for number, name in enumerate(names):
+        if isinstance(name, str) and name in seen:
+            yield (number, "name"), "another rule has this name; choose a different one"
+        elif isinstance(name, str):
+            seen.add(name)
 
 
 def _condition(key: Any, raw: Any, of_study: bool, faults: list[InitErrorDetails]) -> Condition | None:

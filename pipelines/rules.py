@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.conditions import Condition
-from pipelines.rulefile import AsksForRoles, Rejected, Reloaded, RuleFile, Unchanged, load_rules, parse_rules
+from pipelines.rulefile import Rejected, Reloaded, RuleFile, Unchanged, load_rules, parse_rules
+from pipelines.rulemistakes import AsksForRoles
 from pipelines.rulemodel import Conditions, Priority, Role, Rule, RuleSet
 from pipelines.ruleschema import DEFINITIONS, conditions_schema
 

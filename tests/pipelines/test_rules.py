@@ -210,7 +210,10 @@ def test_digest_changes_with_what_the_rules_say_and_not_with_comments() -> None:
 
 
 def test_yaml_values_mean_what_they_look_like() -> None:
-    text = role("PatientID: 007, ContrastBolusAgent: NO, StudyTime: 12:30, StudyDate: {min: 20260101}, StudyID: 12")
+    text = role(
+        "PatientID: 007, ContrastBolusAgent: NO, StudyTime: 12:30, StudyDate: {min: 20260101}, StudyID: 12, "
+        "ProtocolName: 2026-13-45, SeriesDescription: 2026-01-01"
+    )
     conditions = parse_rules(text).rules[0].series["r"].conditions
 
     assert conditions["PatientID"].equals == "007"
@@ -218,6 +221,8 @@ def test_yaml_values_mean_what_they_look_like() -> None:
     assert conditions["StudyTime"].equals == "12:30"
     assert conditions["StudyDate"].holds(("20260315",))
     assert conditions["StudyID"].equals == "12"
+    assert conditions["ProtocolName"].equals == "2026-13-45"
+    assert conditions["SeriesDescription"].equals == "2026-01-01"
 
 
 @pytest.mark.parametrize(
@@ -266,15 +271,17 @@ def test_mistakes_in_conditions_are_named_at_their_place(conditions: str, column
 @pytest.mark.parametrize(
     ("text", "line", "key", "says"),
     [
-        ("", 1, "", "mapping"),
+        ("", 1, "rules", "required"),
         ("- a\n", 1, "", "mapping"),
         ("rules:\n", 1, "rules", "list"),
         ("rule: []\n", 1, "rule", "did you mean rules?"),
         ("rules: [\n", 2, "", "expected"),
-        ("rules:\n- name: a\n  name: b\n", 3, "", "appears twice"),
-        ("rules:\n- &x [*x]\n", 1, "", "itself"),
-        ("rules:\n- {[a, b]: c}\n", 1, "", ""),
-        ("rules: []\nx: \x07\n", 1, "", ""),
+        ("rules:\n- name: a\n  name: b\n", 3, "name", "appears twice (first in line 2)"),
+        ("rules:\n- &x [*x]\n", 2, "", "itself"),
+        ("rules:\n- {[a, b]: c}\n", 2, "", "must be text"),
+        ("rules: []\nx: \x07\n", 2, "", "not allowed"),
+        ("rules: !python/name:os.system\n", 1, "", "not known here"),
+        ("rules: " + "[" * 3000, 1, "", "nested too deeply"),
         ("rules:\n- a\n", 2, "rules.number 1", "mapping"),
         (DESIGN.replace("name: liver", "name: glioma"), 12, "rules.glioma.name", "another rule"),
         (DESIGN.replace("routine  ", "urgent  "), 10, "rules.glioma.priority", "stat, routine, low"),
@@ -322,6 +329,28 @@ def test_all_mistakes_are_listed_in_the_order_of_the_file() -> None:
     with pytest.raises(RulesInvalid) as caught:
         parse_rules(text, Path("rules.yaml"))
     assert str(caught.value).splitlines()[0].startswith("rules.yaml:7:15: rules.glioma.series.flair.modality: ")
+
+
+def test_a_name_or_key_that_appears_twice_hides_no_other_mistake() -> None:
+    text = (
+        DESIGN.replace("name: liver", "name: glioma")
+        .replace("plane: axial", "plane: axail")
+        .replace("pipeline: abdomen-ct", "pipeline: abdomen")
+        .replace("[pacs]", "[pac]")
+        .replace("    priority: routine", "    pipeline: brain-mr")
+    )
+
+    found = [(item.line, item.key) for item in problems(text, known_pipelines=PIPELINES, known_destinations={"pacs"})]
+
+    assert found == [
+        (7, "rules.glioma.series.flair.plane"),
+        (10, "pipeline"),
+        (11, "rules.glioma.send_to.0"),
+        (12, "rules.glioma.name"),
+        (13, "rules.glioma.pipeline"),
+        (15, "rules.glioma.series.ct.plane"),
+        (16, "rules.glioma.send_to.0"),
+    ]
 
 
 @pytest.mark.parametrize(
