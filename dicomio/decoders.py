@@ -7,7 +7,7 @@ plugin wants a further package. RLE is pydicom's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import gdcm
@@ -17,6 +17,8 @@ from openjpeg import utils as openjpeg
 from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
+
+_END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def with_sign(stored: np.ndarray, bits: int, *, signed: bool) -> np.ndarray:
 
 
 def _by_gdcm(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:
-    """JPEG in all its processes (ISO 10918-1)."""
+    """JPEG in all its processes (ISO 10918-1), and JPEG-LS where CharLS gives up."""
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(frame)
     fragments = gdcm.SequenceOfFragments.New()
@@ -82,7 +84,7 @@ def _by_gdcm(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:
     image.SetPixelFormat(gdcm.PixelFormat(1, bits, bits, bits - 1, int(encoded.signed)))
     text = image.GetBuffer()  # bytes in the guise of text, None when decoding failed
     if text is None:
-        raise ValueError("the JPEG stream is damaged")
+        raise ValueError("the compressed stream is damaged")
     return _pixels(text.encode("utf-8", "surrogateescape"), encoded), encoded.bits_stored
 
 
@@ -97,12 +99,32 @@ def _by_openjpeg(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:
 
 
 def _by_charls(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:
-    """JPEG-LS (ISO 14495-1)."""
+    """JPEG-LS (ISO 14495-1).
+
+    Some encoders put a zero byte too much before the end mark (NEMA's MR1_JLSL has one), which CharLS refuses since
+    2.3. It is then asked without such bytes, and last GDCM, whose CharLS is older and more lenient.
+    """
+    refusals = []
+    for stream in (frame, *_without_padding(frame)):
+        try:
+            data, described = jpeg_ls.decode_pixel_data(stream)
+            return _pixels(data, encoded), int(described["bits_per_sample"])
+        except RuntimeError as error:
+            refusals.append(str(error))
     try:
-        data, described = jpeg_ls.decode_pixel_data(frame)
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
-    return _pixels(data, encoded), int(described["bits_per_sample"])
+        return _by_gdcm(frame, encoded)
+    except ValueError as error:
+        raise ValueError(f"CharLS says: {refusals[0]}; GDCM says: {error}") from error
+
+
+def _without_padding(frame: bytes) -> Iterator[bytes]:
+    """The stream with fewer and fewer of the zero bytes before its end mark, up to four of them."""
+    body = frame.rstrip(b"\0").removesuffix(_END_OF_IMAGE)
+    for _ in range(4):
+        if not body.endswith(b"\0"):
+            return
+        body = body[:-1]
+        yield body + _END_OF_IMAGE
 
 
 def _by_pydicom(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:

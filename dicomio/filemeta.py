@@ -74,7 +74,7 @@ def read_head(path: Path) -> FileHead:
     with path.open("rb") as stream:
         if stream.read(132)[128:] != b"DICM":
             raise NotDicom(path=path, reason="it does not have the prefix DICM")
-        elements = dict(_meta_elements(stream))
+        elements = dict(meta_elements(stream))
         texts = {number: value.decode("ascii", "replace").strip("\x00 ") for number, value in elements.items()}
         return FileHead(
             sop_class_uid=texts.get(0x0002, ""),
@@ -84,7 +84,7 @@ def read_head(path: Path) -> FileHead:
         )
 
 
-def _meta_elements(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def meta_elements(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """The elements of group 0002; leaves the stream at the first byte after them."""
     while True:
         start = stream.tell()

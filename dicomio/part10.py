@@ -15,8 +15,10 @@ from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_partial
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicomio.errors import NotDicom, TruncatedFile
+from dicomio.filemeta import meta_elements
 
 PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer
@@ -24,6 +26,7 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _LONG_LENGTH_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 _PREFIX_AT = 128
+_FIRST_GROUPS = range(0x0004, 0x0100)  # what a data set begins with; the other way round they are 0x0400 and more
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,13 @@ class PixelElement:
         tag: One of PIXEL_TAGS.
         offset: First byte of the value in the stream that `open_values` returns.
         length: Bytes of the value; None if it is encapsulated (compressed frames in items).
+        vr: As it stands in the file; '' in Implicit VR, which means OW.
     """
 
     tag: int
     offset: int
     length: int | None
+    vr: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,7 @@ def parse(path: Path) -> Part10:
     """
     with path.open("rb") as file:
         _check_prefix(path, file)
+        _check_byte_order(path, file)
         dataset = _read(path, file)
         inflated = dataset.buffer is not None
         stream = cast("BinaryIO", dataset.buffer) if inflated else file
@@ -92,6 +98,24 @@ def _check_prefix(path: Path, file: BinaryIO) -> None:
     if head[_PREFIX_AT:] != b"DICM":
         raise NotDicom(path=path, reason="the mark DICM is missing at byte 128")
     file.seek(0)
+
+
+def _check_byte_order(path: Path, file: BinaryIO) -> None:
+    """Refuse what would be read as garbage, and look cut off, because its bytes run the other way than it says."""
+    file.seek(_PREFIX_AT + 4)
+    syntax = dict(meta_elements(file)).get(0x0010, b"").decode("ascii", "replace").strip("\0 ")
+    head = file.read(6)
+    file.seek(0)
+    if len(head) < 6 or syntax in ("", DeflatedExplicitVRLittleEndian):
+        return
+    little, big = (int.from_bytes(head[:2], order) for order in ("little", "big"))
+    labelled_big = syntax == ExplicitVRBigEndian
+    if (little if labelled_big else big) not in _FIRST_GROUPS or (big if labelled_big else little) in _FIRST_GROUPS:
+        return
+    found = "little endian" if labelled_big else "Explicit VR Big Endian"
+    if not labelled_big and not (head[4:6].isalpha() and head[4:6].isupper()):
+        found = "Implicit VR Big Endian, which GE used before DICOM and which is not supported"
+    raise NotDicom(path=path, reason=f"its data set is in {found}, its transfer syntax is {UID(syntax).name}")
 
 
 def _is_pixel_tag(tag: int, vr: str | None, length: int) -> bool:
@@ -124,28 +148,33 @@ def _pixel_element(path: Path, stream: BinaryIO, dataset: FileDataset) -> PixelE
     start = stream.tell()
     head = stream.read(12)
     size = stream.seek(0, os.SEEK_END)
-    implicit, little = dataset.original_encoding
+    implicit, little = dataset.original_encoding  # as labelled; the element itself may say otherwise
     if len(head) < 8:
         _check_last_element(path, dataset, size, dangling=len(head))
         return None
-    tag, offset, length = _decode_head(head, start, implicit=bool(implicit), order="<" if little else ">")
+    tag, offset, length, vr = _decode_head(head, start, implicit=bool(implicit), order="<" if little else ">")
     if length == _UNDEFINED:
         _check_items(path, stream, offset, size)
     elif offset + length > size:
         raise TruncatedFile(path=path, what="the pixel data", expected=offset + length, found=size)
-    return PixelElement(tag, offset, None if length == _UNDEFINED else length)
+    return PixelElement(tag, offset, None if length == _UNDEFINED else length, vr)
 
 
-def _decode_head(head: bytes, start: int, *, implicit: bool, order: str) -> tuple[int, int, int]:
-    """Tag, offset of the value and length of an element (PS3.5, 7.1.2 and 7.1.3)."""
+def _decode_head(head: bytes, start: int, *, implicit: bool, order: str) -> tuple[int, int, int, str]:
+    """Tag, offset of the value, length and VR of an element (PS3.5, 7.1.2 and 7.1.3).
+
+    Where one of the VRs of pixels stands it is one, however the file is labelled: read as the low half of a length,
+    each of them is an odd number, which no length is.
+    """
     group, element = struct.unpack_from(f"{order}HH", head)
-    if implicit or not head[4:6].isalpha():
-        at, (length,) = 8, struct.unpack_from(f"{order}L", head, 4)
-    elif head[4:6] in _LONG_LENGTH_VRS and len(head) == 12:
+    vr = head[4:6]
+    if vr in _LONG_LENGTH_VRS and len(head) == 12:
         at, (length,) = 12, struct.unpack_from(f"{order}L", head, 8)
+    elif implicit or not vr.isalpha():
+        at, vr, (length,) = 8, b"", struct.unpack_from(f"{order}L", head, 4)
     else:
         at, (length,) = 8, struct.unpack_from(f"{order}H", head, 6)
-    return group << 16 | element, start + at, length
+    return group << 16 | element, start + at, length, vr.decode("ascii", "replace")
 
 
 def _check_last_element(path: Path, dataset: FileDataset, size: int, *, dangling: int) -> None:

@@ -54,6 +54,8 @@ class StoredPixels:
         """
         syntax = self.encoded.transfer_syntax
         if self.element.length is None:
+            if syntax in UNCOMPRESSED:
+                raise PixelError(f"the pixels are compressed, though the file says {uid.UID(syntax).name}")
             if syntax not in COMPRESSED:
                 raise PixelError(f"the compression {uid.UID(syntax).name} is not supported")
             return
@@ -64,6 +66,15 @@ class StoredPixels:
             raise PixelError(
                 f"{announced} need {self.frames * self.frame_bytes} bytes, there are {self.element.length}"
             )
+        if self._in_big_endian_words and self.encoded.bits_allocated > 16:
+            raise PixelError(
+                "pixels of 32 bits in Explicit VR Big Endian are written in two ways, and do not say which"
+            )
+
+    @property
+    def _in_big_endian_words(self) -> bool:
+        """OW is words of 16 bits whatever a pixel has (PS3.5, 6.2): the first of two 8-bit pixels is the low half."""
+        return self.encoded.transfer_syntax == uid.ExplicitVRBigEndian and self.element.vr == "OW"
 
     def read(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
         """Frames by their 0-based index, which must ascend.
@@ -84,13 +95,25 @@ class StoredPixels:
     def _uncompressed(self, stream: BinaryIO, wanted: Sequence[int]) -> Iterator[np.ndarray]:
         buffer = bytearray(self.frame_bytes)
         big = self.encoded.transfer_syntax == uid.ExplicitVRBigEndian
+        swapped = self._in_big_endian_words and self.encoded.bits_allocated == 8
         kind = f"{'>' if big else '<'}{'i' if self.encoded.signed else 'u'}{self.encoded.bits_allocated // 8}"
         frame = np.frombuffer(buffer, dtype=kind).reshape(self.encoded.shape)
         for index in wanted:
             stream.seek(self.element.offset + index * self.frame_bytes)
-            if stream.readinto(buffer) < self.frame_bytes:  # type: ignore[attr-defined]
+            if swapped:
+                buffer[:] = self._swapped(stream, index * self.frame_bytes)
+            elif stream.readinto(buffer) < self.frame_bytes:  # type: ignore[attr-defined]
                 raise PixelError("the file became shorter while it was read")
             yield self._settled(frame.astype(frame.dtype.newbyteorder("="), copy=False))
+
+    def _swapped(self, stream: BinaryIO, start: int) -> bytes:
+        """The bytes of a frame out of the words that hold them; with an odd size a word may hold two frames' pixels."""
+        first, end = start & ~1, (start + self.frame_bytes + 1) & ~1
+        stream.seek(self.element.offset + first)
+        words = stream.read(end - first)
+        if len(words) < end - first:
+            raise PixelError("the file became shorter while it was read")
+        return np.frombuffer(words, np.uint16).byteswap().tobytes()[start - first :][: self.frame_bytes]
 
     def _decompressed(self, stream: BinaryIO, wanted: Sequence[int]) -> Iterator[np.ndarray]:
         stream.seek(self.element.offset)

@@ -167,6 +167,26 @@ def test_jpeg_ls(syntax: str, lossy_error: int, dtype: str, bits: int) -> None:
     assert np.abs(decode(stream, form(values, bits, syntax)).astype(int) - values).max() <= error
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [("u2", 12), ("i2", 12), ("u2", 16), ("u1", 8)])
+@pytest.mark.parametrize("padding", [1, 2])
+def test_jpeg_ls_with_zeros_before_its_end_mark(dtype: str, bits: int, padding: int) -> None:
+    """As NEMA's MR1_JLSL has one: CharLS refuses that since 2.3 (team-charls/charls#437)."""
+    values = pattern(dtype)
+    unsigned = (values.astype(int) & ((1 << bits) - 1)).astype(f"u{values.dtype.itemsize}")
+    stream = bytes(jpeg_ls.encode_array(unsigned))
+    padded = stream[:-2] + bytes(padding) + stream[-2:]
+    with pytest.raises(RuntimeError):
+        jpeg_ls.decode_pixel_data(padded)
+    np.testing.assert_array_equal(decode(padded, form(values, bits, JPEGLSLossless)), values)
+
+
+def test_an_error_in_jpeg_ls_says_which_decoders_were_tried() -> None:
+    values = pattern("u2")
+    stream = bytes(jpeg_ls.encode_array(values))
+    with pytest.raises(ValueError, match=r"CharLS says: .*; GDCM says: "):
+        decode(stream[: len(stream) // 2], form(values, 12, JPEGLSLossless))
+
+
 @pytest.mark.parametrize(
     "name",
     ["MR_small_RLE", "MR_small_bigendian", "MR_small_implicit", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless"],
