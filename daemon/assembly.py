@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import structlog
 
 from db.errors import DatabaseUnavailable, InputsChanged
-from db.records import AlreadyExists, Created, JobOrder
+from db.records import AlreadyExists, Created, JobOrder, Wish
 from db.states import Priority
 from db.store import inputs_digest
 from pipelines.attributes import SeriesFacts, StudyFacts
@@ -37,6 +38,7 @@ class Assembly:
         model_folders: The hospital's own model packages.
         as_of: The moment up to which everything that came has its row (Intake.indexed_until). What still waits to be
             indexed, while the database was away for example, must not make a study look complete.
+        wishes: What each destination takes of the results.
         on_created: Told of every new job, which may take the place of others that have to be stopped if they run.
     """
 
@@ -49,6 +51,7 @@ class Assembly:
         after_release: timedelta | None = None,
         model_folders: tuple[Path, ...] = (),
         as_of: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wishes: Mapping[str, Wish] = MappingProxyType({}),
         on_created: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
@@ -57,6 +60,7 @@ class Assembly:
         self._after_release = after_release
         self._model_folders = model_folders
         self._as_of = as_of
+        self._wishes = wishes
         self._on_created = on_created
 
     def step(self) -> bool:
@@ -87,12 +91,24 @@ class Assembly:
                 log.info("study_unmatched", study=study_uid, reasons=list(reasons))
                 self._database.set_unmatched(study_uid, reasons)
             case routes:
-                for found in routes:
-                    self._make_job(recorded, found)
-                self._database.set_routed(study_uid, "; ".join(f"{r.rule} -> {r.pipeline}" for r in routes))
+                self._make_jobs(recorded, routes)
 
-    def _make_job(self, recorded: records.StudyFacts, found: Route) -> None:
-        order = JobOrder(
+    def _make_jobs(self, recorded: records.StudyFacts, routes: Sequence[Route]) -> None:
+        study_uid = recorded.study.study_instance_uid
+        orders = [self._order(recorded, found) for found in routes]
+        because = "; ".join(f"{found.rule} -> {found.pipeline}" for found in routes)
+        try:
+            made = self._database.route_study(study_uid, orders, because=because, wishes=self._wishes)
+        except InputsChanged:
+            log.info("images_came_meanwhile", study=study_uid)  # the study is receiving again and will be back
+            return
+        for found, job in zip(routes, made, strict=True):
+            _tell(job, study_uid, found)
+        if any(isinstance(job, Created) or job.added for job in made):
+            self._on_created()
+
+    def _order(self, recorded: records.StudyFacts, found: Route) -> JobOrder:
+        return JobOrder(
             rule=found.rule,
             pipeline=found.pipeline,
             roles=dict(found.roles),
@@ -101,25 +117,19 @@ class Assembly:
             priority=Priority(found.priority),
             inputs_digest=digest_of_roles(recorded, found.roles),
         )
-        study_uid = recorded.study.study_instance_uid
-        try:
-            made = self._database.create_job(study_uid, order)
-        except InputsChanged:
-            log.info("images_came_meanwhile", study=study_uid)  # the study is receiving again and will be back
-            return
-        match made:
-            case Created(job_id=job_id):
-                log.info("job_created", job_id=job_id, study=study_uid, rule=found.rule, pipeline=found.pipeline)
-                self._on_created()
-            case AlreadyExists(job_id=job_id, state=state, not_sent_to=missed):
-                log.info("job_exists", job_id=job_id, study=study_uid, state=str(state))
-                if missed:
-                    log.warning("not_sent_to", job_id=job_id, destinations=list(missed), rule=found.rule)
 
     def _model_digest(self, name: str) -> str:
         """Read anew for every job: packages may be replaced while we run, and the dispatcher goes by what is there."""
         pipeline = pipeline_named(name)
         return model_digest(pipeline, packages_for(pipeline, self._model_folders))
+
+
+def _tell(made: Created | AlreadyExists, study_uid: str, found: Route) -> None:
+    match made:
+        case Created(job_id=job_id):
+            log.info("job_created", job_id=job_id, study=study_uid, rule=found.rule, pipeline=found.pipeline)
+        case AlreadyExists(job_id=job_id, state=state, added=added):
+            log.info("job_exists", job_id=job_id, study=study_uid, state=str(state), sent_also_to=list(added))
 
 
 def routing_facts(recorded: records.StudyFacts) -> StudyFacts:

@@ -14,7 +14,7 @@ import structlog
 from daemon.errands import Failed, Finished, Lost, Return
 from daemon.identity import WORKER
 from db.errors import BadRequest, DatabaseUnavailable
-from db.records import JobOutcome, NewMeasurement, NewResult
+from db.records import JobOutcome, NewMeasurement, NewResult, Wish
 from db.states import ResultKind
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.work import EngineChoice, JobDescription, Outcome
@@ -56,6 +56,7 @@ class Dispatch:
         self._config = config
         self._settings = settings
         self._on_computed = on_computed
+        self._wishes = wishes_of(config)
         # Both survive a step that fails half-way (database or scheduler away): what was claimed must not be forgotten
         # before it is submitted, nor what has come home before it is written down.
         self._claimed: deque[ClaimedJob] = deque()
@@ -195,6 +196,7 @@ class Dispatch:
                 sop_class_uid=result.sop_class_uid,
                 sop_instance_uid=result.sop_instance_uid,
                 series_instance_uid=result.series_instance_uid,
+                encoding=result.encoding or "",
                 destinations=tuple(name for name in send_to if self._wants(name, result.kind, result.encoding)),
             )
         for picture in outcome.pictures:
@@ -209,12 +211,8 @@ class Dispatch:
             )
 
     def _wants(self, name: str, kind: str, encoding: str | None) -> bool:
-        destination = self._config.destinations.get(name)
-        if destination is None:  # removed from the configuration meanwhile: the delivery waits, visibly
-            return True
-        if kind == ResultKind.KEY_IMAGE:
-            return destination.key_images
-        return encoding in {None, destination.segmentation}
+        wish = self._wishes.get(name)  # None: removed from the configuration meanwhile; the delivery says so
+        return wish is None or wish.takes(ResultKind(kind), encoding or "")
 
     def _drop_cancelled(self) -> None:
         """Stops workers whose job was cancelled or superseded, by this daemon or by `scanward jobs cancel`."""
@@ -231,6 +229,14 @@ class Dispatch:
         for job_id in (*map(int, self._pool.running), *(job.id for job in self._claimed)):
             with suppress(BadRequest):  # cancelled or superseded meanwhile
                 self._database.release_job(job_id, "the daemon was stopped")
+
+
+def wishes_of(config: Config) -> dict[str, Wish]:
+    """What each destination takes of the results."""
+    return {
+        name: Wish(encoding=destination.segmentation, key_images=destination.key_images)
+        for name, destination in config.destinations.items()
+    }
 
 
 def _digest(path: Path) -> str:

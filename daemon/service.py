@@ -15,7 +15,7 @@ import structlog
 
 from daemon.assembly import Assembly
 from daemon.delivery import Courier, peer_of, tls_files
-from daemon.dispatch import Dispatch
+from daemon.dispatch import Dispatch, wishes_of
 from daemon.errors import NotRunnable
 from daemon.identity import WORKER
 from daemon.intake import Intake
@@ -139,6 +139,7 @@ class Service:
             after_release=config.assembly.after_release,
             model_folders=config.models,
             as_of=lambda: intake.indexed_until,
+            wishes=wishes_of(config),
             on_created=dispatching.wake,
         )
         self._stack.enter_context(Loop("assembly", assembly.step, interval=0.25))

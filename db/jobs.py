@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -9,14 +11,15 @@ from sqlalchemy.orm import Session
 from db.assembly import find_study
 from db.columns import now as this_moment
 from db.connection import Transactions
+from db.errors import InputsChanged
 from db.jobrows import drop_undelivered, find_job, inputs_of, job_record
 from db.moves import move
 from db.ordering import order_job
 from db.outbox import of_host, recover_deliveries, resume_deliveries
 from db.outcomes import findings, write_outcome
 from db.ranks import BY_PRIORITY
-from db.records import AlreadyExists, ClaimedJob, Created, JobOrder, JobOutcome, JobRow, Recovered
-from db.states import JobState
+from db.records import AlreadyExists, ClaimedJob, Created, JobOrder, JobOutcome, JobRow, Recovered, Wish
+from db.states import JobState, StudyState
 from db.tables import Job, Result
 from db.tags import plain
 
@@ -27,18 +30,51 @@ DEATHLY = 2
 class Jobs(Transactions):
     """What is to be done, what is being done, and how it ended."""
 
-    def create_job(self, study_uid: str, order: JobOrder, *, now: dt.datetime | None = None) -> Created | AlreadyExists:
+    def create_job(
+        self,
+        study_uid: str,
+        order: JobOrder,
+        *,
+        wishes: Mapping[str, Wish] = MappingProxyType({}),
+        now: dt.datetime | None = None,
+    ) -> Created | AlreadyExists:
         """Makes a job over the images that the series of the roles have now, and remembers which they were.
 
         Older jobs of the same study, rule and pipeline are superseded: what they have not delivered is cancelled, what
-        was accepted stays recorded. The same images with the same pipeline and models make no second job.
+        was accepted stays recorded. The same images with the same pipeline and models make no second job: the one that
+        there is also serves the destinations of this order. Only where it does not make what they want (`wishes`) a new
+        job takes its place, and whom it had not served yet.
 
         Raises:
             UnknownStudy, UnknownSeries.
             InputsChanged: The order names a digest, and other images are there by now. The study is receiving again.
         """
         with self.write() as session:
-            return order_job(session, find_study(session, study_uid, lock=True), order, now or this_moment())
+            return order_job(session, find_study(session, study_uid, lock=True), order, now or this_moment(), wishes)
+
+    def route_study(
+        self,
+        study_uid: str,
+        orders: Sequence[JobOrder],
+        *,
+        because: str,
+        wishes: Mapping[str, Wish] = MappingProxyType({}),
+        now: dt.datetime | None = None,
+    ) -> list[Created | AlreadyExists]:
+        """From complete to routed, with all of its jobs in one transaction: none is claimed before the last is ordered.
+
+        Raises:
+            UnknownStudy, UnknownSeries.
+            InputsChanged: Images came in meanwhile; nothing was made, and the study will be complete again.
+        """
+        at = now or this_moment()
+        with self.write() as session:
+            study = find_study(session, study_uid, lock=True)
+            if study.state is not StudyState.COMPLETE:
+                raise InputsChanged(study_uid=study_uid)
+            made = [order_job(session, study, order, at, wishes) for order in orders]
+            move(session, study, StudyState.ROUTED, because=because, at=at, values={"reasons": []}, images=study.images)
+            return made
 
     def claim_job(self, worker: str, now: dt.datetime | None = None) -> ClaimedJob | None:
         """From queued to running: the most urgent job, of those the oldest; None if there is nothing to do.

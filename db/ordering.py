@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
@@ -12,29 +13,38 @@ from db.digests import inputs_digest
 from db.errors import InputsChanged, UnknownSeries
 from db.jobrows import CLOSED, drop_undelivered
 from db.moves import move, note
-from db.records import AlreadyExists, Created, JobOrder
+from db.ranks import more_urgent
+from db.records import AlreadyExists, Created, JobOrder, Wish
+from db.serving import can_serve, missing, serve_also, unserved_by
 from db.states import JobState
 from db.tables import Instance, Job, JobInput, Series, Study
 
 Inputs = dict[str, list[Instance]]
 
 
-def order_job(session: Session, study: Study, order: JobOrder, at: dt.datetime) -> Created | AlreadyExists:
-    """Makes the job over the images that are there now; the study must be locked."""
+def order_job(
+    session: Session, study: Study, order: JobOrder, at: dt.datetime, wishes: Mapping[str, Wish]
+) -> Created | AlreadyExists:
+    """Makes the job over the images that are there now, unless one that there is does the same; study locked."""
     inputs = _inputs(session, study, order.roles)
     digest = inputs_digest(
         (role, image.sop_instance_uid, image.content_digest) for role, images in inputs.items() for image in images
     )
     if order.inputs_digest not in (None, digest):
         raise InputsChanged(study_uid=study.study_instance_uid)
-    if (twin := _twin(session, order, digest)) is not None:
-        return _add_destinations(session, twin, order, at)
+    twin = _twin(session, order, digest)
+    if twin is not None:
+        if can_serve(session, twin, order, wishes):
+            added = serve_also(session, twin, order, wishes, at)
+            return AlreadyExists(twin.id, twin.state, added)
+        order = _in_place_of(session, twin, order, at)
     job = _insert(session, study, order, digest, at)
-    pairs = [
-        {"job_id": job.id, "role": role, "instance_id": image.id} for role, images in inputs.items() for image in images
-    ]
-    session.execute(insert(JobInput), pairs)
-    return Created(job.id, superseded=_supersede(session, job, at))
+    _remember(session, job, inputs)
+    older = _supersede(session, job, at)
+    if twin is not None:
+        session.execute(update(Job).where(Job.id == twin.id).values(superseded_by=job.id))
+        older = (twin.id, *older)
+    return Created(job.id, superseded=older)
 
 
 def _inputs(session: Session, study: Study, roles: Mapping[str, str]) -> Inputs:
@@ -59,14 +69,14 @@ def _twin(session: Session, order: JobOrder, digest: str) -> Job | None:
     return session.scalar(query.with_for_update(key_share=True))
 
 
-def _add_destinations(session: Session, twin: Job, order: JobOrder, at: dt.datetime) -> AlreadyExists:
-    """Another rule wants the same result elsewhere: while nothing has been sent, the job simply gets more to serve."""
-    missing = tuple(name for name in order.send_to if name not in twin.send_to)
-    if missing and twin.state in (JobState.QUEUED, JobState.RUNNING):
-        session.execute(update(Job).where(Job.id == twin.id).values(send_to=[*twin.send_to, *missing]))
-        note(session, twin, "destinations added", because=f"rule {order.rule}", at=at, destinations=list(missing))
-        missing = ()
-    return AlreadyExists(twin.id, twin.state, not_sent_to=missing)
+def _in_place_of(session: Session, twin: Job, order: JobOrder, at: dt.datetime) -> JobOrder:
+    """The order for a job that makes what the twin does not, and takes over whom that one has not served yet."""
+    names, unserved = missing(twin, order), unserved_by(session, twin)
+    why = f"rule {order.rule} wants more than it makes, for {', '.join(names)}"
+    move(session, twin, JobState.SUPERSEDED, because=why, at=at, values={"finished_at": twin.finished_at or at})
+    drop_undelivered(session, twin, f"job {twin.id} was superseded", at)
+    urgent = more_urgent(twin.priority, order.priority)
+    return replace(order, rule=twin.rule, send_to=(*unserved, *names), priority=urgent)
 
 
 def _insert(session: Session, study: Study, order: JobOrder, digest: str, at: dt.datetime) -> Job:
@@ -87,6 +97,13 @@ def _insert(session: Session, study: Study, order: JobOrder, digest: str, at: dt
     session.flush()
     note(session, job, f"-> {JobState.QUEUED}", because=f"rule {order.rule}", at=at)
     return job
+
+
+def _remember(session: Session, job: Job, inputs: Inputs) -> None:
+    pairs = [
+        {"job_id": job.id, "role": role, "instance_id": image.id} for role, images in inputs.items() for image in images
+    ]
+    session.execute(insert(JobInput), pairs)
 
 
 def _supersede(session: Session, job: Job, at: dt.datetime) -> tuple[int, ...]:

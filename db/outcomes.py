@@ -57,6 +57,7 @@ def _result(job: Job, new: NewResult, at: dt.datetime) -> Result:
         sop_class_uid=new.sop_class_uid,
         sop_instance_uid=new.sop_instance_uid,
         series_instance_uid=new.series_instance_uid,
+        encoding=new.encoding,
         created_at=at,
     )
 

@@ -5,5 +5,12 @@ from sqlalchemy import case
 from db.states import Priority
 from db.tables import Job
 
-BY_PRIORITY = case({Priority.STAT: 0, Priority.ROUTINE: 1, Priority.LOW: 2}, value=Job.priority)
+RANKS = {Priority.STAT: 0, Priority.ROUTINE: 1, Priority.LOW: 2}
+
+BY_PRIORITY = case(RANKS, value=Job.priority)
 """The order in which jobs are taken up, and their results sent."""
+
+
+def more_urgent(one: Priority, other: Priority) -> Priority:
+    """The one of two priorities that goes first."""
+    return min(one, other, key=RANKS.__getitem__)

@@ -108,7 +108,8 @@ MOVES: Mapping[type[State], Mapping[State, frozenset[State]]] = MappingProxyType
                 }
             ),
             JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED}),
-            JobState.DONE: frozenset({JobState.SUPERSEDED}),
+            # Back to delivering: somebody else is to have the results too.
+            JobState.DONE: frozenset({JobState.DELIVERING, JobState.SUPERSEDED}),
             JobState.REFUSED: frozenset({JobState.QUEUED, JobState.SUPERSEDED}),
             # Back to delivering: what was computed is there, only a destination would not take it.
             JobState.FAILED: frozenset({JobState.QUEUED, JobState.DELIVERING, JobState.SUPERSEDED}),

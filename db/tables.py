@@ -198,7 +198,7 @@ class JobEvent(Base):
 
 
 class Result(Base):
-    """One file that a job made."""
+    """One file that a job made; `encoding` is the form of segmentation that it is or refers to."""
 
     __tablename__ = "result"
 
@@ -212,6 +212,7 @@ class Result(Base):
     sop_class_uid: Mapped[str]
     sop_instance_uid: Mapped[str] = mapped_column(index=True)
     series_instance_uid: Mapped[str]
+    encoding: Mapped[str] = mapped_column(default="", server_default="")
     created_at: Mapped[dt.datetime]
 
     __table_args__ = (UniqueConstraint("job_id", "kind", "name"),)

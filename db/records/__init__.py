@@ -37,6 +37,7 @@ from db.records.work import (
     NewMeasurement,
     NewResult,
     Recovered,
+    Wish,
 )
 
 __all__ = [
@@ -72,4 +73,5 @@ __all__ = [
     "StudyDetail",
     "StudyFacts",
     "StudyRow",
+    "Wish",
 ]

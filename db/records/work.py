@@ -31,6 +31,25 @@ class JobOrder:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What a destination takes of the results.
+
+    Attributes:
+        encoding: The form of segmentation that it wants; a report belongs to one form, as it refers to it.
+        key_images: Whether it takes key images.
+    """
+
+    encoding: str
+    key_images: bool = True
+
+    def takes(self, kind: ResultKind, encoding: str) -> bool:
+        """Whether a result of that kind and form is for it; pictures are for the console alone."""
+        if kind is ResultKind.OVERLAY:
+            return False
+        return self.key_images if kind is ResultKind.KEY_IMAGE else encoding in ("", self.encoding)
+
+
+@dataclass(frozen=True)
 class Created:
     """A new job; `superseded` are the older jobs that it takes the place of (stop them if they run)."""
 
@@ -45,13 +64,12 @@ class AlreadyExists:
     Attributes:
         job_id: The job that did or will do the work.
         state: Its state.
-        not_sent_to: Destinations that were asked for and that the job does not serve; a job that has not finished
-            its work has been given them, so this is empty for it.
+        added: Destinations that it had not served, and that it serves from now on.
     """
 
     job_id: int
     state: JobState
-    not_sent_to: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,7 @@ class NewResult:
     Attributes:
         name: Unique among the results of this kind of the job.
         content_digest: Hexadecimal digest of the file.
+        encoding: The form of segmentation that it is or refers to; '' where that does not matter.
         destinations: Where it goes: None for wherever the job goes, () for nowhere (pictures for the console).
     """
 
@@ -117,6 +136,7 @@ class NewResult:
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     series_instance_uid: str = ""
+    encoding: str = ""
     destinations: tuple[str, ...] | None = None
 
 

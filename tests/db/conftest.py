@@ -203,12 +203,13 @@ def events(database: Database) -> Callable[[int], Sequence[str]]:
 def finish(database: Database) -> Callable[..., JobState]:
     """Claims what comes next, which must be this job, and finishes it with some results."""
 
-    def make(job_id: int, results: int = 1, **changes: Any) -> JobState:
+    def make(job_id: int, results: int | tuple[NewResult, ...] = 1, **changes: Any) -> JobState:
         claimed = database.claim_job("host:1", NOON)
         assert claimed is not None
         assert claimed.id == job_id
-        made = tuple(_result(job_id, number) for number in range(1, results + 1))
-        return database.finish_job(job_id, JobOutcome(**({"results": made} | changes)), now=NOON)
+        if isinstance(results, int):
+            results = tuple(_result(job_id, number) for number in range(1, results + 1))
+        return database.finish_job(job_id, JobOutcome(**({"results": results} | changes)), now=NOON)
 
     return make
 

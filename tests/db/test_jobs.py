@@ -15,6 +15,7 @@ from db.records import (
     JobOutcome,
     NewMeasurement,
     NewResult,
+    Wish,
 )
 from db.states import DeliveryState, JobState, Priority, ResultKind
 from db.store import Database, inputs_digest
@@ -69,12 +70,110 @@ def test_another_rule_that_wants_the_same_only_adds_its_destination(
 ) -> None:
     job_id = routed()
     other = order(rule="research", send_to=("pacs", "archive"))
-    assert database.create_job("1.2", other) == AlreadyExists(job_id, JobState.QUEUED)
+    assert database.create_job("1.2", other) == AlreadyExists(job_id, JobState.QUEUED, added=("archive",))
     assert database.job(job_id).send_to == ("pacs", "archive")
     assert events(job_id) == ["-> queued", "destinations added"]
     finish(job_id)
     third = order(rule="teaching", send_to=("school",))
-    assert database.create_job("1.2", third) == AlreadyExists(job_id, JobState.DELIVERING, not_sent_to=("school",))
+    made = database.create_job("1.2", third, now=NOON)
+    assert made == AlreadyExists(job_id, JobState.DELIVERING, added=("school",))
+    assert [batch.destination for batch in database.due_deliveries(NOON)] == ["archive", "pacs", "school"]
+
+
+BOTH_FORMS = {"kids": Wish("LABELMAP"), "pacs": Wish("BINARY")}
+
+
+def test_all_jobs_of_a_study_are_made_at_once_and_the_most_urgent_rule_counts(
+    database: Database, images: Images, order: Order
+) -> None:
+    """Of two rules that want the same, the first one's job was claimed before the second one's wishes were added."""
+    database.index_instances(images(2))
+    orders = [
+        order(rule="a", send_to=("kids",), priority=Priority.LOW),
+        order(rule="b", send_to=("pacs",), priority=Priority.STAT),
+    ]
+    with pytest.raises(InputsChanged):
+        database.route_study("1.2", orders, because="not complete", wishes=BOTH_FORMS)
+    assert database.claim_job("host:1") is None
+    database.complete_study("1.2", "nothing came")
+    first, second = database.route_study("1.2", orders, because="a; b", wishes=BOTH_FORMS)
+    assert isinstance(first, Created)
+    assert second == AlreadyExists(first.job_id, JobState.QUEUED, added=("pacs",))
+    claimed = database.claim_job("host:1")
+    assert claimed is not None
+    assert (claimed.send_to, claimed.priority) == (("kids", "pacs"), Priority.STAT)
+    assert database.show_study("1.2").study.state == "routed"
+
+
+def test_a_job_that_runs_makes_room_for_one_that_serves_both(
+    database: Database, order: Order, routed: Routed, events: Events
+) -> None:
+    """What a running job makes was settled when it was claimed."""
+    old = routed(send_to=("kids",), priority=Priority.LOW)
+    assert database.claim_job("host:1")
+    made = database.create_job("1.2", order(rule="b", send_to=("pacs",), priority=Priority.STAT), wishes=BOTH_FORMS)
+    assert made == Created(old + 1, superseded=(old,))
+    assert not database.is_running(old)
+    job = database.job(old + 1)
+    assert (job.send_to, job.priority, job.rule) == (("kids", "pacs"), Priority.STAT, "liver")
+    assert database.job(old).superseded_by == old + 1
+    assert database.create_job("1.2", order(send_to=("kids",)), wishes=BOTH_FORMS) == AlreadyExists(
+        old + 1, JobState.QUEUED
+    )
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_whoever_comes_late_gets_what_is_there_in_the_form_that_it_wants(
+    database: Database, order: Order, routed: Routed, finish: Finish, given_up: bool
+) -> None:
+    job_id = routed(send_to=("kids",))
+    finish(job_id, results=forms("LABELMAP"))
+    (batch,) = database.due_deliveries(NOON)
+    database.start_delivery([item.id for item in batch.items])
+    for item in batch.items:
+        if given_up:
+            database.delivery_failed(item.id, "no room", 0xA700)
+        else:
+            database.delivery_accepted(item.id, 0)
+    wishes = BOTH_FORMS | {"ward": Wish("LABELMAP", key_images=False)}
+    made = database.create_job("1.2", order(send_to=("ward",)), wishes=wishes, now=NOON)
+    assert made == AlreadyExists(job_id, JobState.FAILED if given_up else JobState.DELIVERING, added=("ward",))
+    (batch,) = database.due_deliveries(NOON)
+    assert (batch.destination, len(batch.items)) == ("ward", 2)
+    assert database.job(job_id).send_to == ("kids", "ward")
+
+
+def test_a_form_that_was_never_made_is_made_by_a_job_that_takes_the_old_ones_place(
+    database: Database, order: Order, routed: Routed, finish: Finish
+) -> None:
+    old = routed(send_to=("kids",))
+    finish(old, results=forms("LABELMAP"))
+    made = database.create_job("1.2", order(rule="b", send_to=("pacs",)), wishes=BOTH_FORMS, now=NOON)
+    assert made == Created(old + 1, superseded=(old,))
+    assert database.job(old + 1).send_to == ("kids", "pacs")  # kids had nothing so far
+    assert database.due_deliveries(NOON) == []
+
+
+def forms(encoding: str) -> tuple[NewResult, ...]:
+    """A segmentation and a report in one form, a key image, and a picture."""
+    kinds = {
+        ResultKind.SEGMENTATION: encoding,
+        ResultKind.REPORT: encoding,
+        ResultKind.KEY_IMAGE: "",
+        ResultKind.OVERLAY: "",
+    }
+    return tuple(
+        NewResult(
+            kind=kind,
+            name=str(kind),
+            path=Path(f"/outbox/{kind}"),
+            size=1,
+            content_digest="d",
+            encoding=form,
+            destinations=() if kind is ResultKind.OVERLAY else None,
+        )
+        for kind, form in kinds.items()
+    )
 
 
 def test_a_cancelled_job_can_be_asked_for_again(database: Database, order: Order, routed: Routed) -> None:
