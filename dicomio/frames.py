@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import NoReturn, cast
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from dicomio.content_refusals import NotHounsfield, UnreadableNumbers
 from dicomio.decoders import Encoded
 from dicomio.functional import PER_FRAME, PLACE, SHARED, group_values, items
 from dicomio.gate import VARYING
@@ -16,10 +17,12 @@ from dicomio.geometry import Placement
 from dicomio.part10 import PIXEL_DATA, Part10, PixelElement
 from dicomio.pixels import PixelError, StoredPixels
 from dicomio.refusals import MissingTags, NoPixelData, UndecodablePixels, UnsupportedMultiframe, UnsupportedPixels
+from dicomio.units import HOUNSFIELD, units_of
 from dicomio.values import Plain, integer, number, numbers, plain_value, text, texts
 
 _VECTORS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _FORM = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation", "PhotometricInterpretation")
+_MEASURES = ("RescaleSlope", "RescaleIntercept", "GantryDetectorTilt")  # may be missing, but not be nonsense
 _NAMES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 _OTHERS = (
     "FrameOfReferenceUID",
@@ -32,11 +35,13 @@ _OTHERS = (
     "PixelPaddingValue",
     "RescaleIntercept",
     "RescaleSlope",
+    "RescaleType",
     "SamplesPerPixel",
     "SliceThickness",
     "SpacingBetweenSlices",
 )
 _WANTED = tuple(dict.fromkeys((*_VECTORS, *_FORM, *_NAMES, *_OTHERS, *VARYING)))
+_ELSCINT = 0x07A1  # where its scanners, and those of Philips after them, put pixels that they compress their own way
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 Values = Mapping[str, Plain | None]
@@ -80,17 +85,26 @@ def frames_of(file: Part10) -> list[Frame]:
         UnsupportedPixels: They are not single grey values.
         UnsupportedMultiframe: Its frames have no place.
         UndecodablePixels: They are not all there, or compressed in an unknown way.
+        NotHounsfield: A CT in other units.
     """
     top = {keyword: plain_value(file.dataset, keyword) for keyword in _WANTED}
     series_uid = text(top["SeriesInstanceUID"])
     if file.pixels is None:
-        raise NoPixelData(series_uid=series_uid, without=1, total=1)
+        raise _without_pixels(file, series_uid, text(top["SOPInstanceUID"]))
     per_frame = [{**top, **values} for values in _frame_values(file.dataset, top)]
     _check_tags(series_uid, per_frame)
     _check_kind(file, top)
+    _check_units(series_uid, per_frame)
     pixels = _stored_pixels(file, file.pixels, top)
     enhanced = _is_enhanced(file.dataset)
     return [_frame(pixels, index, values, enhanced=enhanced) for index, values in enumerate(per_frame)]
+
+
+def _without_pixels(file: Part10, series_uid: str, sop_uid: str) -> NoPixelData | UndecodablePixels:
+    if "ELSCINT1" not in file.dataset.private_creators(_ELSCINT):
+        return NoPixelData(series_uid=series_uid, without=1, total=1)
+    reason = "its pixels are compressed in a private way of Elscint and Philips (ELSCINT1, PMSCT_RLE1)"
+    return UndecodablePixels(series_uid=series_uid, sop_instance_uid=sop_uid, path=file.path, reason=reason)
 
 
 def _is_enhanced(dataset: Dataset) -> bool:
@@ -121,6 +135,9 @@ def _check_tags(series_uid: str, per_frame: list[dict[str, Plain | None]]) -> No
     without = 0
     for values in per_frame:
         lacking = [keyword for keyword, count in _VECTORS.items() if len(numbers(values[keyword])) != count]
+        unreadable = [keyword for keyword in (*lacking, *_MEASURES) if _is_no_number(values[keyword])]
+        if unreadable:
+            _refuse_numbers(series_uid, unreadable, per_frame)
         lacking += [keyword for keyword in (*_FORM, *_NAMES) if not texts(values[keyword])]
         lacking += [keyword for keyword in ("Rows", "Columns") if number(values[keyword]) == 0]
         # Without it, the values are no Hounsfield units, and nothing in the picture would tell.
@@ -129,6 +146,29 @@ def _check_tags(series_uid: str, per_frame: list[dict[str, Plain | None]]) -> No
         missing.update(dict.fromkeys(lacking))
     if missing:
         raise MissingTags(series_uid=series_uid, keywords=tuple(missing), without=without, total=len(per_frame))
+
+
+def _is_no_number(value: Plain | None) -> bool:
+    return any(isinstance(part, str) for part in (value if isinstance(value, list) else [value]))
+
+
+def _refuse_numbers(series_uid: str, keywords: list[str], per_frame: list[dict[str, Plain | None]]) -> NoReturn:
+    bad = [values[keyword] for values in per_frame for keyword in keywords[:1] if _is_no_number(values[keyword])]
+    raise UnreadableNumbers(
+        series_uid=series_uid,
+        keywords=tuple(keywords),
+        without=len(bad),
+        total=len(per_frame),
+        example="\\".join(texts(bad[0]))[:64],
+    )
+
+
+def _check_units(series_uid: str, per_frame: list[dict[str, Plain | None]]) -> None:
+    """A network that was trained on Hounsfield units measures nothing in iodine or in atomic numbers."""
+    for values in per_frame if per_frame[0]["Modality"] == "CT" else ():
+        unit = units_of("CT", text(values["RescaleType"]), texts(values["ImageType"]))
+        if unit.name != HOUNSFIELD:
+            raise NotHounsfield(series_uid=series_uid, units=unit.name, meaning=unit.meaning, because=unit.because)
 
 
 def _check_kind(file: Part10, top: Values) -> None:

@@ -42,6 +42,11 @@ JITTER_MM = 0.1  # twice the rounding error of one decimal
 JITTER_SHARE = 0.2  # but of thin slices never more than a fifth of their distance
 JITTER_THICK = 0.01  # and of thick ones at least one per cent
 TILT_TOLERANCE_DEG = 0.5  # rounding makes a tenth of it, gantries tilt in steps of it; below, the affine carries it
+SMALLEST_MM = 0.01  # the finest pixels of any scanner of people are ten times that
+LARGEST_PIXEL_MM = 20.0  # twice the coarsest
+WIDEST_STEP_MM = 50.0  # more than the widest gap between slices that anybody plans
+LARGEST_FIELD_MM = 2500.0  # longer than anybody, with room at both ends
+LARGEST_VOLUME_L = 2000.0  # eighty centimetres square and three metres long: more than any bore
 FARTHEST_MM = 1e5  # a hundred metres: no scanner is that large, the text is damaged
 FEW_GAPS = 0.25  # when more of the distances are multiples, they are meant so: two increments, not lost images
 
@@ -127,11 +132,13 @@ def _invalid(stack: Stack, series_uid: str) -> GeometryRefused | None:
     lengths = np.stack([np.linalg.norm(rows, axis=1), np.linalg.norm(columns, axis=1)])
     skewed = np.abs(lengths - 1).max(axis=0) > COSINE_TOLERANCE
     skewed |= np.abs((rows * columns).sum(axis=1)) > COSINE_TOLERANCE
-    flat = np.array([min(place.spacing) <= 0 or max(place.spacing) > FARTHEST_MM for place in stack.places])
+    flat = np.array(
+        [min(place.spacing) < SMALLEST_MM or max(place.spacing) > LARGEST_PIXEL_MM for place in stack.places]
+    )
     far = np.abs(stack.positions).max(axis=1) > FARTHEST_MM
     for wrong, keyword, reason in (
         (skewed, "ImageOrientationPatient", "the direction cosines are not two unit vectors at a right angle"),
-        (flat, "PixelSpacing", "it is not a positive distance"),
+        (flat, "PixelSpacing", f"no scanner has such pixels (below {SMALLEST_MM:g} or above {LARGEST_PIXEL_MM:g} mm)"),
         (far, "ImagePositionPatient", "it lies outside of any scanner"),
     ):
         if wrong.any():
@@ -197,6 +204,25 @@ def _difference(places: Sequence[Placement]) -> str:
     return "nothing in their headers tells them apart"
 
 
+def _sizes(stack: Stack, series_uid: str) -> GeometryRefused | None:
+    """What no body and no scanner is as large as: spacings in another unit, or positions of two stations."""
+    step = float(np.median(stack.steps)) if len(stack) > 1 else 0.0
+    place = stack.in_order[0]
+    rows, columns = (count * spacing for count, spacing in zip(place.shape, place.spacing, strict=True))
+    length = float(stack.distances[-1] - stack.distances[0]) + step
+    litres = rows * columns * length / 1e6
+    for wrong, keyword, reason in (
+        (step > WIDEST_STEP_MM, "ImagePositionPatient", f"the slices lie {step:.4g} mm apart"),
+        (max(rows, columns) > LARGEST_FIELD_MM, "PixelSpacing", f"the field of view is {rows:.4g} × {columns:.4g} mm"),
+        (length > LARGEST_FIELD_MM, "ImagePositionPatient", f"the stack is {length:.4g} mm long"),
+        (litres > LARGEST_VOLUME_L, "PixelSpacing", f"the volume is {litres:.4g} litres"),
+    ):
+        if wrong:
+            uid = place.sop_instance_uid
+            return InvalidGeometry(series_uid=series_uid, keyword=keyword, sop_instance_uid=uid, reason=reason)
+    return None
+
+
 def _shift_or_tilt(stack: Stack, series_uid: str) -> GeometryRefused | None:
     off = stack.shifts > JITTER_MM
     if off.any():
@@ -256,6 +282,7 @@ _ONE_BY_ONE: tuple[Check, ...] = (
     _orientations,
     _matrices,
     _duplicates,
+    _sizes,
 )
 # ... and these may well come together.
 _TOGETHER: tuple[Check, ...] = (_shift_or_tilt, _gaps)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from dicomio.content_refusals import SharedInstanceUIDs
 from dicomio.errors import GeometryRefused, UnreadableFile
 from dicomio.frames import Frame, frames_of
 from dicomio.gate import arrange
@@ -105,6 +106,7 @@ def load_volume(paths: Sequence[Path], *, allow: Collection[type[GeometryRefused
     """
     frames = _collect(paths)
     series_uid = frames[0].series_uid
+    _check_instances(frames, series_uid)
     arrangement = arrange([frame.place for frame in frames], series_uid, allow=allow)
     in_order = [frames[index] for index in arrangement.order]
     frame_of_reference = in_order[0].place.frame_of_reference_uid
@@ -120,6 +122,15 @@ def load_volume(paths: Sequence[Path], *, allow: Collection[type[GeometryRefused
         series_instance_uid=series_uid,
         sources=tuple(_source(frame) for frame in in_order),
     )
+
+
+def _check_instances(frames: Sequence[Frame], series_uid: str) -> None:
+    """Results name each image by its UID; under one UID two of them cannot be told apart, here or anywhere else."""
+    places: dict[tuple[str, int], tuple[float, ...]] = {}
+    for frame in frames:
+        if places.setdefault((frame.sop_instance_uid, frame.index), frame.place.position) != frame.place.position:
+            uids = {other.sop_instance_uid for other in frames}
+            raise SharedInstanceUIDs(series_uid=series_uid, images=len(frames), uids=len(uids))
 
 
 def _source(frame: Frame) -> SourceImage:
@@ -151,11 +162,10 @@ def _collect(paths: Sequence[Path]) -> list[Frame]:
 
 def _together(lacking: Sequence[NoPixelData | MissingTags], complete: int) -> GeometryRefused:
     """One refusal for all files that lack the same thing as the first."""
-    series_uid = lacking[0].series_uid
     total = complete + sum(refusal.total for refusal in lacking)
     same = [refusal for refusal in lacking if type(refusal) is type(lacking[0])]
     without = sum(refusal.without for refusal in same)
     if isinstance(lacking[0], NoPixelData):
-        return NoPixelData(series_uid=series_uid, without=without, total=total)
+        return replace(lacking[0], without=without, total=total)
     keywords = dict.fromkeys(word for refusal in same if isinstance(refusal, MissingTags) for word in refusal.keywords)
-    return MissingTags(series_uid=series_uid, keywords=tuple(keywords), without=without, total=total)
+    return replace(lacking[0], keywords=tuple(keywords), without=without, total=total)

@@ -30,7 +30,7 @@ def voxels(frames: Sequence[Frame]) -> np.ndarray:
 
     Raises:
         UndecodablePixels: With the image that is at fault.
-        UnsupportedPixels: A slope of zero, or two kinds of grey in one series.
+        UnsupportedPixels: A slope or intercept that cannot be meant, or two kinds of grey in one series.
     """
     _check(frames)
     whole = all(frame.slope.is_integer() and frame.intercept.is_integer() for frame in frames)
@@ -44,12 +44,19 @@ def voxels(frames: Sequence[Frame]) -> np.ndarray:
 
 def _check(frames: Sequence[Frame]) -> None:
     reason = ""
-    if any(frame.slope == 0 for frame in frames):
-        reason = "RescaleSlope is 0"
+    if odd := next((frame for frame in frames if not _plausible(frame)), None):
+        reason = f"RescaleSlope is {odd.slope:g}, RescaleIntercept {odd.intercept:g}"
     elif len({frame.inverted for frame in frames}) > 1:
         reason = "some images are MONOCHROME1, others MONOCHROME2"
     if reason:
         raise UnsupportedPixels(series_uid=frames[0].series_uid, reason=reason)
+
+
+def _plausible(frame: Frame) -> bool:
+    """Whether slope and intercept can be meant; Hounsfield units end at some thousands."""
+    if frame.modality == "CT":
+        return 0 < abs(frame.slope) <= 100 and abs(frame.intercept) <= 1e5
+    return 1e-15 < abs(frame.slope) < 1e12 and abs(frame.intercept) < 1e12
 
 
 def _fill(array: np.ndarray, frames: Sequence[Frame]) -> np.ndarray:

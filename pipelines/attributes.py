@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from dicomio.units import units_of
 from pipelines.contrast import contrast
 from pipelines.derived import Derived
 from pipelines.kinds import Kind
@@ -17,9 +18,9 @@ from pipelines.orientation import Plane, localizer, plane
 from pipelines.sequences import sequence
 from pipelines.tagvalues import Scalar, number, scalars, text
 
-DERIVED = ("plane", "images", "sequence", "contrast", "localizer", "source_ae")
+DERIVED = ("plane", "images", "sequence", "contrast", "localizer", "units", "source_ae")
 """Names that a rule can use for what no tag says; written small, unlike DICOM keywords."""
-REASONED = ("plane", "sequence", "contrast", "localizer")
+REASONED = ("plane", "sequence", "contrast", "localizer", "units")
 """Those of them that we conclude from several tags, and can give a reason for."""
 
 
@@ -81,6 +82,15 @@ class SeriesFacts:
         return localizer(self.tags, self.instance_tags, self.images)
 
     @cached_property
+    def units_derived(self) -> Derived[str]:
+        """What the pixel values are numbers of (HU, MGML, Z_EFF, ...), and why."""
+        image_type = map(str, self.values("ImageType"))
+        found = units_of(
+            text(self.tags, "Modality"), text(self.tags, "RescaleType"), image_type, text(self.tags, "Units")
+        )
+        return Derived(found.name or None, found.because)
+
+    @cached_property
     def _varying(self) -> dict[str, tuple[Scalar, ...]]:
         return {}
 
@@ -139,12 +149,9 @@ class StudyFacts:
     def derived(self, series: SeriesFacts, name: str) -> Derived[Any]:
         """A derived attribute of one of the study's series, with its reason."""
         match name:
-            case "plane":
-                return series.plane_derived
-            case "sequence":
-                return series.sequence_derived
-            case "localizer":
-                return series.localizer_derived
+            case "plane" | "sequence" | "localizer" | "units":
+                found: Derived[Any] = getattr(series, f"{name}_derived")
+                return found
             case "contrast":
                 return self._contrast(series)
             case "images":

@@ -27,6 +27,7 @@ rules:
       ct:
         Modality: CT
         plane: axial
+        units: HU
         images: {min: 20}
         BodyPartExamined: {in: [ABDOMEN, ABDOMENPELVIS, LIVER, CHESTABDOMEN, CHESTABDPELVIS, TRUNK, WHOLEBODY, ""]}
     send_to: []

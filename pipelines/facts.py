@@ -33,17 +33,19 @@ _STUDY_KEYWORDS = (
 def facts_from_headers(headers: Iterable[Header]) -> tuple[StudyFacts, ...]:
     """Groups headers into studies and series; copies of the same instance count once.
 
+    Images that share a SOP Instance UID and lie elsewhere are counted: who loads them says what is wrong with them.
+
     Returns:
         Studies, and the series in each, in the order of their UIDs, whatever the order of the headers.
     """
-    studies: dict[str, dict[str, dict[str, Header]]] = {}
+    studies: dict[str, dict[str, dict[tuple[str, str], Header]]] = {}
     for header in headers:
         series = studies.setdefault(header.study_instance_uid, {}).setdefault(header.series_instance_uid, {})
-        series.setdefault(header.sop_instance_uid, header)
+        series.setdefault((header.sop_instance_uid, str(header.tags.get("ImagePositionPatient"))), header)
     return tuple(_study(uid, studies[uid]) for uid in sorted(studies))
 
 
-def _study(uid: str, series: dict[str, dict[str, Header]]) -> StudyFacts:
+def _study(uid: str, series: dict[str, dict[tuple[str, str], Header]]) -> StudyFacts:
     members = tuple(_series(series_uid, list(series[series_uid].values())) for series_uid in sorted(series))
     tags: dict[str, Any] = {}
     for member in members:

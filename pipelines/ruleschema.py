@@ -50,6 +50,7 @@ _ON_SERIES = {
     "sequence": _condition(_choice(Kind), "Kind of MR sequence, from its timing."),
     "contrast": _condition({"enum": [True, False, ""]}, "Whether a contrast agent had been given."),
     "localizer": _condition({"enum": [True, False, ""]}, "Whether the series only plans the others."),
+    "units": _condition(_TEXT, "What the pixel values are numbers of: HU, MGML, ...", "matches"),
     **_ON_BOTH,
 }
 

@@ -25,6 +25,7 @@ _DERIVED_SORTS: dict[str, Sort] = {
     "sequence": "choice",
     "contrast": "flag",
     "localizer": "flag",
+    "units": "text",
     "images": "number",
     "source_ae": "text",
 }

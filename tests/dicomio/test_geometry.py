@@ -182,6 +182,8 @@ def test_two_frames_of_reference_are_refused() -> None:
         ({"orientation": (0, 0, 0, 0, 0, 0)}, "ImageOrientationPatient"),
         ({"spacing": (0.0, 0.7)}, "PixelSpacing"),
         ({"spacing": (0.8, -0.7)}, "PixelSpacing"),
+        ({"spacing": (0.0008, 0.0007)}, "PixelSpacing"),
+        ({"spacing": (800.0, 700.0)}, "PixelSpacing"),
         ({"position": (1e300, 0, 0)}, "ImagePositionPatient"),
     ],
 )
@@ -191,6 +193,30 @@ def test_impossible_numbers_are_refused_by_name(wrong: dict[str, tuple[float, ..
     fault = refused(stack)
     assert isinstance(fault, InvalidGeometry)
     assert (fault.keyword, fault.sop_instance_uid) == (keyword, "1.2.3.3")
+
+
+@pytest.mark.parametrize(
+    ("step", "shape", "spacing", "words"),
+    [
+        (9000.0, (10, 10), (1.0, 1.0), "9000 mm apart"),
+        (60.0, (10, 10), (1.0, 1.0), "60 mm apart"),
+        (5.0, (512, 512), (6.0, 6.0), "field of view is 3072 × 3072 mm"),
+        (45.0, (10, 10), (1.0, 1.0), "stack is 3600 mm long"),
+        (20.0, (512, 512), (3.0, 3.0), "litres"),
+    ],
+)
+def test_what_no_body_is_as_large_as_is_refused(
+    step: float, shape: tuple[int, int], spacing: tuple[float, float], words: str
+) -> None:
+    fault = refused(
+        [replace(place, shape=shape, spacing=spacing) for place in places(8 if step > 1000 else 80, step=step)]
+    )
+    assert isinstance(fault, InvalidGeometry)
+    assert words in str(fault)
+
+
+def test_a_body_from_head_to_foot_is_no_fault() -> None:
+    arrange([replace(place, shape=(512, 512), spacing=(0.98, 0.98)) for place in places(400, step=5.0)], SERIES)
 
 
 def test_planes_of_several_directions_are_refused() -> None:

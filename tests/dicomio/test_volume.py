@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
+from dicomio.content_refusals import SharedInstanceUIDs, UnreadableNumbers
 from dicomio.refusals import (
     MissingTags,
     MixedSeries,
@@ -231,6 +234,43 @@ def test_a_position_with_two_numbers_is_none(tmp_path: Path) -> None:
         load_volume(stack(tmp_path, change=put(ImagePositionPatient=[1, 2])))
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS:UserWarning")
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("PixelSpacing", rb"0,7\0,7 ", r"no number in PixelSpacing, but '0,7.*' \(a decimal comma"),
+        ("ImagePositionPatient", rb"0,5\1,5\2,5 ", "decimal comma"),
+        ("RescaleSlope", b"1,5 ", "no number in RescaleSlope, but '1,5' .a decimal comma"),
+        ("RescaleIntercept", b"none", "no number in RescaleIntercept, but 'none'. Export"),
+        ("PixelSpacing", rb"nan\nan ", "no number in PixelSpacing"),
+    ],
+)
+def test_what_is_no_number_is_shown(tmp_path: Path, keyword: str, value: bytes, words: str) -> None:
+    def change(number: int, ds: Dataset) -> None:
+        ds[keyword] = RawDataElement(Tag(keyword), "DS", len(value), value, 0, False, True)
+
+    with pytest.raises(UnreadableNumbers, match=words) as caught:
+        load_volume(stack(tmp_path, change=change))
+    assert (caught.value.without, caught.value.total) == (5, 5)
+    assert "5 of 5 images" in str(caught.value)
+
+
+def test_one_uid_in_all_images_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SharedInstanceUIDs, match="5 different images carry 1 SOP Instance UID"):
+        load_volume(stack(tmp_path, change=put(SOPInstanceUID="1.2.3")))
+
+
+def test_pixels_in_elscints_own_compression_are_called_by_name(tmp_path: Path) -> None:
+    def change(number: int, ds: Dataset) -> None:
+        del ds.PixelData
+        block = ds.private_block(0x07A1, "ELSCINT1", create=True)
+        block.add_new(0x0A, "OB", bytes(64))
+        block.add_new(0x11, "CS", "PMSCT_RLE1")
+
+    with pytest.raises(UndecodablePixels, match="private way of Elscint"):
+        load_volume(stack(tmp_path, change=change))
+
+
 def test_a_missing_frame_of_reference_is_told_last(tmp_path: Path) -> None:
     with pytest.raises(MissingTags, match="5 of 5 images lack FrameOfReferenceUID"):
         load_volume(stack(tmp_path, change=put(FrameOfReferenceUID=None)))
@@ -262,6 +302,9 @@ def test_files_of_two_series_are_refused(tmp_path: Path) -> None:
         (put(BitsAllocated=1), "1 bits"),
         (put(ModalityLUTSequence=[item(ModalityLUTType="US")]), "Modality LUT"),
         (put(RescaleSlope=0), "RescaleSlope is 0"),
+        (put(RescaleSlope="1e300"), r"RescaleSlope is 1e\+300"),
+        (put(RescaleSlope="-1e300"), r"RescaleSlope is -1e\+300"),
+        (put(RescaleIntercept="1e200"), r"RescaleIntercept 1e\+200"),
     ],
 )
 def test_pixels_that_are_no_measurable_grey_are_refused(

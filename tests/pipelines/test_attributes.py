@@ -8,6 +8,9 @@ import pytest
 from pipelines.attributes import SeriesFacts, StudyFacts
 from pipelines.contrast import contrast
 from pipelines.orientation import Plane, localizer, plane
+from pipelines.subjects import subject
+
+from .studies import ct, study
 
 AXIAL, CORONAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]
 
@@ -231,3 +234,11 @@ def test_what_a_study_has() -> None:
     assert study.study_values("StudyDescription") == ("Brain",)
     assert study.study_values("SeriesDescription") == ("a", "b")
     assert study.study_values("images") == (40,)
+
+
+def test_units_say_what_the_values_of_a_ct_are() -> None:
+    iodine = ct(2, ImageType=["DERIVED", "PRIMARY", "AXIAL", "IODINE"])
+    one = study(ct(1), iodine, ct(3, RescaleType="Z_EFF"), mr(4, "T1"))
+    assert [one.values(series, "units") for series in one.series] == [("HU",), ("MGML",), ("Z_EFF",), ()]
+    assert one.derived(iodine, "units").because == "ImageType says IODINE"
+    assert subject("units").sort == "text"

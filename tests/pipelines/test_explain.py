@@ -55,7 +55,13 @@ def test_derived_attributes_come_with_their_reason() -> None:
     summary = found.series[1]
     checks = {check.key: check for check in role(found, "glioma", "t1").series[0].checks}
 
-    assert summary.derived == {"plane": "axial", "sequence": "flair", "contrast": "false", "localizer": "false"}
+    assert summary.derived == {
+        "plane": "axial",
+        "sequence": "flair",
+        "contrast": "false",
+        "localizer": "false",
+        "units": "unknown",
+    }
     assert summary.because["sequence"] == "inversion at 2500 ms nulls fluid, TE 120 ms"
     assert checks["sequence"].because == "spin echo, TR 500 ms, TE 10 ms"
     assert checks["Modality"].because == ""

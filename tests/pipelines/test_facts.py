@@ -116,3 +116,11 @@ def test_facts_survive_the_database(tmp_path: Path) -> None:
     )
 
     assert route(restored, load_rules(RULES)) == route(study, load_rules(RULES))
+
+
+def test_images_under_one_uid_are_counted_one_by_one(tmp_path: Path) -> None:
+    for number in range(1, 21):
+        path = write(tmp_path, 1, ImagePositionPatient=[0, 0, 6 * number])
+        path.rename(tmp_path / f"{number:02d}.dcm")
+    (study,) = facts_from_headers([*headers(tmp_path), *headers(tmp_path)])
+    assert study.series[0].images == 20
