@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.errors import WrongUsage
-from daemon.intake import content_digest
 from db.store import inputs_digest
+from dicomio.content import content_digest
 from dicomio.errors import BadInput
 from dicomio.headers import Header, read_header
 from pipelines.attributes import StudyFacts

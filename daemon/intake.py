@@ -1,19 +1,18 @@
-"""From the spool to the database: read each header once, move the file to its study's folder, insert its row.
+"""From the spool to the database: read each header once, give the file its name in its study's folder, insert its row.
 
-The order is rename, then insert. A crash in between leaves a file under studies/ without a row; `reconcile` finds it at
-the next start: the spool is the truth about what was received, the database can only lag behind it. While the daemon
-lives, what was moved and could not be inserted (database away, disk full) is kept in mind and inserted first of all.
+A file keeps its name in incoming/ until its row is there, so incoming/ is the journal of this work. Whatever a crash
+interrupts is done again from there: the second name is the one that it has already, the row is known, and only then the
+first name goes. So nothing under studies/ is without a row, nobody has to look there at start, and the receipt (by
+which association a file came) is read from the first name every time.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
+import itertools
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,14 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from daemon.backlog import NEVER, Backlog
+from daemon.unindexed import Unindexed
 from db.errors import BadRequest, StoreError
 from db.records import AssociationRow, Indexed, IndexedInstance
 from db.states import AssociationEnd, Origin
+from dicomio.content import content_digest
 from dicomio.errors import BadInput, UnreadableFile
 from dicomio.headers import Header, read_header
-from dicomio.spool import FOLDER_MODE, OUT_OF_SPACE, harmless, sync_folder
+from dicomio.received import add_name, make_folder, remove_copies, sync_folder
+from dicomio.spool import OUT_OF_SPACE, harmless
 
 if TYPE_CHECKING:
+    from db.records import IndexOutcome
     from db.store import Database
     from dicomio.spool import Spool
 
@@ -39,11 +43,8 @@ BATCH = 256
 
 # The names that dicomio/reception.py gives; the spool's own receipts, of the watcher, have "_" before the number.
 _RECEIPT = re.compile(r"\.(?P<association>[0-9a-f]{16})-\d+\.dcm$")
-_CHUNK = 1 << 20
 _OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, *OUT_OF_SPACE})
 """Faults that no single file is to blame for: they pass, and the files wait for that."""
-
-_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -68,37 +69,39 @@ class Intake:
     def __init__(self, spool: Spool, database: Database) -> None:
         self._spool = spool
         self._database = database
-        self._placed: list[tuple[_Arrival, Path]] = []  # moved to their folder, and without a row so far
-        self._reconciled = False
-        self._indexed_until = _NEVER
+        self._backlog = Backlog(spool)
+        self._unindexed = Unindexed(spool, database)
+        self._grown = True
+        self._placed: list[tuple[_Arrival, Path]] = []  # in their folder, and without a row so far
 
     @property
     def indexed_until(self) -> datetime:
         """What came before this moment has its row: whoever asks what is complete must ask as of then, not as of now.
 
-        It is long ago until `reconcile` has run, and stays behind while there is a backlog.
+        It is long ago before the first step, and stays behind while there is a backlog.
         """
-        return self._indexed_until if self._reconciled else _NEVER
+        return self._backlog.done_until if self._unindexed.is_done else NEVER
 
     def step(self) -> bool:
         """Indexes up to one batch; True when there is more to do at once."""
         self._insert_placed()  # what an earlier step could not
-        started = datetime.now(UTC)
-        ended = self._spool.associations()  # listed first: every image of an association that ended now is in `waiting`
-        waiting = self._spool.incoming()
-        batch = waiting[:BATCH]
-        for path in batch:
+        self._backlog.refill()
+        for path in self._backlog.next(BATCH):
             if (arrival := self._read(path)) is not None:
                 self._placed.append((arrival, self._place(arrival)))
+            self._backlog.drop(path)
         self._insert_placed()
-        if len(waiting) > len(batch):
-            with suppress(FileNotFoundError):
-                self._indexed_until = _modified(waiting[len(batch)])  # the oldest one that is left
+        for record in self._backlog.ended():
+            self._record_association(record)
+        if self._backlog.finish():
             return True
-        for path in ended:
-            self._record_association(path)
-        self._indexed_until = started
-        return False
+        # After incoming/: what has a name there is read from there, as that name says how it came.
+        if not self._unindexed.is_done:
+            self._reconcile(self._unindexed.next(BATCH))
+        if self._grown and self._unindexed.is_done:
+            self._unindexed.note()
+            self._grown = False
+        return not self._unindexed.is_done
 
     def _insert_placed(self) -> None:
         for folder in {path.parent for _, path in self._placed}:
@@ -117,17 +120,22 @@ class Intake:
         path.unlink()
 
     def reconcile(self) -> int:
-        """Indexes what lies under studies/ without a row (a crash came between rename and insert); returns how many."""
+        """Indexes all that lies under studies/ without a row, wherever the database stood; returns how many files."""
+        self._unindexed.begin()
         count = 0
-        for chunk in _chunks(sorted(self._spool.studies_folder.glob("*/*/*.dcm"))):
-            missing = self._database.paths_without_row(chunk)
-            arrivals = [arrival for path in missing if (arrival := self._read(path)) is not None]
-            self._insert([(arrival, arrival.path) for arrival in arrivals])
-            count += len(arrivals)
-        self._reconciled = True
-        if count:
-            log.info("spool_reconciled", instances=count)
+        while not self._unindexed.is_done:
+            count += self._reconcile(self._unindexed.next(BATCH))
+        self._unindexed.note()
         return count
+
+    def _reconcile(self, paths: list[Path]) -> int:
+        missing = self._database.paths_without_row(paths) if paths else []
+        arrivals = [arrival for path in missing if (arrival := self._read(path)) is not None]
+        self._insert([(arrival, arrival.path) for arrival in arrivals])
+        self._unindexed.drop()
+        if arrivals:
+            log.info("spool_reconciled", instances=len(arrivals))
+        return len(arrivals)
 
     def _read(self, path: Path) -> _Arrival | None:
         """Reads one file; what cannot be used goes to quarantine and takes nothing else with it."""
@@ -145,27 +153,30 @@ class Intake:
         self._quarantine(path, reason, kind)
         return None
 
-    def _quarantine(self, path: Path, reason: str, kind: str) -> None:
+    def _quarantine(self, path: Path, reason: str, kind: str) -> Path:
         kept = self._spool.quarantine(path, reason, path.name)
         log.warning("quarantined", file=kept.name, reason=reason, kind=kind)
+        return kept
 
     def _place(self, arrival: _Arrival) -> Path:
-        """Moves a file to its study's folder; another file of the same UID there stays, this one gets a longer name."""
+        """Gives a file its name in its study's folder; one of another content that has that name already stays."""
         header = arrival.header
         folder = self._spool.studies_folder / harmless(header.study_instance_uid) / harmless(header.series_instance_uid)
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        name = harmless(header.sop_instance_uid)
-        target = folder / f"{name}.dcm"
-        if target.exists() and target != arrival.path:
-            target = folder / f"{name}.{arrival.digest[:8]}.dcm"
-            if content_digest(folder / f"{name}.dcm") == arrival.digest:
-                target = folder / f"{name}.dcm"
-        os.rename(arrival.path, target)  # over a file of equal content: one copy stays
-        return target
+        make_folder(folder)
+        for name in _names(harmless(header.sop_instance_uid), arrival.digest):
+            target = folder / name
+            try:
+                add_name(arrival.path, target)
+            except FileExistsError:
+                if not _holds(target, arrival):
+                    continue
+            return target
+        raise AssertionError("there is always another name")
 
     def _insert(self, placed: list[tuple[_Arrival, Path]]) -> None:
         if not placed:
             return
+        self._grown = True
         try:
             outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed])
         except StoreError:  # the database is away: nobody's fault here
@@ -173,9 +184,9 @@ class Intake:
         except Exception as error:  # one that cannot be written down must not hold up the others for ever
             self._insert_singly(placed, error)
             return
+        copies: list[tuple[Path, Path]] = []
         for (arrival, path), outcome in zip(placed, outcomes, strict=True):
-            if not outcome.keep:  # a second copy that lay under another name; the first one stays
-                path.unlink(missing_ok=True)
+            copies += self._copies(arrival, path, outcome)
             if outcome.kind is Indexed.CONFLICT:
                 log.warning(
                     "conflicting_instance",
@@ -183,6 +194,21 @@ class Intake:
                     kept=path.name,
                     source_ae=arrival.header.source_ae,
                 )
+        for refused in remove_copies(copies):
+            self._backlog.leave(refused.path)
+            log.error("copy_stays", reason=refused.reason, kind=type(refused).__name__)
+
+    def _copies(self, arrival: _Arrival, path: Path, outcome: IndexOutcome) -> Iterator[tuple[Path, Path]]:
+        """What may go now that the row is there: the name in incoming/, and a second copy; each with what is kept."""
+        kept = path
+        if not outcome.keep:
+            if _holds(outcome.path, arrival):
+                kept = outcome.path
+                yield path, kept
+            else:  # the file that the row names was lost, or is not what it was: this one takes its place
+                self._database.relocate(outcome.path, path)
+        if arrival.path != path:
+            yield arrival.path, kept
 
     def _insert_singly(self, placed: list[tuple[_Arrival, Path]], error: Exception) -> None:
         """Finds the file that the database will not take, and puts that one into quarantine."""
@@ -194,24 +220,9 @@ class Intake:
         log.error("not_indexable", sop_instance_uid=arrival.header.sop_instance_uid, kind=type(error).__name__)
         if path.exists():  # else it was taken away by hand
             reason = f"it cannot be written to the database ({type(error).__name__})"
-            self._quarantine(path, reason, type(error).__name__)
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 of the data set, without preamble and file meta: these name the sender, and differ for the same image."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
-        stream.seek(data_set_offset(stream.read(144)))
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def data_set_offset(head: bytes) -> int:
-    """Where the data set begins, by File Meta Information Group Length (PS3.10, 7.1); 0 for a file without it."""
-    if len(head) < 144 or head[128:132] != b"DICM" or head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
-        return 0
-    return 144 + int.from_bytes(head[140:144], "little")
+            kept = self._quarantine(path, reason, type(error).__name__)
+            if arrival.path != path:
+                remove_copies([(arrival.path, kept)])
 
 
 def association_row(record: Mapping[str, Any]) -> AssociationRow:
@@ -257,6 +268,21 @@ def _row(arrival: _Arrival, path: Path) -> IndexedInstance:
     )
 
 
+def _names(uid: str, digest: str) -> Iterator[str]:
+    """Names for an image in its folder, the plain one first; the digest is told whole, as half of it may collide."""
+    yield f"{uid}.dcm"
+    yield f"{uid}.{digest}.dcm"
+    yield from (f"{uid}.{digest}.{number}.dcm" for number in itertools.count(2))
+
+
+def _holds(path: Path, arrival: _Arrival) -> bool:
+    """Whether a file is there and holds the data set that arrived."""
+    try:
+        return path.samefile(arrival.path) or content_digest(path) == arrival.digest
+    except OSError:
+        return False
+
+
 def _association_of(path: Path) -> str | None:
     match = _RECEIPT.search(path.name)
     return match["association"] if match else None
@@ -264,14 +290,3 @@ def _association_of(path: Path) -> str | None:
 
 def _modified(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-def _chunks(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    chunk: list[Path] = []
-    for path in paths:
-        chunk.append(path)
-        if len(chunk) == BATCH:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -82,7 +82,6 @@ class Service:
         self._start_assembly(database, dispatching, intake)
         reader = self._stack.enter_context(Loop("intake", intake.step, interval=0.25))
         self._start_doors(spool, reader)
-        intake.reconcile()
         log.info("ready", pid=os.getpid(), data_dir=str(config.data_dir))
         tell_systemd("READY=1")
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from db.connection import Transactions
@@ -42,6 +42,11 @@ class Intake(Transactions):
                 return False
             session.add(Association(**asdict(association)))
             return True
+
+    def newest_instance(self) -> int:
+        """Number of the newest row of an image, 0 if there is none."""
+        with self.read() as session:
+            return session.scalar(select(func.max(Instance.id))) or 0
 
     def paths_without_row(self, paths: Iterable[Path]) -> list[Path]:
         """Those of the files that the database knows nothing of: at start-up they are indexed."""

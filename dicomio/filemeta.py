@@ -27,7 +27,9 @@ def _uid(number: int, value: str) -> bytes:
     return _element(number, b"UI", value.encode("ascii", "replace"), b"\x00")
 
 
-def file_head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae: str = "") -> bytes:
+def file_head(
+    *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae: str = "", receipt: str = ""
+) -> bytes:
     """Preamble, prefix and file meta information for a data set in `transfer_syntax_uid`.
 
     Args:
@@ -35,6 +37,8 @@ def file_head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid:
         sop_instance_uid: As the sender named it.
         transfer_syntax_uid: In which the data set that follows is encoded.
         source_ae: Application Entity title that the data set came from; left out when empty.
+        receipt: Association and number of the image in it, as Private Information (0002,0102), which PS3.10 leaves to
+            the implementation: a file whose name is lost in a crash still tells how it came. Left out when empty.
     """
     body = struct.pack("<HH2sHI2s", 0x0002, 0x0001, b"OB", 0, 2, b"\x00\x01")
     body += _uid(0x0002, sop_class_uid)
@@ -44,6 +48,11 @@ def file_head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid:
     body += _element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode("ascii"), b" ")
     if source_ae:
         body += _element(0x0016, b"AE", source_ae.encode("ascii", "replace"), b" ")
+    if receipt:
+        body += _uid(0x0100, IMPLEMENTATION_CLASS_UID)
+        value = receipt.encode("ascii", "replace")
+        value += b"\x00" * (len(value) % 2)
+        body += struct.pack("<HH2sHI", 0x0002, 0x0102, b"OB", 0, len(value)) + value
     return PREAMBLE + struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(body)) + body
 
 
@@ -56,12 +65,14 @@ class FileHead:
         sop_instance_uid: Media Storage SOP Instance UID.
         transfer_syntax_uid: In which the data set is encoded.
         offset: Where the data set begins, in bytes from the start of the file.
+        receipt: Association and number of the image in it, if our listener wrote the head, else ''.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     offset: int
+    receipt: str = ""
 
 
 def read_head(path: Path) -> FileHead:
@@ -81,6 +92,7 @@ def read_head(path: Path) -> FileHead:
             sop_instance_uid=texts.get(0x0003, ""),
             transfer_syntax_uid=texts.get(0x0010, ""),
             offset=stream.tell(),
+            receipt=texts.get(0x0102, "") if texts.get(0x0100) == IMPLEMENTATION_CLASS_UID else "",
         )
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from dicomio.errors import DicomError
+from dicomio.received import add_name, sync_folder
 
 if TYPE_CHECKING:
     from dicomio.spool import Spool
@@ -100,11 +101,15 @@ class Part:
             self._close()
 
     def move(self, target: Path, *, sync_entry: bool) -> None:
-        """Make the contents durable under another name in the spool, and if `sync_entry` that name too."""
+        """Make the contents durable under another name in the spool, and if `sync_entry` that name too.
+
+        Never over a file that is there already: FileExistsError.
+        """
         try:
             os.fchmod(self._fd, FILE_MODE)
             os.fsync(self._fd)
-            os.rename(self.path, target)
+            add_name(self.path, target)
+            os.unlink(self.path)
             if sync_entry:
                 sync_folder(target.parent)
         except OSError as error:
@@ -132,15 +137,6 @@ def copy_into(part: Part, source: Path) -> None:
     with source.open("rb", buffering=0) as stream:
         while chunk := stream.read(COPY_CHUNK):
             part.write(chunk)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def open_locked(path: Path) -> int:

@@ -105,13 +105,14 @@ class Reception(UnthreadedAssociation):
         """Where the data set of `request` goes."""
 
         def open_part() -> Part:
+            receipt = f"{self.association_id}-{next(self._receipts)}"
             head = file_head(
                 sop_class_uid=request.AffectedSOPClassUID,
                 sop_instance_uid=request.AffectedSOPInstanceUID,
                 transfer_syntax_uid=self._accepted_cx[request._context_id].transfer_syntax[0],
                 source_ae=self.requestor.ae_title,
+                receipt=receipt,
             )
-            receipt = f"{self.association_id}-{next(self._receipts)}"
             part = self.spool.open_part(request.AffectedSOPInstanceUID, receipt)
             part.write(head)
             return part

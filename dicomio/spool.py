@@ -3,8 +3,9 @@
     tmp/           <name>.part           being written, locked by its writer
     incoming/      <name>.dcm            complete and durable, waiting for the indexer
     associations/  <id>.json             one record per association that ended
-    studies/       study/series/sop.dcm  where the indexer moves files to
+    studies/       study/series/sop.dcm  where the indexer puts files; the name in incoming/ goes when they have a row
     quarantine/    <name>                what could not be used, with <name>.reason.json beside it
+    indexed                              number of the newest row that the database had
 
 What `Part.commit` returned for survives a power failure. That takes the file, its inode and a directory entry on the
 disk, and each flush of the disk may take milliseconds, which the sender waits for. So a spool with a `stock` prepares
@@ -23,12 +24,15 @@ import json
 import os
 import secrets
 import stat
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dicomio.errors import NotDicom
+from dicomio.filemeta import read_head
 from dicomio.part import (
     COPY_CHUNK,
     FILE_MODE,
@@ -39,8 +43,8 @@ from dicomio.part import (
     copy_into,
     harmless,
     open_locked,
-    sync_folder,
 )
+from dicomio.received import FOLDER_MODE, add_name, make_folder, move, remove_copies, sync_folder
 
 __all__ = [
     "COPY_CHUNK",
@@ -57,7 +61,6 @@ __all__ = [
     "timestamp",
 ]
 
-FOLDER_MODE = 0o700
 RESERVE_BYTES = 256 << 20  # kept free, so that the database and the results still find room when the disk fills up
 
 
@@ -79,7 +82,7 @@ class Spool:
         self.studies_folder = root / "studies"
         self.quarantine_folder = root / "quarantine"
         for name in ("", "tmp", "incoming", "associations", "studies", "quarantine"):
-            (root / name).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            make_folder(root / name)
         self._writer = secrets.token_hex(8)
         self._count = itertools.count(1)
         self._stock = stock
@@ -127,7 +130,7 @@ class Spool:
         return self.store(path, hint or path.stem)
 
     def incoming(self) -> list[Path]:
-        """The files that wait to be indexed, oldest first."""
+        """The files that wait to be indexed, oldest first; whoever reads them in turn asks once (`daemon.backlog`)."""
         return _oldest_first(self.incoming_folder, ".dcm")
 
     def associations(self) -> list[Path]:
@@ -137,7 +140,7 @@ class Spool:
     def quarantine(self, path: Path, reason: str, origin: str) -> Path:
         """Move a file of the spool into quarantine/, with the reason beside it; returns the path there."""
         target = self.quarantine_folder / f"{harmless(path.stem)}.{self._receipt()}{harmless(path.suffix)}"
-        os.rename(path, target)
+        move(path, target)
         self.write_reason(target, reason, origin)
         return target
 
@@ -151,6 +154,20 @@ class Spool:
         path = self.associations_folder / f"{harmless(association_id)}.json"
         self._write_json(path, record)
         return path
+
+    def indexed(self) -> int | None:
+        """Number of the newest row that a database had for this spool; None if nobody has noted it yet."""
+        try:
+            return int((self.root / "indexed").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def note_indexed(self, newest: int) -> None:
+        """Note the number of the newest row. It may be lost in a power failure: an older number is true as well."""
+        draft = self.root / "indexed.new"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "w") as stream:
+            stream.write(f"{newest}\n")
+        os.replace(draft, self.root / "indexed")
 
     def sweep(self) -> int:
         """Clear tmp/ of what writers left that are gone; safe at any time.
@@ -209,18 +226,37 @@ class Spool:
                 os.unlink(path)
                 return False
             os.fsync(fd)
-            os.rename(path, self.incoming_folder / f"{path.stem}.dcm")
-            sync_folder(self.incoming_folder)
+            self._let_in(path)
         except (BlockingIOError, FileNotFoundError):
             return False
         finally:
             os.close(fd)
         return True
 
+    def _let_in(self, path: Path) -> None:
+        """Moves a finished file to incoming/, under the name that its writer meant to give it."""
+        target = self.incoming_folder / f"{_meant_name(path) or path.stem}.dcm"
+        try:
+            add_name(path, target)
+        except FileExistsError:  # the writer died between giving that name and taking this one
+            if not target.samefile(path):
+                target = self.incoming_folder / f"{path.stem}.dcm"
+                add_name(path, target)
+        remove_copies([(path, target)])
+
     def _write_json(self, target: Path, content: Mapping[str, Any]) -> None:
         with Part(self, target.name, self._new_blank(listed=False, suffix=".note")) as part:
             part.write(json.dumps(content, indent=1).encode())
             part.move(target, sync_entry=True)
+
+
+def _meant_name(path: Path) -> str:
+    """What a file of the listener was to be called, '' for others: the name says by which association it came."""
+    try:
+        head = read_head(path)
+    except (NotDicom, OSError, struct.error):
+        return ""
+    return f"{harmless(head.sop_instance_uid)}.{harmless(head.receipt)}" if head.receipt else ""
 
 
 def timestamp() -> str:

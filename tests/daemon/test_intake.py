@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
+from sqlalchemy import text
 
-from daemon.intake import Intake, _association_of, content_digest, data_set_offset
+from daemon.intake import Intake, _association_of
 from db.errors import DatabaseUnavailable
 from db.store import Database
+from dicomio.content import content_digest, data_set_offset
 from dicomio.spool import Spool
 
 
@@ -85,20 +94,153 @@ def test_what_is_cut_off_goes_to_quarantine_and_takes_nothing_with_it(
     assert any("cut off" in reason for reason in reasons)
 
 
-def test_a_crash_between_rename_and_insert_is_mended_at_the_next_start(
+def test_a_file_that_an_older_version_left_without_a_row_is_indexed_once(
     spool: Spool, database: Database, images: list[Path]
 ) -> None:
-    first = Intake(spool, database)
-    for path in images:
-        spool.store_file(path)
-    arrivals = [first._read(path) for path in spool.incoming()]
-    for arrival in arrivals:
-        assert arrival is not None
-        first._place(arrival)  # and here the power goes
-    assert database.list_jobs() == []
-    assert Intake(spool, database).reconcile() == 4
+    folder = spool.studies_folder / "1.2" / "1.3"
+    folder.mkdir(parents=True)
+    for number, path in enumerate(images):
+        shutil.copy(path, folder / f"{number}.dcm")
+    intake = Intake(spool, database)
+    intake.step()
     assert len(only_study(database).series[0].instances) == 4
     assert Intake(spool, database).reconcile() == 0
+
+
+@pytest.mark.parametrize("point", ["add_name", "sync_folder", "index_instances", "remove_copies"])
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+def test_killed_at_any_step_each_image_has_one_file_one_row_and_its_association(
+    spool: Spool, database: Database, images: list[Path], point: str, late: bool
+) -> None:
+    """A process is killed (SIGKILL) before or after each step of the second of two batches; the next one goes on."""
+    for number, path in enumerate(images):
+        with spool.open_part("1.2.3", f"0123456789abcdef-{number}") as part:
+            part.write(path.read_bytes())
+            part.commit()
+    code = f"""
+import os, sys
+from pathlib import Path
+import daemon.intake
+from db.store import Database
+from dicomio.spool import Spool
+daemon.intake.BATCH = 2
+calls = 0
+where = Database if {point!r} == "index_instances" else daemon.intake
+real = getattr(where, {point!r})
+def killed(*arguments):
+    global calls
+    calls += 1
+    if calls == {3 if point == "add_name" else 2} and not {late}:
+        os.kill(os.getpid(), 9)
+    answer = real(*arguments)
+    if calls == {3 if point == "add_name" else 2}:
+        os.kill(os.getpid(), 9)
+    return answer
+setattr(where, {point!r}, killed)
+intake = daemon.intake.Intake(Spool(Path(sys.argv[1])), Database(sys.argv[2]))
+while True:
+    intake.step()
+"""
+    url = f"sqlite:///{database.file}"
+    ended = subprocess.run([sys.executable, "-c", code, str(spool.root), url], check=False, timeout=60)
+    assert ended.returncode == -9
+    intake = Intake(spool, database)
+    intake.step()
+    files = sorted(spool.studies_folder.rglob("*.dcm"))
+    (series,) = only_study(database).series
+    assert sorted(instance.path for instance in series.instances) == files
+    assert sorted(map(content_digest, files)) == sorted(map(content_digest, images))
+    assert [path.stat().st_nlink for path in files] == [1] * 4
+    assert spool.incoming() == []
+    with database.read() as session:
+        found = session.execute(text("SELECT origin, association_id FROM instance")).all()
+    assert found == [("listener", "0123456789abcdef")] * 4
+
+
+def test_what_was_indexed_is_not_looked_at_again(
+    spool: Spool, database: Database, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in images:
+        spool.store_file(path)
+    Intake(spool, database).step()
+    looked: list[Path] = []
+    real = os.scandir
+
+    def scandir(folder: Any) -> Any:
+        looked.append(Path(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    Intake(spool, database).step()
+    assert looked == [spool.associations_folder, spool.incoming_folder]
+
+
+def test_a_backlog_is_listed_once(
+    spool: Spool, database: Database, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.intake.BATCH", 1)
+    for path in images:
+        spool.store_file(path)
+    listed = []
+    real = Spool.incoming
+    monkeypatch.setattr(Spool, "incoming", lambda self: listed.append(1) or real(self))
+    intake = Intake(spool, database)
+    while intake.step():
+        pass
+    assert len(only_study(database).series[0].instances) == 4
+    assert len(listed) == 1
+
+
+def test_a_database_from_a_backup_gets_the_rows_that_it_lacks(
+    spool: Spool, database: Database, images: list[Path], tmp_path: Path
+) -> None:
+    for number, path in enumerate(images):
+        if number == 2:
+            with closing(sqlite3.connect(database.file)) as source, closing(sqlite3.connect(tmp_path / "old")) as copy:
+                source.backup(copy)
+        spool.store_file(path)
+        Intake(spool, database).step()
+    restored = Database(f"sqlite:///{tmp_path / 'old'}")
+    intake = Intake(spool, restored)
+    assert len(only_study(restored).series[0].instances) == 2
+    intake.step()
+    assert len(only_study(restored).series[0].instances) == 4
+    restored.close()
+
+
+def test_a_stored_name_that_collides_overwrites_nothing(spool: Spool, database: Database, images: list[Path]) -> None:
+    """Whatever has the name already stays, also where it has the name that would come next."""
+    spool.store_file(images[0])
+    intake = Intake(spool, database)
+    intake.step()
+    (first,) = spool.studies_folder.rglob("*.dcm")
+    other = pydicom.dcmread(images[0])
+    other.PixelData = bytes(len(other.PixelData))
+    other.save_as(path := spool.root / "other.dcm")
+    taken = [first.with_name(f"{first.stem}.{content_digest(path)[:length]}.dcm") for length in (8, 64)]
+    for name in taken:
+        name.write_bytes(b"somebody's")
+    spool.store_file(path)
+    intake.step()
+    assert content_digest(first) == content_digest(images[0])
+    assert [name.read_bytes() for name in taken] == [b"somebody's"] * 2
+    (conflict,) = database.recent_conflicts()
+    assert content_digest(conflict.other) == content_digest(path)
+
+
+def test_folders_belong_to_nobody_else_whatever_the_umask(
+    tmp_path: Path, database: Database, images: list[Path]
+) -> None:
+    before = os.umask(0)
+    try:
+        spool = Spool(tmp_path / "new" / "data" / "spool")
+        spool.store_file(images[0])
+        Intake(spool, database).step()
+    finally:
+        os.umask(before)
+    found = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_dir()} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_file()} == {0o600}
 
 
 def test_the_digest_does_not_depend_on_who_sent_it(images: list[Path], tmp_path: Path) -> None:
@@ -145,7 +287,6 @@ def test_what_was_moved_while_the_database_was_away_gets_its_rows_once_it_is_bac
 ) -> None:
     flaky = Flaky(database)
     intake = Intake(spool, flaky)  # type: ignore[arg-type]
-    intake.reconcile()
     flaky.fault = DatabaseUnavailable(url="postgresql://", reason="away")
     for path in images[:2]:
         spool.store_file(path)
@@ -198,7 +339,6 @@ def test_while_there_is_a_backlog_only_what_came_before_it_counts_as_indexed(
     for number, path in enumerate(images[:2]):
         os.utime(spool.store_file(path), (1000 + number, 1000 + number))
     intake = Intake(spool, database)
+    assert intake.indexed_until.timestamp() == 0  # nobody has looked yet
     assert intake.step() is True
-    assert intake.indexed_until.timestamp() == 0  # nobody has looked under studies/ yet
-    intake.reconcile()
     assert intake.indexed_until.timestamp() == 1001

@@ -149,7 +149,7 @@ half = spool.open_part("half")
 half.write(b"half")
 done = spool.open_part("done")
 done.write(b"whole")
-rename, os.rename = os.rename, lambda *names: os.kill(os.getpid(), 9)
+os.link = lambda *names, **options: os.kill(os.getpid(), 9)
 done.commit()
 """
 
