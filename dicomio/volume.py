@@ -11,7 +11,9 @@ from dicomio.errors import GeometryRefused, UnreadableFile
 from dicomio.frames import Frame, frames_of
 from dicomio.gate import arrange
 from dicomio.part10 import parse
+from dicomio.patient import OnePatient
 from dicomio.refusals import MissingTags, MixedSeries, NoImages, NoPixelData, UndecodablePixels
+from dicomio.values import plain_value, text
 from dicomio.voxels import voxels
 
 
@@ -87,7 +89,9 @@ class Volume:
         return points
 
 
-def load_volume(paths: Sequence[Path], *, allow: Collection[type[GeometryRefused]] = ()) -> Volume:
+def load_volume(
+    paths: Sequence[Path], *, allow: Collection[type[GeometryRefused]] = (), patient: OnePatient | None = None
+) -> Volume:
     """Load one series, classic or enhanced, in any transfer syntax, through the geometry gate.
 
     Every file is parsed once; the pixels go straight to their place in the array, one slice at a time.
@@ -95,16 +99,18 @@ def load_volume(paths: Sequence[Path], *, allow: Collection[type[GeometryRefused
     Args:
         paths: The files of the series, in any order.
         allow: TooFewSlices and LocalizerSeries may be allowed; a single slice is then as thick as its header says.
+        patient: Whom the images must be of, where other series are read with this one; else only of one person.
 
     Returns:
         The volume, slices sorted by position along their normal. int16 where the rescaled values are whole numbers
         that fit, else float32. How values are made says `dicomio.voxels.voxels`, what is refused `dicomio.gate`.
 
     Raises:
-        GeometryRefused: One of the classes in `dicomio.refusals`, which says what is wrong and what to do.
+        GeometryRefused: One of the classes in `dicomio.refusals` and `dicomio.content_refusals`, which says what is
+            wrong and what to do.
         OSError: The disk failed, or a file is not there.
     """
-    frames = _collect(paths)
+    frames = _collect(paths, patient or OnePatient())
     series_uid = frames[0].series_uid
     _check_instances(frames, series_uid)
     arrangement = arrange([frame.place for frame in frames], series_uid, allow=allow)
@@ -138,13 +144,15 @@ def _source(frame: Frame) -> SourceImage:
     return SourceImage(frame.sop_class_uid, frame.sop_instance_uid, frame.pixels.path, number)
 
 
-def _collect(paths: Sequence[Path]) -> list[Frame]:
+def _collect(paths: Sequence[Path], patient: OnePatient) -> list[Frame]:
     """The frames of all files; what some files lack is told for all of them together."""
     frames: list[Frame] = []
     lacking: list[NoPixelData | MissingTags] = []
     for path in paths:
         try:
-            frames += frames_of(parse(path))
+            file = parse(path)
+            patient.see(file.dataset, text(plain_value(file.dataset, "SeriesInstanceUID")))
+            frames += frames_of(file)
         except (NoPixelData, MissingTags) as refusal:
             lacking.append(refusal)
         except UnreadableFile as error:

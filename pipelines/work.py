@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from dicomio.content_refusals import PatientsDiffer
 from dicomio.errors import BadInput
+from dicomio.patient import OnePatient
 from dicomio.volume import Volume, load_volume
 from engines.contract import EngineSettings
 from engines.package import load_package
@@ -139,13 +141,19 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
 
 
 def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tuple[str, ...]]:
-    """The volumes by role, and notes on those left out: a required one must be good, an optional one need not be."""
+    """The volumes by role, and notes on those left out: a required one must be good, an optional one need not be.
+
+    Raises:
+        PatientsDiffer: A series, optional or not, is of somebody else: which of them is the right one, nobody knows.
+    """
     pipeline = pipeline_named(job.pipeline)
-    volumes, notes = {}, []
+    volumes, notes, patient = {}, [], OnePatient()
     for number, (role, files) in enumerate(sorted(job.inputs.items())):
         report(f"load {role}", number / len(job.inputs))
         try:
-            volumes[role] = load_volume([Path(file) for file in files])
+            volumes[role] = load_volume([Path(file) for file in files], patient=patient)
+        except PatientsDiffer:
+            raise
         except BadInput as error:
             if role in pipeline.roles:
                 raise

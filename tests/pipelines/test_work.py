@@ -129,6 +129,24 @@ def test_a_broken_series_is_refused_with_a_reason_and_a_broken_optional_one_is_l
     assert any("T1 could not be used" in note for note in done.notes)
 
 
+@pytest.mark.parametrize("role", ["t1", "t1ce"])
+def test_a_series_of_somebody_else_refuses_the_job_also_an_optional_one(
+    brain: tuple[PhantomTruth, dict[str, list[Path]]], tmp_path: Path, role: str
+) -> None:
+    theirs = []
+    for path in brain[1][role]:
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID, dataset.PatientName = "SOMEBODY", "Else^Somebody"
+        dataset.save_as(tmp_path / path.name)
+        theirs.append(tmp_path / path.name)
+    outcome = perform(job("brain-mr", {**brain[1], role: theirs}, tmp_path / "out"))
+    assert outcome.refused is not None
+    assert "different patients: PatientID" in outcome.refused
+    assert "SOMEBODY" not in outcome.refused
+    assert "Else" not in outcome.refused
+    assert not list(tmp_path.glob("out/*.dcm"))
+
+
 def test_no_finding_is_a_result_too(tmp_path: Path) -> None:
     write_phantom("brain-mr", tmp_path / "dicom", slices=16, lesions=0, seed=3)
     (flair,) = [paths for name, paths in by_description(tmp_path / "dicom").items() if "FLAIR" in name.upper()]
