@@ -16,6 +16,7 @@ from typing import BinaryIO
 import structlog
 
 from daemon.sightings import Signature
+from dicomio.damage import blamed_on
 from dicomio.errors import NotDicom, TruncatedFile, UnreadableFile
 from dicomio.filemeta import PREAMBLE
 from dicomio.headers import MEDIA_DIRECTORY, header_of
@@ -172,8 +173,9 @@ def _is_image(path: Path, *, bare: bool) -> bool:
         UnreadableFile: It is neither.
     """
     file = parse(path)
-    meta = file.dataset.file_meta
-    if meta.get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY or "DirectoryRecordSequence" in file.dataset:
+    with blamed_on(path):
+        named = file.dataset.file_meta.get("MediaStorageSOPClassUID")
+    if named == MEDIA_DIRECTORY or "DirectoryRecordSequence" in file.dataset:
         return False
     if bare and file.pixels is not None and file.pixels.length is None:
         raise NotDicom(path=path, reason="its pixels are compressed, and without file meta it does not say how")

@@ -6,7 +6,8 @@
     │   │   ├── NotDicom
     │   │   ├── TruncatedFile
     │   │   ├── MissingAttribute
-    │   │   └── InvalidAttribute
+    │   │   ├── InvalidAttribute
+    │   │   └── UnreadableHeader
     │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/refusals.py
     │   └── RegistrationFailed          two volumes that cannot be laid on each other
     ├── SpoolFull                       our disk has no room: see dicomio/spool.py
@@ -123,6 +124,24 @@ class InvalidAttribute(UnreadableFile):
 
     keyword: str
     reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class UnreadableHeader(UnreadableFile):
+    """{path} has a header that cannot be read{at}: {reason}.
+
+    Attributes:
+        reason: What is wrong; never a value, which could name a patient.
+        tag: The element at fault as "(gggg,eeee)", '' if it is not known.
+    """
+
+    reason: str
+    tag: str = ""
+
+    @property
+    def at(self) -> str:
+        """Where, in words."""
+        return f" at {self.tag}" if self.tag else ""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomio.content_refusals import NotHounsfield, UnreadableNumbers
+from dicomio.damage import blamed_on
 from dicomio.decoders import Encoded
 from dicomio.functional import PER_FRAME, PLACE, SHARED, group_values, items
 from dicomio.gate import VARYING
@@ -86,7 +87,13 @@ def frames_of(file: Part10) -> list[Frame]:
         UnsupportedMultiframe: Its frames have no place.
         UndecodablePixels: They are not all there, or compressed in an unknown way.
         NotHounsfield: A CT in other units.
+        UnreadableHeader: Anything else that keeps the header from being read.
     """
+    with blamed_on(file.path):
+        return _frames(file)
+
+
+def _frames(file: Part10) -> list[Frame]:
     top = {keyword: plain_value(file.dataset, keyword) for keyword in _WANTED}
     series_uid = text(top["SeriesInstanceUID"])
     if file.pixels is None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
+from dicomio.damage import DamagedElement
 from dicomio.values import Plain, plain_tags, plain_value, texts
 
 SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
@@ -53,8 +56,20 @@ _ECHO_PULSES = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}
 
 
 def items(dataset: Dataset, keyword: str) -> Collection[Dataset]:
-    """The items of a sequence; none if it is missing or empty."""
-    found: Collection[Dataset] = dataset.get(keyword) or ()
+    """The items of a sequence; none if it is missing or empty.
+
+    Raises:
+        DamagedElement: It is something else than a sequence, or cannot be taken apart.
+    """
+    tag = tag_for_keyword(keyword) or 0
+    try:
+        found = dataset[tag].value if tag in dataset else None
+    except Exception as error:
+        raise DamagedElement(tag, f"its items cannot be taken apart ({type(error).__name__})") from error
+    if found is None or (not isinstance(found, Sequence) and not found):
+        return ()
+    if not isinstance(found, Sequence):
+        raise DamagedElement(tag, "it is no sequence")
     return found
 
 

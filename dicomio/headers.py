@@ -7,6 +7,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from dicomio.damage import blamed_on
 from dicomio.errors import InvalidAttribute, MissingAttribute, NotDicom
 from dicomio.functional import PER_FRAME, SHARED, lifted_tags
 from dicomio.part10 import Part10, parse
@@ -101,6 +102,7 @@ def read_header(path: Path) -> Header:
         TruncatedFile: The header or the pixel data are cut off.
         MissingAttribute: One of the four UIDs (SOP class, SOP instance, study, series) is missing or empty.
         InvalidAttribute: One of them cannot be a UID.
+        UnreadableHeader: Anything else that keeps it from being read.
         OSError: The disk failed, or the file is not there.
     """
     return header_of(parse(path))
@@ -108,6 +110,11 @@ def read_header(path: Path) -> Header:
 
 def header_of(file: Part10) -> Header:
     """The header of a file that has been parsed; errors as in `read_header`, except for those of parsing."""
+    with blamed_on(file.path):
+        return _header(file)
+
+
+def _header(file: Part10) -> Header:
     tags = _tags(file.dataset)
     if text(tags.get("SOPClassUID")) == MEDIA_DIRECTORY or "DirectoryRecordSequence" in file.dataset:
         raise NotDicom(path=file.path, reason="it is a DICOMDIR, a table of contents without images")

@@ -17,6 +17,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_partial
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
+from dicomio.damage import blamed_on
 from dicomio.errors import NotDicom, TruncatedFile
 from dicomio.filemeta import meta_elements
 
@@ -69,9 +70,10 @@ def parse(path: Path) -> Part10:
     Raises:
         NotDicom: Not a DICOM Part 10 file, or one that cannot be understood.
         TruncatedFile: An element, the pixel data among them, would end after the end of the file.
+        UnreadableHeader: It breaks off in a way that no reader understands.
         OSError: The disk failed, or the file is not there.
     """
-    with path.open("rb") as file:
+    with path.open("rb") as file, blamed_on(path):
         _check_prefix(path, file)
         _check_byte_order(path, file)
         dataset = _read(path, file)
@@ -134,8 +136,6 @@ def _read(path: Path, file: BinaryIO) -> FileDataset:
         if error.errno is not None:  # the disk, not the contents
             raise
         raise _cut_off(path, file) from error
-    except Exception as error:  # a parser fed with arbitrary bytes: whatever it trips over, this file is the reason
-        raise NotDicom(path=path, reason=f"it cannot be parsed ({type(error).__name__}: {error})") from error
 
 
 def _cut_off(path: Path, file: BinaryIO) -> TruncatedFile:

@@ -18,6 +18,8 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from dicomio.damage import DamagedElement
+
 Plain = str | int | float | list[str] | list[int] | list[float] | list[int | float | str]
 
 _TEXT = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI", "UR"})
@@ -42,9 +44,13 @@ def _tag_of(keyword: str) -> Tag:
 
 
 def plain_value(dataset: Dataset, keyword: str) -> Plain | None:
-    """One attribute of the data set, None if it is missing, empty, a person's name, a sequence or bulk data."""
+    """One attribute of the data set, None if it is missing, empty, a person's name, a sequence or bulk data.
+
+    Raises:
+        DamagedElement: Its value cannot be understood.
+    """
     tag = _tag_of(keyword)
-    value = _convert(dataset, dataset.get_item(tag)) if tag in dataset else None
+    value = _value(dataset, dataset.get_item(tag)) if tag in dataset else None
     return None if value == "" else value
 
 
@@ -52,6 +58,9 @@ def plain_tags(dataset: Dataset) -> dict[str, Plain]:
     """All top-level attributes that have a plain value, by keyword; those that are present but empty are ''.
 
     Left out: sequences, person names, bulk data, private attributes, and whatever is longer than LONGEST_VALUE.
+
+    Raises:
+        DamagedElement: A value cannot be understood.
     """
     return dict(_plain_items(dataset))
 
@@ -92,9 +101,16 @@ def _plain_items(dataset: Dataset) -> Iterator[tuple[str, Plain]]:
     for raw in dataset.values():
         keyword = _described(int(raw.tag))[0]
         if keyword:
-            value = _convert(dataset, raw)
+            value = _value(dataset, raw)
             if value is not None:
                 yield keyword, value
+
+
+def _value(dataset: Dataset, raw: Any) -> Plain | None:
+    try:
+        return _convert(dataset, raw)
+    except Exception as error:
+        raise DamagedElement(int(raw.tag), f"its value cannot be understood ({type(error).__name__})") from error
 
 
 def _convert(dataset: Dataset, raw: Any) -> Plain | None:
