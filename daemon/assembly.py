@@ -13,7 +13,7 @@ from db.errors import DatabaseUnavailable, InputsChanged
 from db.records import AlreadyExists, Created, JobOrder, Wish
 from db.states import Priority
 from db.store import inputs_digest
-from pipelines.attributes import SeriesFacts, StudyFacts
+from pipelines.facts import KnownImage, KnownSeries, study_facts
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.routing import Route, Unmatched, route
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from db import records
     from db.store import Database
+    from pipelines.attributes import StudyFacts
     from pipelines.rules import RuleSet
 
 log = structlog.get_logger(__name__)
@@ -134,20 +135,12 @@ def _tell(made: Created | AlreadyExists, study_uid: str, found: Route) -> None:
 
 def routing_facts(recorded: records.StudyFacts) -> StudyFacts:
     """What the database knows of a study, as the rules see it."""
-    return StudyFacts(
-        study_instance_uid=recorded.study.study_instance_uid,
-        tags=recorded.tags,
-        series=tuple(
-            SeriesFacts(
-                series_instance_uid=series.series_instance_uid,
-                tags=series.tags,
-                instance_tags=series.instance_tags,
-                images=series.images,
-                source_ae=series.source_ae,
-            )
-            for series in recorded.series
-        ),
-    )
+    return study_facts(recorded.study.study_instance_uid, recorded.tags, map(_known, recorded.series))
+
+
+def _known(series: records.SeriesFacts) -> KnownSeries:
+    images = [KnownImage(one.sop_instance_uid, one.tags, one.frames, one.source_ae) for one in series.instances]
+    return KnownSeries(series.series_instance_uid, series.tags, images)
 
 
 def digest_of_roles(recorded: records.StudyFacts, roles: Mapping[str, str]) -> str:

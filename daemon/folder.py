@@ -40,8 +40,10 @@ class FolderContents:
     unusable: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_folder(folder: Path, report: Callable[[float], None] = lambda share: None) -> FolderContents:
-    """Reads the header of every file below a folder and groups them by study.
+def read_folder(
+    folder: Path, report: Callable[[float], None] = lambda share: None, *, source_ae: str = ""
+) -> FolderContents:
+    """Reads the header of every file below a folder and groups them by study; `source_ae` stands in for the sender.
 
     Raises:
         WrongUsage: There is no such folder, or no DICOM file in it.
@@ -60,7 +62,7 @@ def read_folder(folder: Path, report: Callable[[float], None] = lambda share: No
         report(number / len(paths))
     if not headers:
         raise WrongUsage(f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
-    facts = facts_from_headers(headers.values())
+    facts = facts_from_headers(headers.values(), source_ae)
     return FolderContents(tuple(FolderStudy(study, _files_by_series(study, headers)) for study in facts), unusable)
 
 

@@ -127,8 +127,12 @@ def _check(check: Check) -> Text:
 
 def _print_outcome(explanation: Explanation, console: Console) -> None:
     console.rule(style="dim")
-    if not explanation.takers:
+    if not explanation.rules:
+        console.print(Text(explanation.because[0].capitalize(), style="bold yellow"))
+    elif not explanation.jobs:
         console.print(Text("No rule takes this study.", style="bold yellow"))
-    for rule in explanation.takers:
-        to = ", ".join(rule.send_to) or "nowhere"
-        console.print(Text(f"{rule.rule} -> {rule.pipeline}, {rule.priority}, results to {to}", style="bold green"))
+    for job in explanation.jobs:
+        shared = " share one job" if len(job.rules) > 1 else ""
+        to = ", ".join(job.send_to) or "nowhere"
+        said = f"{' and '.join(job.rules)}{shared} -> {job.pipeline}, {job.priority}, results to {to}"
+        console.print(Text(said, style="bold green"))

@@ -93,8 +93,8 @@ def _studies(session: Session, batch: Sequence[IndexedInstance]) -> dict[str, St
         studies |= _lock_studies(session, missing)
         for uid in born:
             note(session, studies[uid], "-> receiving", because="first image", at=studies[uid].first_received_at)
-    for uid, item in firsts.items():
-        _fill_gaps(studies[uid], item)
+    for item in batch:
+        _fill_gaps(studies[item.study_instance_uid], item)
     return studies
 
 

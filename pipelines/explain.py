@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.attributes import REASONED, SeriesFacts, StudyFacts
 from pipelines.matching import Check, check_series, check_study, distance, shown
 from pipelines.preference import why_preferred
-from pipelines.routing import Cast, cast, nearest_miss
+from pipelines.routing import Cast, PlannedJob, Unmatched, cast, nearest_miss, planned, route
 from pipelines.rulemodel import Role, Rule, RuleSet
 from pipelines.tagvalues import number, text
 
@@ -88,12 +88,19 @@ class RuleExplanation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What every rule makes of a study. Carries no patient's name; values that say who it is are hidden."""
+    """What every rule makes of a study. Carries no patient's name; values that say who it is are hidden.
+
+    Attributes:
+        because: The nearest miss of every rule where none takes the study, as the daemon writes it down; else empty.
+        jobs: What the daemon would make of it; rules that read the same series with the same pipeline share a job.
+    """
 
     study_instance_uid: str
     rules_digest: str
     series: tuple[SeriesSummary, ...]
     rules: tuple[RuleExplanation, ...]
+    because: tuple[str, ...]
+    jobs: tuple[PlannedJob, ...]
 
     @property
     def takers(self) -> tuple[RuleExplanation, ...]:
@@ -109,11 +116,14 @@ def explain(study: StudyFacts, ruleset: RuleSet) -> Explanation:
     """Puts a study before all rules, as `route` does, and keeps what was looked at."""
     by_number = sorted(study.series, key=lambda series: number(series.tags, "SeriesNumber") or 0.0)
     study = replace(study, series=tuple(by_number))
+    routes = route(study, ruleset)
     return Explanation(
         study_instance_uid=study.study_instance_uid,
         rules_digest=ruleset.digest,
         series=tuple(_summary(study, series) for series in study.series),
         rules=tuple(_rule(study, rule) for rule in ruleset),
+        because=routes.reasons if isinstance(routes, Unmatched) else (),
+        jobs=() if isinstance(routes, Unmatched) else tuple(planned(routes)),
     )
 
 

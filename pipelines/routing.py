@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.attributes import DERIVED, SeriesFacts, StudyFacts
 from pipelines.matching import IMAGES_ONLY, distance, fits, misses, personal, shown, study_misses, wanted
@@ -11,6 +11,7 @@ from pipelines.preference import ranked
 from pipelines.rulemodel import Priority, Role, Rule, RuleSet
 from pipelines.tagvalues import Scalar
 
+NO_RULES = "there are no rules, so no study is read; see docs/rules.md"
 _MOST_SHOWN = 4
 
 
@@ -24,6 +25,23 @@ class Route:
     """
 
     rule: str
+    pipeline: str
+    roles: Mapping[str, str]
+    priority: Priority
+    send_to: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job: the routes that read the same series with the same pipeline.
+
+    Attributes:
+        rules: The rules that ask for it; the job bears the first one's name.
+        priority: The most urgent of theirs.
+        send_to: The destinations of all of them.
+    """
+
+    rules: tuple[str, ...]
     pipeline: str
     roles: Mapping[str, str]
     priority: Priority
@@ -66,7 +84,28 @@ def route(study: StudyFacts, ruleset: RuleSet) -> list[Route] | Unmatched:
         else:
             roles = {role: series.series_instance_uid for role, series in found.roles.items()}
             routes.append(Route(rule.name, rule.pipeline, roles, rule.priority, rule.send_to))
-    return routes or Unmatched(tuple(reasons) or ("there are no rules",))
+    return routes or Unmatched(tuple(reasons) or (NO_RULES,))
+
+
+def planned(routes: Sequence[Route]) -> list[PlannedJob]:
+    """The jobs that routes come to: the same series with the same pipeline are read once."""
+    jobs: list[PlannedJob] = []
+    for one in routes:
+        twin = next((job for job in jobs if job.pipeline == one.pipeline and job.roles == one.roles), None)
+        if twin is None:
+            jobs.append(PlannedJob((one.rule,), one.pipeline, one.roles, one.priority, one.send_to))
+        else:
+            jobs[jobs.index(twin)] = _shared(twin, one)
+    return jobs
+
+
+def _shared(job: PlannedJob, one: Route) -> PlannedJob:
+    return replace(
+        job,
+        rules=(*job.rules, one.rule),
+        priority=min(job.priority, one.priority, key=list(Priority).index),
+        send_to=tuple(dict.fromkeys((*job.send_to, *one.send_to))),
+    )
 
 
 def cast(study: StudyFacts, rule: Rule) -> Cast:

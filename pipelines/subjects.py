@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
 
+from dicomio.personal import PERSONAL
 from pipelines.attributes import DERIVED
 from pipelines.kinds import Kind
 from pipelines.orientation import Plane
@@ -30,16 +31,16 @@ _DERIVED_SORTS: dict[str, Sort] = {
     "source_ae": "text",
 }
 _OF_STUDIES = frozenset({"images", "source_ae"})
-_PERSONAL = (
-    "BirthDate",
-    "BirthTime",
-    "BirthName",
-    "Address",
-    "Telephone",
-    "PatientID",
-    "PatientTelecom",
-    "MotherBirth",
-)
+_IDENTIFYING = ("BirthDate", "BirthTime", "Address", "Telephone", "PatientID")
+"""Parts of keywords that are kept and whose values are never shown."""
+_INSTEAD = {
+    "PatientBirthDate": "ask for PatientAge",
+    "IssuerOfPatientID": "ask for InstitutionName or source_ae",
+    "OtherPatientIDs": "ask for PatientID",
+    "OperatorsName": "ask for StationName or source_ae",
+}
+_NOT_OF_IMAGES = frozenset({0x0000, 0x0002, 0x0004})
+"""Groups of commands, of file meta information and of DICOMDIRs."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,19 @@ def subject(name: str, *, of_study: bool = False) -> Subject:
     if name not in keyword_dict:
         raise NotASubject(_unknown(name))
     vr = dictionary_VR(keyword_dict[name])
+    _refuse_unseen(name, vr)
     if set(vr.split(" or ")) & _NO_VALUE:
         raise NotASubject(f"holds data ({vr}) that a rule cannot compare; ask about another keyword")
-    personal = vr == "PN" or any(part in name for part in _PERSONAL)
-    return Subject(name, _sort(set(vr.split(" or "))), personal=personal)
+    return Subject(name, _sort(set(vr.split(" or "))), personal=any(part in name for part in _IDENTIFYING))
+
+
+def _refuse_unseen(name: str, vr: str) -> None:
+    """A condition on what is never kept would find it missing in every study."""
+    if vr == "PN" or name in PERSONAL:
+        instead = _INSTEAD.get(name, "ask about what was examined and how")
+        raise NotASubject(f"tells who somebody is, and is not kept for rules; {instead}")
+    if keyword_dict[name] >> 16 in _NOT_OF_IMAGES:
+        raise NotASubject("belongs to the file or the transfer, not to the image; for who sent it, ask source_ae")
 
 
 def _sort(vrs: set[str]) -> Sort:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.resolver import VersionedResolver
 
-Key = tuple[str | int, ...]
+_DEEPEST = 64
+"""Levels of lists and mappings; no file of ours has more than ten."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,16 @@ class LocatedYaml:
     def parse(cls, text: str, name: str) -> LocatedYaml:
         """Parses text; `name` stands for the file in messages."""
         loader = YAML(typ="rt", pure=True)
-        loader.Resolver, loader.Constructor = _Values, _Collecting
+        loader.Resolver, loader.Constructor, loader.max_depth = _Values, _Collecting, _DEEPEST
         try:
             tree = loader.load(text)
             data = {} if tree is None else _plain(tree, {})
+        except MaxDepthExceededError as error:
+            raise YamlFault(name, replace(_fault(error), message="is nested too deeply")) from error
         except MarkedYAMLError as error:
             raise YamlFault(name, _fault(error)) from error
         except ReaderError as error:  # a control character
             raise YamlFault(name, _at(text, error.position, f"is no YAML: {error.reason}")) from error
-        except RecursionError:
-            raise YamlFault(name, Fault(1, 1, "", "is nested too deeply")) from None
         except (YAMLError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
             # !!int x: the library lets Python's own errors through
             raise YamlFault(name, Fault(1, 1, "", f"cannot be understood: {error}")) from error

@@ -26,6 +26,7 @@ from engines.errors import EngineError
 from pipelines.errors import ModelMissing, PipelineError
 from pipelines.networks import package_named
 from pipelines.registry import PIPELINES
+from pipelines.routing import NO_RULES
 from pipelines.rules import load_rules
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def _answers(config: Config, path: Path) -> Iterator[Answer]:
     yield Answer("configuration", "ok", str(path))
-    yield _tried("rules", lambda: _rules(config))
+    yield _rules(config)
     yield _disk(config)
     yield _tried("database", lambda: _database(config))
     yield _listener(config)
@@ -88,9 +89,14 @@ def _tried(what: str, look: Callable[[], str]) -> Answer:
         return Answer(what, "error", str(error))
 
 
-def _rules(config: Config) -> str:
-    rules = load_rules(config.rules, known_pipelines=PIPELINES, known_destinations=config.destinations.keys())
-    return f"{config.rules}: {len(rules.rules)} rules ({', '.join(rule.name for rule in rules.rules)})"
+def _rules(config: Config) -> Answer:
+    try:
+        rules = load_rules(config.rules, known_pipelines=PIPELINES, known_destinations=config.destinations.keys())
+    except PipelineError as error:
+        return Answer("rules", "error", str(error))
+    if not len(rules):
+        return Answer("rules", "warning", f"{config.rules}: {NO_RULES}")
+    return Answer("rules", "ok", f"{config.rules}: {len(rules)} rules ({', '.join(rule.name for rule in rules)})")
 
 
 def _disk(config: Config) -> Answer:

@@ -19,6 +19,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 DEFAULT_CONFIG = Path("scanward.yaml")
 
 console = Console()
+notes = Console(stderr=True)
+"""For what is said beside an answer, so that `--json` prints JSON only."""
 
 
 def open_database(path: Path) -> tuple[Config, Database]:

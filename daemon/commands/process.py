@@ -17,7 +17,7 @@ from daemon.render import files_table, findings_table
 from engines.contract import EngineSettings
 from pipelines.builtin import builtin_rules
 from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
-from pipelines.routing import Route, Unmatched, route
+from pipelines.routing import PlannedJob, Unmatched, planned, route
 from pipelines.rules import load_rules
 from pipelines.work import EngineChoice, JobDescription, Outcome, perform
 
@@ -86,14 +86,14 @@ def _jobs(study: FolderStudy, contents: FolderContents, wanted: _Wanted) -> list
                 console.print(f"  files that could not be used: {dict(contents.unusable)}", markup=False)
             return []
         case routes:
-            taken = [found for found in routes if wanted.pipeline in {None, found.pipeline}]
+            taken = [found for found in planned(routes) if wanted.pipeline in {None, found.pipeline}]
     if not taken:
         raise WrongUsage(f"no rule sends this study to {wanted.pipeline}; see: scanward rules explain DIR")
     nested = len(contents.studies) > 1 or len(taken) > 1
     return [_job(found, study, wanted, nested=nested) for found in taken]
 
 
-def _job(found: Route, study: FolderStudy, wanted: _Wanted, *, nested: bool) -> JobDescription:
+def _job(found: PlannedJob, study: FolderStudy, wanted: _Wanted, *, nested: bool) -> JobDescription:
     definition = pipeline_named(found.pipeline)
     packages = packages_for(definition, wanted.models)
     inputs = {role: study.files[uid] for role, uid in found.roles.items()}

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from daemon.assembly import routing_facts
-from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, open_database
+from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, notes, open_database
 from daemon.config import load_config
+from daemon.errors import WrongUsage
 from daemon.folder import read_folder
 from daemon.render_explain import render
 from pipelines.attributes import StudyFacts
@@ -25,12 +26,12 @@ def explain(
     what: Annotated[str, typer.Argument(help="A folder with DICOM files, or the UID of a study that was received.")],
     config: ConfigOption = DEFAULT_CONFIG,
     rules: Annotated[Path | None, typer.Option(help="Rule file; by default the configuration's.")] = None,
+    source_ae: Annotated[str, typer.Option(help="Who would send the folder's images: its AE title.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show which rule takes a study; condition by condition why or why not, and why the best series was preferred."""
     ruleset = _ruleset(rules, config)
-    studies = _studies(what, config)
-    explanations = [explain_study(study, ruleset) for study in studies]
+    explanations = [explain_study(study, ruleset) for study in _studies(what, config, source_ae)]
     if as_json:
         console.print_json(json.dumps([explanation.to_dict() for explanation in explanations]))
         return
@@ -39,19 +40,27 @@ def explain(
 
 
 def _ruleset(rules: Path | None, config: Path) -> RuleSet:
-    if rules is not None:
-        return load_rules(rules, known_pipelines=PIPELINES)
     if config == DEFAULT_CONFIG and not config.exists():
-        console.print("[dim]No configuration here: the built-in rules are explained.[/dim]")
-        return builtin_rules()
+        if rules is None:
+            notes.print("[dim]No configuration here: the built-in rules are explained.[/dim]")
+            return builtin_rules()
+        notes.print("[dim]No configuration here: the destinations that the rules name are not checked.[/dim]")
+        return load_rules(rules, known_pipelines=PIPELINES)
     loaded = load_config(config)
-    return load_rules(loaded.rules, known_pipelines=PIPELINES, known_destinations=loaded.destinations.keys())
+    return load_rules(rules or loaded.rules, known_pipelines=PIPELINES, known_destinations=loaded.destinations.keys())
 
 
-def _studies(what: str, config: Path) -> list[StudyFacts]:
+def _studies(what: str, config: Path, source_ae: str) -> list[StudyFacts]:
     folder = Path(what)
     if folder.is_dir():
-        return [study.facts for study in read_folder(folder).studies]
+        contents = read_folder(folder, source_ae=source_ae)
+        if contents.unusable:
+            notes.print(f"Files that could not be used, and that no rule sees: {dict(contents.unusable)}", markup=False)
+        return [study.facts for study in contents.studies]
+    if source_ae:
+        raise WrongUsage(
+            "--source-ae stands in for the sender of a folder; who sent a study that was received is known"
+        )
     _, database = open_database(config)
     return [routing_facts(database.study_facts(what))]
 

@@ -45,7 +45,7 @@ def test_it_fits_a_terminal_of_100_columns() -> None:
 
 
 def test_it_shows_no_patients_name() -> None:
-    said = shown(brain(), rules("r: {PatientName: {matches: Doe}, PatientBirthDate: '19600102', sequence: flair}"))
+    said = shown(brain(), rules("r: {PatientID: {in: [Doe, '19600102']}, sequence: flair}"))
 
     assert "(hidden)" in said
     for secret in ("Doe", "Jane", "19600102"):
@@ -54,7 +54,21 @@ def test_it_shows_no_patients_name() -> None:
 
 def test_a_study_that_no_rule_takes_says_so() -> None:
     assert "No rule takes this study." in shown(study(mr(1, "t1")), parse_rules(DESIGN))
-    assert "No rule takes this study." in shown(study(), parse_rules("rules: []"))
+
+
+def test_a_file_without_rules_says_so() -> None:
+    said = shown(brain(), parse_rules("rules: []"))
+
+    assert "There are no rules, so no study is read" in said
+    assert "No rule takes" not in said
+
+
+def test_rules_that_share_a_job_are_shown_as_one() -> None:
+    one = "{name: %s, pipeline: p, series: {r: {sequence: t1}}, priority: %s, send_to: [%s]}"
+    said = shown(study(mr(1, "t1")), parse_rules(f"rules: [{one % ('a', 'low', 'x')}, {one % ('b', 'stat', 'y')}]"))
+
+    assert "a and b share one job -> p, stat, results to x, y" in said
+    assert said.count("results to") == 1
 
 
 def test_hundreds_of_series_do_not_scroll_away_what_matters() -> None:

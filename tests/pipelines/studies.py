@@ -72,4 +72,5 @@ def brain() -> StudyFacts:
         StudyDescription="MR Brain",
         PatientName="Doe^Jane",
         PatientBirthDate="19600102",
+        PatientID="JD19600102",
     )

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 from pipelines.explain import Explanation, RoleExplanation, explain
-from pipelines.routing import Unmatched, route
-from pipelines.rules import parse_rules
+from pipelines.routing import Unmatched, planned, route
+from pipelines.rules import Priority, parse_rules
 from tests.pipelines.studies import brain, ct, mr, study
 from tests.pipelines.test_routing import rules
 from tests.pipelines.test_rules import DESIGN
@@ -30,8 +30,11 @@ def test_it_agrees_with_route() -> None:
         found, routes = explain(whole, parse_rules(DESIGN)), route(whole, parse_rules(DESIGN))
         if isinstance(routes, Unmatched):
             assert tuple(rule.because for rule in found.rules) == routes.reasons
-            assert found.takers == ()
+            assert found.because == routes.reasons
+            assert found.takers == found.jobs == ()
             continue
+        assert found.jobs == tuple(planned(routes))
+        assert found.because == ()
         assert [rule.rule for rule in found.takers] == [item.rule for item in routes]
         for rule, taken in zip(found.takers, routes, strict=True):
             assert {item.role: item.taken_by for item in rule.roles if item.taken_by} == dict(taken.roles)
@@ -112,7 +115,7 @@ def test_why_a_series_that_holds_no_images_takes_no_role() -> None:
 
 
 def test_it_is_plain_data_without_the_patients_name() -> None:
-    text = "r: {PatientName: {matches: Doe}, PatientBirthDate: {exists: true}, PatientID: X, sequence: flair}"
+    text = "r: {PatientID: {matches: Doe}, sequence: flair}"
     said = json.dumps(explain(brain(), rules(text)).to_dict())
 
     assert json.loads(said)["rules"][0]["roles"][0]["series"][0]["checks"][0]["seen"] == "(hidden)"
@@ -124,3 +127,19 @@ def test_the_rules_can_be_told_by_their_digest() -> None:
     found = parse_rules(DESIGN)
 
     assert explain(brain(), found).rules_digest == found.digest
+
+
+def test_rules_that_read_the_same_series_with_the_same_pipeline_share_one_job() -> None:
+    text = """
+rules:
+  - {name: all, pipeline: p, series: {r: {sequence: t1}}, priority: low, send_to: [pacs]}
+  - {name: children, pipeline: p, series: {r: {Modality: MR}}, priority: stat, send_to: [kids, pacs]}
+  - {name: other network, pipeline: q, series: {r: {Modality: MR}}, send_to: []}
+"""
+    found = explain(study(mr(1, "t1")), parse_rules(text))
+
+    assert [rule.rule for rule in found.takers] == ["all", "children", "other network"]
+    assert [(job.rules, job.pipeline, job.priority, job.send_to) for job in found.jobs] == [
+        (("all", "children"), "p", Priority.STAT, ("pacs", "kids")),
+        (("other network",), "q", Priority.ROUTINE, ()),
+    ]
