@@ -22,7 +22,8 @@ import structlog
 
 from daemon.backlog import NEVER, Backlog
 from daemon.unindexed import Unindexed
-from db.errors import BadRequest, StoreError
+from db.errors import BadRequest
+from db.faults import may_be_of_a_row
 from db.records import AssociationRow, Indexed, IndexedInstance
 from db.states import AssociationEnd, Origin
 from dicomio.content import content_digest
@@ -179,9 +180,9 @@ class Intake:
         self._grown = True
         try:
             outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed])
-        except StoreError:  # the database is away: nobody's fault here
-            raise
         except Exception as error:  # one that cannot be written down must not hold up the others for ever
+            if not may_be_of_a_row(error):
+                raise
             self._insert_singly(placed, error)
             return
         copies: list[tuple[Path, Path]] = []

@@ -11,12 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, StatementError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from db import schema
-from db.errors import DatabaseUnavailable, StoreError, UnsupportedDatabase
+from db.errors import DatabaseUnavailable, RowRefused, StoreError, UnsupportedDatabase
+from db.faults import code_of, is_away, is_of_the_row
 
 BUSY_TIMEOUT_S = 30
 _READ = {"scanward_begin": "BEGIN"}
@@ -178,8 +179,12 @@ class Transactions:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
-            raise DatabaseUnavailable(url=self.url, reason=str(error.orig).strip()) from error
+        except DBAPIError as error:
+            if is_away(error):
+                raise DatabaseUnavailable(url=self.url, reason=str(error.orig).strip()) from error
+            if is_of_the_row(error) and not isinstance(error, IntegrityError):
+                raise RowRefused(code=code_of(error)) from error
+            raise
         except StatementError as error:
             if isinstance(error.orig, StoreError):  # a value that one of our own column types refuses
                 raise error.orig from None

@@ -9,6 +9,7 @@
     │   │   ├── UnknownJob
     │   │   └── UnknownDelivery
     │   ├── InputsChanged           images came in between the decision and the job
+    │   ├── RowRefused              a value that the database does not take; other rows it would take
     │   └── NaiveTimestamp
     ├── BadSetting                  an administrator has to do something
     │   ├── UnsupportedDatabase
@@ -111,6 +112,17 @@ class NaiveTimestamp(BadRequest):
     """The time {value} has no time zone; the database keeps UTC and will not guess."""
 
     value: object
+
+
+@dataclass(eq=False, kw_only=True)
+class RowRefused(BadRequest):
+    """The database does not take this row: {code}.
+
+    Attributes:
+        code: What the database calls the fault; the text that came with it may hold a value.
+    """
+
+    code: str
 
 
 class BadSetting(StoreError):

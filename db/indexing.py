@@ -18,7 +18,7 @@ from db.moves import move, note
 from db.records import Indexed, IndexedInstance, IndexOutcome
 from db.states import StudyState
 from db.tables import Instance, Series, Study
-from db.tags import of_study, plain, storable
+from db.tags import bounded, bounded_number, of_study, storable
 
 AT_ONCE = 500  # values in one IN list: both databases have a limit, and keep the plan of a statement that they know
 T = TypeVar("T")
@@ -73,12 +73,28 @@ class _Arrivals:
             self.conflicts.append(item.sop_instance_uid)
 
 
-_TEXTS = ("modality", "patient_id", "accession_number", "study_date", "source_ae")
+_TEXTS = {
+    "sop_class_uid": "UI",
+    "transfer_syntax_uid": "UI",
+    "modality": "CS",
+    "patient_id": "LO",
+    "accession_number": "SH",
+    "study_date": "DA",
+    "source_ae": "AE",
+}
+_NUMBERS = ("rows", "columns")
 
 
 def _cleaned(item: IndexedInstance) -> IndexedInstance:
-    texts: dict[str, Any] = {name: plain(getattr(item, name)) for name in _TEXTS}
-    return replace(item, **texts, tags=storable(item.tags), instance_tags=storable(item.instance_tags))
+    """The image with nothing in it that a column or an index would not take."""
+    values: dict[str, Any] = {name: bounded(getattr(item, name), vr) for name, vr in _TEXTS.items()}
+    values |= {name: bounded_number(getattr(item, name)) for name in _NUMBERS}
+    values["frames"] = bounded_number(item.frames) or 1
+    return replace(item, **values, tags=storable(item.tags), instance_tags=storable(item.instance_tags))
+
+
+def _description(item: IndexedInstance, keyword: str) -> str:
+    return bounded(str(item.tags.get(keyword) or ""), "LO")
 
 
 def _studies(session: Session, batch: Sequence[IndexedInstance]) -> dict[str, Study]:
@@ -126,7 +142,7 @@ def _new_study(item: IndexedInstance) -> dict[str, Any]:
         "patient_id": item.patient_id,
         "accession_number": item.accession_number,
         "study_date": item.study_date,
-        "description": str(item.tags.get("StudyDescription") or ""),
+        "description": _description(item, "StudyDescription"),
         "tags": of_study(item.tags),
         "images": 0,
         "reasons": [],
@@ -141,7 +157,7 @@ def _fill_gaps(study: Study, item: IndexedInstance) -> None:
     study.patient_id = study.patient_id or item.patient_id
     study.accession_number = study.accession_number or item.accession_number
     study.study_date = study.study_date or item.study_date
-    study.description = study.description or str(item.tags.get("StudyDescription") or "")
+    study.description = study.description or _description(item, "StudyDescription")
     told = {**of_study(item.tags), **study.tags}
     if told != study.tags:
         study.tags = told
@@ -177,7 +193,7 @@ def _new_series(study_id: int, item: IndexedInstance) -> dict[str, Any]:
         "study_id": study_id,
         "series_instance_uid": item.series_instance_uid,
         "modality": item.modality,
-        "description": str(item.tags.get("SeriesDescription") or ""),
+        "description": _description(item, "SeriesDescription"),
         "tags": item.tags,
         "images": 0,
     }

@@ -91,6 +91,26 @@ def plain(value: Any) -> Any:
             return plain(str(value))
 
 
+# Characters of one value (PS3.5, table 6.2-1). An index has its own limit, far above them: what is longer is damage.
+LONGEST = {"AE": 16, "CS": 16, "DA": 8, "LO": 64, "SH": 16, "UI": 64}
+LARGEST_NUMBER = 2**31 - 1
+"""Of a count (IS, PS3.5 table 6.2-1); SQLite takes no more than 64 bits, and what is larger is damage too."""
+
+
+def bounded(value: str, vr: str) -> str:
+    """A text as a column takes it: harmless, and no longer than its value representation allows.
+
+    The full value stays in the file. It is cut rather than refused: an image is worth more than the end of a field.
+    """
+    text = plain(value)
+    return text if len(text) <= LONGEST[vr] else text[: LONGEST[vr] - 1] + "…"
+
+
+def bounded_number(value: int | None) -> int | None:
+    """A count as a column takes it; None for what cannot be one."""
+    return value if value is None or 0 <= value <= LARGEST_NUMBER else None
+
+
 def _harmless(text: str) -> bool:
     return text.isascii() and "\x00" not in text
 
