@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,9 +15,12 @@ import structlog
 from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings, Precision
 from engines.errors import DeviceLost, EngineNotOpen, EngineRefused, InferenceFailed, NoEngine, PlanMissing
 from engines.gate import Agreement, admit, compare, reference_feeds
+from engines.machine import this_processor
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.openvino_engine import OpenVinoEngine
+from engines.order import Times, fastest, label, milliseconds, rivals, tied, tiers
 from engines.package import ModelPackage
+from engines.plans import PlanStore
 from engines.tensorrt_engine import TensorRtEngine
 
 log = structlog.get_logger(__name__)
@@ -24,12 +29,6 @@ BACKENDS: dict[str, type[Engine]] = {
     "tensorrt": TensorRtEngine,
     "openvino": OpenVinoEngine,
     "onnxruntime": OnnxRuntimeEngine,
-}
-# From fastest to slowest.
-PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    "tensorrt": ("int8", "fp16", "fp32"),
-    "openvino": ("int8", "bf16", "fp32"),
-    "onnxruntime": ("fp32",),
 }
 
 
@@ -42,9 +41,9 @@ def open_engine(
 ) -> Engine:
     """Opens the fastest engine that passes the admission gate; use it as a context manager, or close it.
 
-    Under `backend: auto` the order is TensorRT, OpenVINO, ONNX Runtime, each from its fastest precision down. A named
-    backend or precision is taken by its word: if it is refused there is no other. With a `cache_dir`, what was built
-    and found out is kept there, and the next opening takes a second.
+    The order is what the processor does well (`engines.order.tiers`). A named backend or precision is taken by its
+    word: if it is refused there is no other. With a `cache_dir`, what was built and found out is kept there, and the
+    next opening takes a second; engines of which nobody knows beforehand which is faster are timed, once.
 
     Args:
         package: What to serve.
@@ -64,13 +63,19 @@ def open_engine(
 
 def candidates(package: ModelPackage, settings: EngineSettings, progress: BuildProgress | None = None) -> list[Engine]:
     """The engines that may serve, best first, none of them open."""
-    names = list(BACKENDS) if settings.backend == "auto" else [settings.backend]
     return [
         BACKENDS[name](package, settings.model_copy(update={"backend": name, "precision": precision}), progress)
-        for name in names
-        for precision in (PRECISIONS[name] if settings.precision == "auto" else (settings.precision,))
+        for name, precision in _order(settings)
         if settings.precision != "auto" or _offers(package, name, precision)
     ]
+
+
+def _order(settings: EngineSettings) -> list[tuple[str, Precision]]:
+    backends = list(BACKENDS) if settings.backend == "auto" else [settings.backend]
+    if settings.precision != "auto":
+        return [(backend, settings.precision) for backend in backends]
+    known = [named for tier in tiers(this_processor()) for named in tier]
+    return [(backend, precision) for backend, precision in known if backend in backends]
 
 
 def to_compare(package: ModelPackage, settings: EngineSettings) -> list[Engine]:
@@ -113,7 +118,7 @@ class ChosenEngine(Engine):
         self._replacing = threading.Lock()
         self._current: Engine | None = None
         self._refusals: list[str] = []
-        self._left: Iterator[Engine] = iter(())
+        self._left: deque[Engine] = deque()
 
     @property
     def current(self) -> Engine:
@@ -138,7 +143,7 @@ class ChosenEngine(Engine):
                     self._replace(engine, error)
 
     def _load(self) -> None:
-        self._refusals, self._left = [], iter(self._engines)
+        self._refusals, self._left = [], deque(self._engines)
         self._current = self._next(build=self._build)
         if self._current is None:
             raise NoEngine(self.package.name, "; ".join(self._refusals))
@@ -160,26 +165,61 @@ class ChosenEngine(Engine):
             current.close()
 
     def _next(self, *, build: bool) -> Engine | None:
-        for engine in self._left:
+        while self._left:
+            engine = self._left.popleft()
             if not build and engine.builds:
                 missing = PlanMissing(engine.backend, engine.settings.precision, self.package.name)
                 self._pass_over(engine, missing)
-                continue
-            try:
-                self._tell(engine, "loading", 0.0)
-                engine.open()
-                self._tell(engine, "admission gate", 1.0)
-                admit(engine)
-            except EngineRefused as error:
-                engine.close()
-                self._pass_over(engine, error)
-            except BaseException:
-                engine.close()
-                raise
-            else:
+            elif self._admitted(engine):
+                engine = self._fastest(engine) if build else engine
                 log.info("engine_chosen", package=self.package.name, engine=str(engine.description))
                 return engine
         return None
+
+    def _admitted(self, engine: Engine) -> bool:
+        """Opens an engine and asks the gate; closes one that is refused."""
+        try:
+            self._tell(engine, "loading", 0.0)
+            engine.open()
+            self._tell(engine, "admission gate", 1.0)
+            admit(engine)
+        except EngineRefused as error:
+            engine.close()
+            self._pass_over(engine, error)
+            return False
+        except BaseException:
+            engine.close()
+            raise
+        return True
+
+    def _fastest(self, first: Engine) -> Engine:
+        """An open engine, or that one of its rivals that is clearly faster; without a cache folder nothing is timed."""
+        cache_dir, others = self.settings.cache_dir, rivals(first, self._left)
+        if cache_dir is None or not others:
+            return first
+        with PlanStore(cache_dir).locked():  # others' builds and timings would disturb ours
+            times = self._times(first, others, cache_dir)
+        chosen = fastest(label(first), times)
+        for engine in others:
+            if label(engine) == chosen and self._admitted(engine):
+                first.close()
+                self._left.remove(engine)
+                self._left.appendleft(first)
+                return engine
+        return first
+
+    def _times(self, first: Engine, others: Sequence[Engine], cache_dir: Path) -> Mapping[str, float]:
+        """Milliseconds by label of those that may serve; kept, so that only the first start takes its time for it."""
+        kept = Times(cache_dir, [first, *others])
+        times = kept.read()
+        if times is None:
+            admitted = [first, *(engine for engine in others if self._admitted(engine))]
+            times = dict(zip(map(label, admitted), milliseconds(admitted), strict=True))
+            for engine in admitted[1:]:
+                engine.close()
+            log.info("engines_timed", package=self.package.name, milliseconds=times)
+            kept.write(times)
+        return times
 
     def _replace(self, broken: Engine, error: InferenceFailed) -> None:
         """Puts the next engine in the place of a broken one; another thread may have done so already."""
@@ -218,13 +258,25 @@ class ChosenEngine(Engine):
 
 @dataclass(frozen=True)
 class Verification:
-    """One engine's parity, or why there is none; `problems` is empty for an engine that may serve."""
+    """One engine's parity, or why there is none; `problems` is empty for an engine that may serve.
+
+    Attributes:
+        milliseconds: What a sample takes it.
+        chosen: Whether it is the one that serves on this machine.
+    """
 
     backend: str
     precision: str
     description: EngineDescription | None
     agreement: Agreement | None
     problems: tuple[str, ...]
+    milliseconds: float | None = None
+    chosen: bool = False
+
+    @property
+    def label(self) -> str:
+        """As tables call it."""
+        return f"{self.backend} {self.precision}"
 
 
 def verify(package: ModelPackage, settings: EngineSettings | None = None) -> list[Verification]:
@@ -233,7 +285,18 @@ def verify(package: ModelPackage, settings: EngineSettings | None = None) -> lis
     feeds = reference_feeds(package)
     plain = settings.model_copy(update={"backend": "onnxruntime", "precision": "fp32"})
     with OnnxRuntimeEngine(package, plain) as reference:
-        return [_verify(engine, reference, feeds) for engine in to_compare(package, settings)]
+        found = [_verify(engine, reference, feeds) for engine in to_compare(package, settings)]
+    chosen = _choice(found, [label(engine) for engine in candidates(package, settings)])
+    return [replace(one, chosen=one.label == chosen) for one in found]
+
+
+def _choice(found: Sequence[Verification], order: Sequence[str]) -> str | None:
+    """The label of the engine that serves, of those that may."""
+    times = {one.label: one.milliseconds or 0.0 for one in found if not one.problems and one.label in order}
+    if not times:
+        return None
+    first = min(times, key=order.index)
+    return fastest(first, {name: time for name, time in times.items() if name == first or tied(first, name)})
 
 
 def _verify(engine: Engine, reference: Engine, feeds: Arrays) -> Verification:
@@ -242,6 +305,7 @@ def _verify(engine: Engine, reference: Engine, feeds: Arrays) -> Verification:
         with engine:
             found = compare(engine, reference, feeds)
             problems = found.problems(engine.package.manifest.tolerance)
-            return Verification(engine.backend, precision, engine.description, found, problems)
+            (taken,) = milliseconds([engine]) if found.finite else (None,)
+            return Verification(engine.backend, precision, engine.description, found, problems, taken)
     except (EngineRefused, InferenceFailed) as error:
         return Verification(engine.backend, precision, None, None, (str(error),))

@@ -21,7 +21,7 @@ from engines.package import ModelPackage
 
 log = structlog.get_logger(__name__)
 
-FORMAT = 1  # of the stored results: raise it when the gate's rules change
+FORMAT = 2  # of the stored results: raise it when the gate's rules change, or how an engine computes
 
 
 @dataclass(frozen=True)

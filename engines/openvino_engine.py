@@ -24,8 +24,9 @@ from engines.contract import (
 )
 from engines.errors import BuildFailed, InferenceFailed, PlanUnusable, PrecisionMissing
 from engines.libraries import import_openvino
-from engines.machine import processor, usable_cores
+from engines.machine import processor, this_processor, usable_cores
 from engines.openvino_rewrites import REWRITES, rewrite
+from engines.openvino_saturation import narrow_weights
 from engines.package import ModelPackage
 from engines.plans import Built, PlanKey, PlanStore
 
@@ -101,6 +102,8 @@ class OpenVinoEngine(Engine):
 
     def _rewrite(self, model: openvino.Model) -> None:
         rewrite(model)
+        if self._variant == "int8" and this_processor().saturates:
+            narrow_weights(model)
 
     def _read(self, plan: bytes) -> openvino.CompiledModel:
         try:

@@ -91,7 +91,7 @@ class PlanStore:
         plan = self._usable(key)
         if plan is not None:
             return plan
-        with self._locked():
+        with self.locked():
             plan = self._usable(key)  # another process may have built it while we waited
             return plan if plan is not None else self._build(key, build)
 
@@ -174,7 +174,7 @@ class PlanStore:
         return built.plan
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """One builder at a time; also keeps builds from disturbing each other's measurements.
 
         The kernel lets go of a flock when its process ends in whatever way, so a crash leaves no lock behind.

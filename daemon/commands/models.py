@@ -69,8 +69,8 @@ def list_models(config: OptionalConfig = None, as_json: JsonOption = False) -> N
 
 @app.command("verify")
 def verify_models(config: OptionalConfig = None, package: PackageOption = None) -> None:
-    """Run every engine there is on each package's reference inputs, and compare it with ONNX Runtime in FP32."""
-    table = plain_table("Package", "Engine", ">Dice", ">Difference", "State")
+    """Run every engine on each package's reference inputs: how near it comes to FP32, its time, and which serves."""
+    table = plain_table("Package", "Engine", ">Dice", ">Difference", ">ms", "State")
     silent: dict[str, list[str]] = {}  # by the reason why they do not answer: engines, each once
     served = True
     for one in _wanted(config, package):
@@ -90,9 +90,16 @@ def verify_models(config: OptionalConfig = None, package: PackageOption = None) 
         raise typer.Exit(1)
 
 
-def _agreement(answer: Verification, found: Agreement) -> tuple[str, str, Text]:
-    state = Text("; ".join(answer.problems), style="yellow") if answer.problems else Text("may serve", style="green")
-    return "" if found.least_dice is None else f"{found.least_dice:.4f}", f"{found.max_difference:.4f}", state
+def _agreement(answer: Verification, found: Agreement) -> tuple[str, str, str, Text]:
+    dice = "" if found.least_dice is None else f"{found.least_dice:.4f}"
+    taken = "" if answer.milliseconds is None else f"{answer.milliseconds:.1f}"
+    return dice, f"{found.max_difference:.4f}", taken, _state(answer)
+
+
+def _state(answer: Verification) -> Text:
+    if answer.problems:
+        return Text("; ".join(answer.problems), style="yellow")
+    return Text("serves", style="bold green") if answer.chosen else Text("may serve", style="green")
 
 
 @app.command("build")

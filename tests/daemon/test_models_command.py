@@ -65,7 +65,8 @@ def test_verify_prints_each_engine_beside_the_reference(
     assert run.exit_code == 0
     assert row[:3] == [PACKAGE, "openvino", "fp32"]
     assert float(row[3]) < 0.001  # the largest difference; a classifier has no Dice
-    assert row[4:] == ["may", "serve"]
+    assert float(row[4]) > 0  # milliseconds
+    assert row[5:] == ["serves"]
 
     refused = Verification("openvino", "fp32", None, None, ("too far apart",))
     monkeypatch.setattr(models, "verify", lambda package, settings: [refused])

@@ -274,7 +274,7 @@ def test_no_job_goes_out_before_the_engines_are_open(tmp_path: Path) -> None:
     cast = {"brain-mr": {"classifier": EngineChoice(str(package), settings)}}
     store = PlanStore(tmp_path / "plans")
     with ExitStack() as stack:
-        with store._locked():  # somebody else is building: the worker waits for the plan
+        with store.locked():  # somebody else is building: the worker waits for the plan
             pool = stack.enter_context(WorkerPool(WorkersPart(count=1), tmp_path / "dask", warm_up=cast))
             assert not takes_jobs(pool, 5)
         assert takes_jobs(pool, LONG)

@@ -133,7 +133,7 @@ import sys, time
 from pathlib import Path
 from engines.plans import PlanStore
 store = PlanStore(Path(sys.argv[1]))
-with store._locked():
+with store.locked():
     print("locked", flush=True)
     time.sleep(60)
 """

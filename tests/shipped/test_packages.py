@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from engines.contract import EngineSettings
 from engines.errors import BackendMissing, PackageError
 from engines.gate import reference_feeds
 from engines.libraries import import_tensorrt
+from engines.machine import this_processor
 from engines.package import find_packages, shipped_folder
 from engines.tensorrt_build import PRECISIONS, build, offers, profiles
 
@@ -64,11 +65,28 @@ def test_reference_inputs_show_something(name):
             assert (drawn > 100).all(), dict(zip(spec.classes, drawn, strict=False))
 
 
-def test_every_engine_of_this_machine_is_admitted(package):
-    found = verify(package, EngineSettings(threads=2))
-    compared = [one for one in found if one.agreement is not None]
-    assert {one.backend for one in compared} >= {"openvino", "onnxruntime"}
-    assert [(one.backend, one.precision, one.problems) for one in compared if one.problems] == []
+@pytest.fixture(scope="module")
+def verified():
+    """Of each package, once: what its engines answer, and which one serves."""
+    return cache(lambda name: verify(PACKAGES[name], EngineSettings(threads=2)))
+
+
+def test_every_engine_of_this_machine_is_admitted_or_another_one_serves(package, verified):
+    """Whatever the processor: in FP32 all answer alike, and an INT8 that it computes otherwise does not serve."""
+    compared = {one.label: one for one in verified(package.name) if one.agreement is not None}
+    assert compared.keys() >= {"openvino fp32", "onnxruntime fp32"}
+    refused = {label: one.problems for label, one in compared.items() if one.problems}
+    assert [label for label in refused if "fp32" in label] == []
+    (chosen,) = (label for label, one in compared.items() if one.chosen)
+    assert chosen not in refused
+
+
+@pytest.mark.skipif(not this_processor().known, reason="INT8 was measured on x86-64 alone")
+def test_int8_is_admitted_with_dot_products_and_without(package, verified):
+    """A processor without VNNI adds in 16 bits (engines/openvino_saturation.py), and serves INT8 all the same."""
+    found = {one.label: one for one in verified(package.name)}
+    assert found["openvino int8"].problems == ()
+    assert found["openvino int8"].chosen
 
 
 def test_a_batch_is_answered_like_its_samples(package):
