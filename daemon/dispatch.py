@@ -176,7 +176,8 @@ class Dispatch:
                     label=figure.label,
                 )
                 for figure in outcome.measurements
-            ),
+            )
+            + ((NewMeasurement(subject="", quantity="Answer", text=outcome.answer),) if outcome.answer else ()),
             models=dict(outcome.models),
             engines=dict(outcome.engines),
             timings=dict(outcome.seconds),

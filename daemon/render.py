@@ -53,11 +53,11 @@ def findings_table(outcome: Outcome, *, title: str) -> RenderableType:
     """The findings of one study: answers, a row per organ and lesion, totals, notes, time per step."""
     rows = _by_thing(outcome.measurements)
     study = rows.pop("Study", {})
-    parts: list[RenderableType] = [Text(answer, style="bold") for answer in outcome.answers]
+    parts: list[RenderableType] = [Text(outcome.headline, style="bold")] if outcome.headline else []
     if rows:
         parts.append(_regions_table(rows))
     else:
-        parts.append(Text("No lesion found", style="bold"))
+        parts.append(Text("Nothing outlined"))
     parts.append(_totals_table(study))
     parts.extend(Text(f"Note: {note}", style="yellow") for note in outcome.notes)
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.seconds.items())

@@ -30,6 +30,7 @@ PROBABILITY = Code("122157", "DCM", "Probability")
 PRESENCE = Code("121052", "DCM", "Presence of property")
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("272519000", "SCT", "Absent")
+INDETERMINATE = Code("82334004", "SCT", "Indeterminate")
 NEOPLASM = Code("108369006", "SCT", "Neoplasm")
 
 # What things are and where

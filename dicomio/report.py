@@ -14,6 +14,7 @@ from dicomio.errors import EncodingFault
 from dicomio.report_content import (
     AbsentFinding,
     ClassificationFinding,
+    Conclusion,
     Evaluation,
     Measured,
     MeasurementGroup,
@@ -27,6 +28,7 @@ from dicomio.result import MANUFACTURER, ResultUIDs, base_attributes, blank_sour
 __all__ = [
     "AbsentFinding",
     "ClassificationFinding",
+    "Conclusion",
     "Evaluation",
     "Measured",
     "MeasurementGroup",

@@ -64,7 +64,7 @@ class ClassificationFinding:
 
     Attributes:
         finding: What was asked for.
-        present: The answer.
+        present: The answer; None where it alone does not make the study's (`Conclusion`).
         probability: Of presence, 0 to 1 (and not of the answer being right).
         algorithm: The network; state the threshold among its parameters.
     """
@@ -72,8 +72,25 @@ class ClassificationFinding:
     tracking_id: str
     tracking_uid: str
     finding: Code
-    present: bool
+    present: bool | None
     probability: float
+    algorithm: Algorithm
+    site: Code | None = None
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What the study as a whole shows, all that looked at it taken together (TID 1501).
+
+    Attributes:
+        finding: What was asked for.
+        presence: Present, absent or indeterminate.
+    """
+
+    tracking_id: str
+    tracking_uid: str
+    finding: Code
+    presence: Code
     algorithm: Algorithm
     site: Code | None = None
 
@@ -101,7 +118,7 @@ class StudyTotals:
     site: Code | None = None
 
 
-StudyGroup = ClassificationFinding | AbsentFinding | StudyTotals
+StudyGroup = Conclusion | ClassificationFinding | AbsentFinding | StudyTotals
 
 
 @dataclass(frozen=True)
@@ -134,6 +151,7 @@ class ReportContent:
         absent: What was looked for and not found.
         totals: Figures of the study as a whole.
         notes: What a reader must know: a sequence was missing, the image quality is poor, ...
+        conclusion: The one answer for the study as a whole.
         procedure: The procedure reported; by default the one that the modality of the first series stands for.
     """
 
@@ -143,6 +161,7 @@ class ReportContent:
     absent: tuple[AbsentFinding, ...] = ()
     totals: tuple[StudyTotals, ...] = ()
     notes: tuple[str, ...] = ()
+    conclusion: Conclusion | None = None
     procedure: Code | None = None
 
     @property
@@ -153,4 +172,5 @@ class ReportContent:
     @property
     def study_groups(self) -> tuple[StudyGroup, ...]:
         """All that is said about the study and not about a segment."""
-        return (*self.classifications, *self.absent, *self.totals)
+        concluded = () if self.conclusion is None else (self.conclusion,)
+        return (*concluded, *self.classifications, *self.absent, *self.totals)

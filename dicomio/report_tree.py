@@ -43,6 +43,7 @@ from dicomio.concepts import (
 from dicomio.report_content import (
     AbsentFinding,
     ClassificationFinding,
+    Conclusion,
     Evaluation,
     Measured,
     MeasurementGroup,
@@ -175,7 +176,10 @@ def _study_group(group: StudyGroup) -> MeasurementsAndQualitativeEvaluations:
 def _statement(group: StudyGroup) -> tuple[Sequence[Measured], Code | None]:
     """The figures of a study group, and whether it says that its finding is there."""
     if isinstance(group, ClassificationFinding):
-        return (Measured(PROBABILITY, 100 * group.probability, PERCENT),), PRESENT if group.present else ABSENT
+        answer = None if group.present is None else PRESENT if group.present else ABSENT
+        return (Measured(PROBABILITY, 100 * group.probability, PERCENT),), answer
+    if isinstance(group, Conclusion):
+        return (), group.presence
     if isinstance(group, AbsentFinding):
         return (), ABSENT
     return group.measurements, None

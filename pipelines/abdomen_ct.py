@@ -134,7 +134,7 @@ def _findings(
     np.multiply(organ, labels["liver"].number, dtype=np.uint8, out=segmentation[box])
     for lesion in boxes.values():
         lesion.of_volume(segmentation)[lesion.voxels] = labels["tumour"].number
-    notes = () if livers else ("No liver was found in this series",)
+    missing = "" if livers else "No liver was found in this series"
     return Findings(
         volume=ct,
         segmentation=segmentation,
@@ -145,7 +145,9 @@ def _findings(
         models={network.package.name: network.package.digest},
         engines={network.package.name: str(network.engine.description)},
         used={"segmenter": network.package.name},
-        notes=notes,
+        notes=(missing,) if missing else (),
+        question="Liver tumour",
+        inconclusive=missing,
     )
 
 

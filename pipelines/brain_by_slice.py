@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipelines.networks import Network, Progress
 
 CLASSIFIER, SEGMENTER = "classifier", "segmenter"
+QUESTION = "Brain tumour"
 ROLES = ("t1", "t1ce")
 """What it reads beside the FLAIR."""
 
@@ -151,4 +152,5 @@ def _findings(
         engines={network.package.name: str(network.engine.description) for network in networks},
         used={CLASSIFIER: networks[0].package.name, SEGMENTER: package.name},
         notes=notes,
+        question=QUESTION,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import DeviceLost
 from pipelines.brain_alignment import open_study
-from pipelines.brain_by_slice import CLASSIFIER, classify_study, read_slices
+from pipelines.brain_by_slice import CLASSIFIER, QUESTION, classify_study, read_slices
 from pipelines.brain_by_slice import ROLES as SLICE_ROLES
 from pipelines.brain_by_volume import ROLES as VOLUME_ROLES
 from pipelines.brain_by_volume import SEGMENTER as VOLUME_SEGMENTER
@@ -86,6 +86,7 @@ def _classified(findings: Findings, answer: Classification, network: Network) ->
     return replace(
         findings,
         classifications=(answer,),
+        question=QUESTION,
         models={**findings.models, package.name: package.digest},
         engines={**findings.engines, package.name: str(network.engine.description)},
         used={**findings.used, CLASSIFIER: package.name},

@@ -9,6 +9,7 @@ from dicomio.coding import Code
 from dicomio.report import (
     AbsentFinding,
     ClassificationFinding,
+    Conclusion,
     Measured,
     MeasurementGroup,
     ReportContent,
@@ -17,6 +18,7 @@ from dicomio.report import (
 )
 from dicomio.result import Algorithm
 from dicomio.uids import derived_uid
+from pipelines.findings import Answer
 from pipelines.summary import summary_line
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ UNITS: dict[str, Code] = {
     "mm": concepts.MILLIMETRE,
     "%": concepts.PERCENT,
     "1": concepts.COUNT,
+}
+
+PRESENCE: dict[Answer, Code] = {
+    Answer.TUMOUR: concepts.PRESENT,
+    Answer.NO_TUMOUR: concepts.ABSENT,
+    Answer.UNCLEAR: concepts.INDETERMINATE,
 }
 
 DEVICE_UID = derived_uid("scanward", "device observer")
@@ -73,7 +81,7 @@ def report_content(writer: ResultWriter, segmentation: Dataset | None) -> Report
     segmenter = writer.algorithm()
     classifier = writer.algorithm("classifier") if findings.classifications else segmenter
     absent: tuple[AbsentFinding, ...] = ()
-    if not findings.lesions:
+    if findings.answer is Answer.NO_TUMOUR:
         absent = (
             AbsentFinding(
                 "Lesions", writer.tracking_uid("Lesions"), segmenter, finding=pipeline.finding, site=pipeline.site
@@ -81,13 +89,21 @@ def report_content(writer: ResultWriter, segmentation: Dataset | None) -> Report
         )
     return ReportContent(
         summary=summary_line(findings),
+        conclusion=Conclusion(
+            tracking_id=findings.question,
+            tracking_uid=writer.tracking_uid(findings.question),
+            finding=pipeline.finding,
+            presence=PRESENCE[findings.answer],
+            algorithm=segmenter,
+            site=pipeline.site,
+        ),
         groups=tuple(_group(writer, number, segmenter) for number in _encoded_numbers(segmentation)),
         classifications=tuple(
             ClassificationFinding(
                 tracking_id=answer.question,
                 tracking_uid=writer.tracking_uid(answer.question),
                 finding=pipeline.finding,
-                present=answer.positive,
+                present=None if findings.answer is Answer.UNCLEAR else answer.positive,
                 probability=answer.probability,
                 algorithm=classifier,
                 site=pipeline.site,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,14 @@ class Classification:
     positive: bool
 
 
+class Answer(StrEnum):
+    """What a study as a whole is said to show: one answer, the same wherever it stands."""
+
+    TUMOUR = "tumour"
+    NO_TUMOUR = "no tumour"
+    UNCLEAR = "unclear: look"
+
+
 @dataclass(frozen=True, eq=False)
 class Findings:
     """Result of a pipeline on one study.
@@ -87,6 +96,8 @@ class Findings:
         used: What a network was for (`segmenter`, `classifier`) -> name of the package that did it.
         engines: Model package name -> engine, precision and device that ran it.
         notes: What a reader must know (a sequence was missing and replaced, ...).
+        question: What the study was asked, as headlines call it ("Brain tumour").
+        inconclusive: Why nothing outlined does not mean that there is nothing; '' where it does.
     """
 
     volume: Volume
@@ -100,6 +111,16 @@ class Findings:
     engines: dict[str, str] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    question: str = "Tumour"
+    inconclusive: str = ""
+
+    @property
+    def answer(self) -> Answer:
+        """What outlines and classifier agree on; unclear where they do not, or where there was nothing to look at."""
+        said = {bool(self.lesions), *(answer.positive for answer in self.classifications)}
+        if len(said) > 1 or (self.inconclusive and not self.lesions):
+            return Answer.UNCLEAR
+        return Answer.TUMOUR if said.pop() else Answer.NO_TUMOUR
 
     @cached_property
     def occupied(self) -> Box:

@@ -23,7 +23,7 @@ from pipelines.errors import ModelsDiffer
 from pipelines.networks import EnginePool, Network, Networks, Progress, silent
 from pipelines.registry import model_digest, pipeline_named
 from pipelines.result_writer import ResultFile, tracking_uid
-from pipelines.summary import summary_line
+from pipelines.summary import headline, summary_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,14 +85,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: results, or `refused` with the reason that a technologist understands."""
+    """What came of a job: results, or `refused` with the reason that a technologist understands.
+
+    Attributes:
+        answer: What the study as a whole shows: one of `pipelines.findings.Answer`, '' without findings.
+        headline: The same for people, with the question.
+    """
 
     job_id: str
     refused: str | None = None
     results: tuple[ResultFile, ...] = ()
     pictures: tuple[str, ...] = ()
     measurements: tuple[Measured, ...] = ()
-    answers: tuple[str, ...] = ()
+    answer: str = ""
+    headline: str = ""
     summary: str = ""
     notes: tuple[str, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
@@ -213,7 +219,8 @@ def _outcome(
         results=results,
         pictures=tuple(str(path) for path in pictures),
         measurements=tuple(_measurements(findings, job)),
-        answers=tuple(f"{c.question}: {c.answer} ({c.probability:.2f})" for c in findings.classifications),
+        answer=str(findings.answer),
+        headline=headline(findings),
         summary=summary_line(findings),
         notes=findings.notes,
         models=findings.models,

@@ -133,6 +133,17 @@ def test_an_answer_that_cannot_be_written_down_is_written_down_later(
     assert state(database, job_id) == "done"
 
 
+def test_the_answer_of_the_study_is_a_row_of_its_own(dispatch: Dispatch, database: Database, bench: Bench) -> None:
+    job_id = order(database)
+    dispatch.step()
+    outcome = Outcome(str(job_id), answer="unclear: look", headline="x", summary="Brain tumour: unclear: look")
+    bench.answers = [Finished(str(job_id), outcome)]
+    dispatch.step()
+    detail = database.show_job(job_id)
+    assert [(m.subject, m.quantity, m.text) for m in detail.measurements] == [("", "Answer", "unclear: look")]
+    assert detail.job.summary == "Brain tumour: unclear: look"
+
+
 def test_what_served_and_how_long_it_took_is_written_down(dispatch: Dispatch, database: Database, bench: Bench) -> None:
     """Engine, precision, device, plan and gate figures, in the words of the engine (tests/engines/test_gate.py)."""
     job_id = order(database)

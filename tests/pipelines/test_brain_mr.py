@@ -99,12 +99,13 @@ def test_four_sequences_are_classified_as_slices_are(
     outcome: Outcome, phantom: tuple[PhantomTruth, Inputs], package: Path, tmp_path: Path
 ) -> None:
     by_slice = perform(job(phantom[1], tmp_path / "out", package, without="volume_segmenter"))
-    assert outcome.answers == by_slice.answers
-    assert outcome.answers[0].startswith("Brain tumour on FLAIR: tumour (")
+    assert outcome.headline == by_slice.headline
+    assert outcome.headline.startswith("Brain tumour: tumour (probability ")
+    assert outcome.answer == "tumour"
     asked = "Probability: Brain tumour on FLAIR"
     volume, slices = ({(m.tracking_id, m.name): m.value for m in one.measurements} for one in (outcome, by_slice))
     assert volume["Study", asked] == slices["Study", asked]
-    assert outcome.summary.startswith("Brain tumour on FLAIR: tumour (probability ")
+    assert outcome.summary.startswith("Brain tumour: tumour (probability ")
     said = [classified(one) for one in (outcome, by_slice)]
     assert said[0] == said[1] != []
 
@@ -131,6 +132,42 @@ def classified(outcome: Outcome) -> list[tuple[str, str]]:
 
     walk(report, False)
     return found
+
+
+def presences(outcome: Outcome) -> dict[str, str]:
+    """What the report says of presence, by the name of the group that says it."""
+    found: dict[str, str] = {}
+
+    def walk(item: pydicom.Dataset) -> None:
+        children = item.get("ContentSequence", [])
+        named = [child.TextValue for child in children if child.ValueType == "TEXT"]
+        for child in children:
+            if child.ValueType == "CODE" and child.ConceptNameCodeSequence[0].CodeValue == "121052":
+                found[named[0]] = child.ConceptCodeSequence[0].CodeMeaning
+            walk(child)
+
+    walk(pydicom.dcmread(results(outcome, "report")["BINARY"]))
+    return found
+
+
+def test_a_study_that_classifier_and_outlines_disagree_on_is_unclear_everywhere(
+    outcome: Outcome, phantom: tuple[PhantomTruth, Inputs], tmp_path: Path, needs: Callable[..., str]
+) -> None:
+    folder = stand_in(tmp_path / "models")
+    path = folder / NAME / "model.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["thresholds"]["min_volume_ml"] = 100_000.0  # outlines nothing, whatever there is
+    path.write_text(yaml.safe_dump(content))
+    done = perform(job(phantom[1], tmp_path / "out", folder))
+    assert done.answer == "unclear: look"
+    assert done.headline.startswith("Brain tumour: unclear: look (probability ")
+    assert done.summary.startswith(done.headline + "; nothing outlined")
+    assert any(note.startswith("The classifier suspects a tumour") for note in done.notes)
+    assert presences(done) == {"Brain tumour": "Indeterminate"}
+    assert set(presences(outcome).values()) == {"Present"}
+    program = needs("dciodvfy", package="dicom3tools")
+    run = subprocess.run([program, results(done, "report")["BINARY"]], capture_output=True, text=True, check=False)
+    assert not [line for line in run.stderr.splitlines() if line.startswith("Error")]
 
 
 def test_each_part_of_the_glioma_is_a_segment_where_it_truly_is(
