@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import around, engines, ingest, processor, startup, turnaround
+from benchmarks import around, cli, engines, ingest, processor, startup, turnaround
 
 
 def main() -> None:
     """Prints one table per benchmark."""
+    cli.main([])
     ingest.main()
     turnaround.main()
     startup.main([])

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomio.coding import Code
-from pipelines import abdomen_ct, brain_by_volume, brain_mr
 from pipelines.errors import ModelMissing, UnknownPipeline
-from pipelines.networks import Network, Progress, package_named
 
 if TYPE_CHECKING:
     from dicomio.volume import Volume
     from engines.package import ModelPackage
     from pipelines.findings import Findings
+    from pipelines.networks import Network, Progress
 
 VERSION = "3"
 """Goes into every result's identity: raise it when a pipeline would find something else with the same networks."""
@@ -59,6 +58,27 @@ class Pipeline:
         return {**self.models, **self.optional_models}
 
 
+# What runs a pipeline is imported when it runs: commands that only name pipelines start without numpy and SimpleITK.
+def _run_brain_mr(volumes: Mapping[str, Volume], networks: Mapping[str, Network], progress: Progress) -> Findings:
+    from pipelines.brain_mr import run
+
+    return run(volumes, networks, progress)
+
+
+def _run_abdomen_ct(volumes: Mapping[str, Volume], networks: Mapping[str, Network], progress: Progress) -> Findings:
+    from pipelines.abdomen_ct import run
+
+    return run(volumes, networks, progress)
+
+
+def _check_volume_segmenter(package: ModelPackage) -> None:
+    from pipelines.brain_by_volume import check_package
+
+    check_package(package)
+
+
+_VOLUME_SEGMENTER = "volume_segmenter"  # `brain_by_volume.SEGMENTER`
+
 PIPELINES: Mapping[str, Pipeline] = {
     pipeline.name: pipeline
     for pipeline in (
@@ -68,13 +88,13 @@ PIPELINES: Mapping[str, Pipeline] = {
             roles=("flair",),
             optional_roles=("t1", "t1ce", "t2"),
             models={"classifier": "brain-lgg-classifier", "segmenter": "brain-lgg-resunet"},
-            optional_models={brain_by_volume.SEGMENTER: "brain-brats-slices-unet"},
-            checks={brain_by_volume.SEGMENTER: brain_by_volume.check_package},
+            optional_models={_VOLUME_SEGMENTER: "brain-brats-slices-unet"},
+            checks={_VOLUME_SEGMENTER: _check_volume_segmenter},
             site=Code("12738006", "SCT", "Brain"),
             finding=Code("108369006", "SCT", "Neoplasm"),
             body_part="BRAIN",
             series_number=9100,
-            run=brain_mr.run,
+            run=_run_brain_mr,
         ),
         Pipeline(
             name="abdomen-ct",
@@ -86,7 +106,7 @@ PIPELINES: Mapping[str, Pipeline] = {
             finding=Code("108369006", "SCT", "Neoplasm"),
             body_part="LIVER",
             series_number=9200,
-            run=abdomen_ct.run,
+            run=_run_abdomen_ct,
         ),
     )
 }
@@ -106,6 +126,8 @@ def packages_for(pipeline: Pipeline, folders: tuple[Path, ...]) -> dict[str, Mod
         ModelMissing: One is not there that the pipeline needs.
         PackageError: What is wrong with a package, optional ones too: nobody installs a broken one on purpose.
     """
+    from pipelines.networks import package_named
+
     packages = {slot: package_named(name, folders) for slot, name in pipeline.models.items()}
     for slot, name in pipeline.optional_models.items():
         with suppress(ModelMissing):

@@ -1,3 +1,5 @@
+"""The job database's schema."""
+
 from __future__ import annotations
 
 import typer
@@ -6,7 +8,7 @@ from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console
 from daemon.config import load_config
 from db.store import Database
 
-app = typer.Typer(no_args_is_help=True, help="The job database's schema.")
+app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 
 @app.command("upgrade")

@@ -1,3 +1,5 @@
+"""What is there, what is stuck and why, and what to do about it."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from db.records import JobDetail, JobSummary
 
-app = typer.Typer(no_args_is_help=True, help="What is there, what is stuck and why, and what to do about it.")
+app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 BY_HAND = "asked for on the command line"
 STATES = sorted({*JobState, StudyState.RECEIVING, StudyState.UNMATCHED})

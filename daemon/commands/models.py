@@ -1,3 +1,5 @@
+"""Model packages: what ships, what the hospital has added, who uses them."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from engines.gate import Agreement
     from engines.package import ModelPackage
 
-app = typer.Typer(no_args_is_help=True, help="Model packages: what ships, what the hospital has added, who uses them.")
+app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 OptionalConfig = Annotated[
     Path | None,

@@ -1,24 +1,24 @@
+"""Which study goes to which pipeline, and why."""
+
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.assembly import routing_facts
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, notes, open_database
 from daemon.config import load_config
 from daemon.errors import WrongUsage
-from daemon.folder import read_folder
-from daemon.render_explain import render
-from pipelines.attributes import StudyFacts
 from pipelines.builtin import builtin_rules
-from pipelines.explain import explain as explain_study
 from pipelines.registry import PIPELINES
 from pipelines.rules import RuleSet, load_rules, rule_schema
 
-app = typer.Typer(no_args_is_help=True, help="Which study goes to which pipeline, and why.")
+if TYPE_CHECKING:
+    from pipelines.attributes import StudyFacts
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 
 @app.command("explain")
@@ -30,6 +30,9 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show which rule takes a study; condition by condition why or why not, and why the best series was preferred."""
+    from daemon.render_explain import render
+    from pipelines.explain import explain as explain_study
+
     ruleset = _ruleset(rules, config)
     explanations = [explain_study(study, ruleset) for study in _studies(what, config, source_ae)]
     if as_json:
@@ -51,8 +54,12 @@ def _ruleset(rules: Path | None, config: Path) -> RuleSet:
 
 
 def _studies(what: str, config: Path, source_ae: str) -> list[StudyFacts]:
+    from daemon.assembly import routing_facts
+
     folder = Path(what)
     if folder.is_dir():
+        from daemon.folder import read_folder
+
         contents = read_folder(folder, source_ae=source_ae)
         if contents.unusable:
             notes.print(f"Files that could not be used, and that no rule sees: {dict(contents.unusable)}", markup=False)

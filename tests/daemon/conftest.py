@@ -83,5 +83,5 @@ def unprivileged() -> Iterator[tuple[Path, Spool]]:
 @pytest.fixture
 def scanward(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`scanward("status", "-c", path)`; the tests' log is left as it is."""
-    monkeypatch.setattr("daemon.cli.set_up_logs", lambda *arguments, **options: None)
+    monkeypatch.setattr("daemon.logs.set_up_logs", lambda *arguments, **options: None)
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
