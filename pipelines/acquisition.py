@@ -94,7 +94,8 @@ class Acquisition:
         flagged = (
             "IR" in self.scanning or "IR" in self.options or any("IR" in part.split("_") for part in self.image_type)
         )
-        return flagged or (self.ti is not None and self.ti >= 1000) or ("MP" in self.variant and self.ti is not None)
+        prepared = "MP" in self.variant or (self.three_d and self.gradient_echo)  # MPRAGE, whatever it is flagged
+        return flagged or (self.ti is not None and (self.ti >= 1000 or prepared))
 
     @property
     def gradient_echo(self) -> bool:

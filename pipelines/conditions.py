@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -17,20 +18,29 @@ from pydantic import (
 )
 
 from pipelines import patterns
-from pipelines.tagvalues import Scalar, as_number
+from pipelines.tagvalues import Scalar, as_number, scalars
 
 
 def _scalar(value: Any) -> Scalar:
     if not isinstance(value, str | int | float):
         raise ValueError(f"must be one value, not {'nothing' if value is None else 'a ' + type(value).__name__}")
-    return value
+    return _visible(value) if isinstance(value, str) else value
+
+
+def _visible(text: str) -> str:
+    r"""Refuses what double quotes make of a backslash: "\b" is a backspace in YAML, "\P" the end of a paragraph."""
+    hidden = next((one for one in text if unicodedata.category(one) in ("Cc", "Zl", "Zp")), "")
+    if hidden:
+        hint = "in double quotes a backslash begins such a character: use single quotes"
+        raise ValueError(f"has a character that cannot be seen ({hidden!r}); {hint}")
+    return text
 
 
 Value = Annotated[Any, AfterValidator(_scalar)]
 
 
 def _compiles(pattern: str) -> str:
-    patterns.compiled(pattern)
+    patterns.compiled(_visible(pattern))
     return pattern
 
 
@@ -38,7 +48,8 @@ class Condition(BaseModel):
     """What a value must be. Everything that is given must hold; of several values of a tag, one must fit all of it.
 
     A missing tag fits nothing but `exists: false` and an explicit "" (alone or within `in`). Text is compared exactly,
-    capitals too; spaces at either end do not count, DICOM pads with them. Numbers are compared as numbers.
+    capitals too; spaces at either end do not count, DICOM pads with them. Numbers are compared as numbers. A text with
+    backslashes stands for several values, as DICOM writes them: the tag has all of them, in this order.
 
     Attributes:
         equals: The value; what a bare value in the file stands for.
@@ -91,7 +102,16 @@ class Condition(BaseModel):
             return self._holds_for_missing()
         if self.exists is False or (self.not_ is not None and self.not_.holds(values)):
             return False
-        return any(self._fits(value) for value in values)
+        return self._holds_in_order(values) or any(self._fits(value) for value in values)
+
+    def _holds_in_order(self, values: Sequence[Scalar]) -> bool:
+        """For a text with backslashes; then the other tests must hold for one of the values that it names."""
+        listed = [self.equals] if self.equals is not None else self.in_ or ()
+        texts = [one for one in listed if isinstance(one, str) and "\\" in one]
+        if not any(_in_order(scalars(one), values) for one in texts):
+            return False
+        others = self.model_copy(update={"equals": None, "in_": None})
+        return any(others._fits(value) for value in values)
 
     def _holds_for_missing(self) -> bool:
         if self.exists is not None:
@@ -139,6 +159,12 @@ def same(wanted: Scalar, value: Scalar) -> bool:
         return wanted.strip() == value
     number = as_number(wanted)
     return number is not None and number == as_number(value)
+
+
+def _in_order(wanted: Sequence[Scalar], values: Sequence[Scalar]) -> bool:
+    rest = iter(values)
+    different = tuple(dict.fromkeys(wanted))  # as the values of a tag are
+    return bool(different) and all(any(same(one, value) for value in rest) for one in different)
 
 
 def _within(least: float | None, most: float | None, value: Scalar) -> bool:

@@ -166,16 +166,18 @@ def _condition(key: Any, raw: Any, of_study: bool, faults: list[InitErrorDetails
     try:
         condition = raw if isinstance(raw, Condition) else Condition.model_validate(_as_text(about, raw))
     except ValidationError as error:
-        faults.extend(_moved((about.name,), error))
+        faults.extend(_moved((about.name,), error, bare=not isinstance(raw, Mapping)))
         return None
     faults.extend(_fault((about.name, *place), message, raw) for place, message in _misfits(about, condition))
     return condition
 
 
-def _moved(place: Place, error: ValidationError) -> Iterator[InitErrorDetails]:
+def _moved(place: Place, error: ValidationError, *, bare: bool) -> Iterator[InitErrorDetails]:
+    """The errors of a condition at their place in the file; one that is a bare value has no key `equals` there."""
     for item in error.errors():
         kind = PydanticCustomError(item["type"], item["msg"])
-        yield InitErrorDetails(type=kind, loc=(*place, *item["loc"]), input=item["input"])
+        inside = () if bare else item["loc"]
+        yield InitErrorDetails(type=kind, loc=(*place, *inside), input=item["input"])
 
 
 def _fault(place: Place, message: str, value: Any) -> InitErrorDetails:

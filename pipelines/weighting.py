@@ -175,6 +175,8 @@ def _by_flip_angle(a: Acquisition, flip: float, tr: float) -> Answer:
         return found(None, f"T1 and time of flight have this timing ({a.timing()})")
     if flip >= 0.85 * best and tr <= 600:
         return found(Kind.T1, f"gradient echo, flip angle large for its TR ({a.timing()})")
+    if tr > 600 and a.three_d and named_weighting(a) is Kind.T1:  # the TR of a prepared train, not of one echo
+        return found(Kind.T1, f"3D gradient echo in trains, by its name ({a.timing()})")
     if flip <= 0.5 * best and a.three_d:
         return found(Kind.PD, f"gradient echo, flip angle small for its TR ({a.timing()})")
     return None

@@ -122,6 +122,7 @@ _T2 = r"(?<![a-z])(?:[sedw]|cs)?t2(?!\d)"
 _NO_STAR = r"(?! ?\*|s\b| ?star| ?w? ?\*)"
 
 WEIGHTINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("pd", any_of(r"\bpd.{0,12}mp ?2?[- ]?rage", r"\bproton.{0,24}mp ?2?[- ]?rage")),
     ("stir", any_of(r"\bstir", r"\bt2 ?w? ?stir")),
     ("t1", any_of(_T1 + r".{0,24}(?:flair|dark[- ]?fluid|tirm)", r"flair[- ]?t1\b")),
     ("flair", any_of(r"flair", r"dark[- ]?fluid|\bda-fl\b", r"\bspcir")),

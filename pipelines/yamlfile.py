@@ -226,6 +226,8 @@ def _plain(node: Any, done: dict[int, Any]) -> Any:
 def _fault(error: MarkedYAMLError) -> Fault:
     mark = error.problem_mark or error.context_mark
     said = str(error.problem or error)
+    if "escape" in said:
+        said += "; in double quotes a backslash begins an escape: use single quotes"
     return Fault(mark.line + 1, mark.column + 1, "", said) if mark else Fault(1, 1, "", said)
 
 
