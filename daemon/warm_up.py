@@ -10,7 +10,7 @@ from distributed import WorkerPlugin
 from daemon.logs import set_up_logs
 from daemon.roster import Readiness
 from pipelines.rehearsal import Cast, open_engines, rehearse
-from pipelines.work import take_gpu
+from pipelines.work import close_engines, take_gpu
 
 if TYPE_CHECKING:
     from daemon.config import LoggingPart
@@ -23,7 +23,7 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
     """Opens engines and rehearses every pipeline when a worker process starts, so that no study pays for it."""
 
     # A scheduler elsewhere keeps the plugin of an earlier daemon under its name: another one when it says other things.
-    name = "scanward-warm-up-2"
+    name = "scanward-warm-up-3"
     idempotent = True
 
     def __init__(self, cast: Cast, logging_part: LoggingPart, gpus: tuple[int, ...]) -> None:
@@ -36,6 +36,10 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
         set_up_logs(self._logging.level, json_lines=self._logging.json_lines)
         take_gpu(gpu_of(worker.name, self._gpus))
         threading.Thread(target=self._warm_up, args=(worker,), name="warm-up", daemon=True).start()
+
+    def teardown(self, worker: Any) -> None:
+        """Dask calls it when the worker ends in peace."""
+        close_engines()
 
     def _warm_up(self, worker: Any) -> None:
         _say(worker, Readiness.OPENING)

@@ -71,7 +71,8 @@ def largest_pairs(weights: NDArray[np.int8]) -> NDArray[np.int_]:
     sums = [np.maximum(sign * wide, 0) for sign in (1, -1)]
     axes = tuple(range(1, wide.ndim))
     above, below = ((one[:, ::2] + one[:, 1::2]).max(axes) for one in sums)
-    return np.maximum(above, below)
+    found: NDArray[np.int_] = np.maximum(above, below)
+    return found
 
 
 def _beside(factor: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:

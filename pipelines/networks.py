@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import structlog
 
 from engines.activation import probabilities
 from engines.choose import open_engine
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.contract import Engine, EngineSettings
+    from engines.manifest import Manifest
     from pipelines.brain_volume import NeighbourSlices
     from pipelines.preprocess import PreparedSlices
+
+log = structlog.get_logger(__name__)
 
 BATCH = 16
 """Slices prepared, inferred and restored at once: memory does not grow with the length of the series."""
@@ -104,26 +107,37 @@ def spans(index: NDArray[np.intp]) -> Iterator[Span]:
 
 
 class EnginePool:
-    """Engines of this process, opened at first use and kept: weights are loaded once, not once per study."""
+    """Engines of this process, opened at first use and kept: weights are loaded once, not once per study.
+
+    Of a package that was replaced in its folder, the engine that served the former one is closed when the new one is
+    asked for: a device has no room for both.
+    """
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, EngineSettings], Engine] = {}
+        self._open: dict[tuple[Path, EngineSettings], tuple[Manifest, Engine]] = {}
         self._lock = threading.Lock()
-        self._stack = ExitStack()
 
     def network(self, package: ModelPackage, settings: EngineSettings) -> Network:
         """The network of a package, opened if it is not open yet."""
-        key = (package.digest, settings)
+        key = (package.folder.absolute(), settings)
         with self._lock:
-            if key not in self._open:
-                self._open[key] = self._stack.enter_context(open_engine(package, settings))
-            return Network(package, self._open[key])
+            manifest, engine = self._open.get(key, (None, None))
+            if engine is not None and manifest != package.manifest:
+                log.info("engine_closed", package=package.name, reason="the package was replaced")
+                del self._open[key]
+                engine.close()
+                engine = None
+            if engine is None:
+                engine = open_engine(package, settings)
+                self._open[key] = (package.manifest, engine)
+            return Network(package, engine)
 
     def close(self) -> None:
-        """Closes every engine."""
+        """Closes every engine, after the calls under way; those that are asked for later are opened again."""
         with self._lock:
-            self._open.clear()
-            self._stack.close()
+            while self._open:
+                _, (_, engine) = self._open.popitem()
+                engine.close()
 
 
 class Networks(Mapping[str, "Network"]):

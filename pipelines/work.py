@@ -195,6 +195,11 @@ def network_of(choice: EngineChoice) -> Network:
     return _network(_package(choice), choice)
 
 
+def close_engines() -> None:
+    """Frees what this process keeps for its next job: its engines, and with them memory of a GPU."""
+    _POOL.close()
+
+
 def _package(choice: EngineChoice) -> ModelPackage:
     package = _PACKAGES.get(choice.folder)
     if package is None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipelines.networks import _beside
+from engines.contract import EngineSettings
+from engines.errors import EngineNotOpen
+from engines.package import ModelPackage, load_package, shipped_folder
+from pipelines.networks import EnginePool, Network, _beside
 
 JOB: ContextVar[str] = ContextVar("job", default="")
 
@@ -70,3 +76,57 @@ def test_whoever_stops_asking_leaves_no_thread_behind() -> None:
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("network")]
+
+
+FP32 = EngineSettings(backend="onnxruntime", precision="fp32", threads=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A package of the hospital's own."""
+    return Path(shutil.copytree(shipped_folder() / "brain-lgg-classifier", tmp_path / "classifier"))
+
+
+@pytest.fixture
+def pool() -> Iterator[EnginePool]:
+    pool = EnginePool()
+    yield pool
+    pool.close()
+
+
+def answer(network: Network) -> Any:
+    feed = network.package.manifest.inputs[0]
+    return network.engine.infer({feed.name: np.zeros((1, *feed.shape[1:]), np.float32)})  # type: ignore[arg-type]
+
+
+def replaced(folder: Path, **words: str) -> ModelPackage:
+    text = (folder / "model.yaml").read_text()
+    for old, new in words.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "model.yaml").write_text(text)
+    return load_package(folder)
+
+
+def test_an_engine_is_opened_once_for_a_package_and_its_settings(pool: EnginePool, folder: Path) -> None:
+    first = pool.network(load_package(folder), FP32)
+    assert pool.network(load_package(folder), FP32).engine is first.engine
+    assert pool.network(load_package(folder), FP32.model_copy(update={"threads": 2})).engine is not first.engine
+
+
+def test_the_engine_of_a_replaced_package_is_closed(pool: EnginePool, folder: Path) -> None:
+    """Same network, other variants or thresholds: another package, though the file of its network is the same."""
+    first = pool.network(load_package(folder), FP32)
+    second = pool.network(replaced(folder, **{"research": "Research"}), FP32)
+    assert answer(second)
+    assert second.engine is not first.engine
+    with pytest.raises(EngineNotOpen):
+        answer(first)
+
+
+def test_a_closed_pool_has_closed_its_engines_and_opens_them_again(pool: EnginePool, folder: Path) -> None:
+    first = pool.network(load_package(folder), FP32)
+    pool.close()
+    with pytest.raises(EngineNotOpen):
+        answer(first)
+    assert answer(pool.network(load_package(folder), FP32))
