@@ -2,66 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import mmap
-import os
+import resource
 import select
 import socket
-import struct
 import threading
 import time
 from typing import Any
 
 from pynetdicom import AE, _config
 
+from dicomio.connection_table import ConnectionTable, Place
 from dicomio.listener_settings import ListenerSettings
-from dicomio.polled_socket import tune
-from dicomio.reception import Reception
+from dicomio.reception import Reception, Shared
 from dicomio.spool import Spool
+from dicomio.storage_health import StorageHealth
 
 LOG = logging.getLogger(__name__)
 
 STOCK = 32  # prepared files: one flush more per so many images
 POLITENESS = 0.002  # seconds between looks at whether a less busy process takes a connection
 PATIENCE = 10  # such looks
+CHECK_EVERY = 10.0  # seconds between looks at whether images can be stored
 LONGEST_UID = 128  # twice what is allowed; the file is named harmlessly whatever it is
-
-
-class Loads:
-    """How many associations each listener process has, in memory that they share; each writes its own number only."""
-
-    def __init__(self, fd: int, processes: int, mine: int) -> None:
-        self._memory = mmap.mmap(fd, 4 * processes)
-        self._format = f"<{processes}I"
-        self._mine = mine
-        self._lock = threading.Lock()
-
-    def add(self, change: int) -> None:
-        """Change our own number."""
-        with self._lock:
-            struct.pack_into("<I", self._memory, 4 * self._mine, self.read()[self._mine] + change)
-
-    def read(self) -> tuple[int, ...]:
-        """All numbers."""
-        return struct.unpack(self._format, self._memory)
-
-    def somebody_is_less_busy(self) -> bool:
-        """Whether another process should take the next connection."""
-        numbers = self.read()
-        return numbers[self._mine] > min(numbers)
 
 
 class ListenerProcess:
     """Accepts connections and runs an association in a thread for each."""
 
-    def __init__(self, settings: ListenerSettings, listening: socket.socket, loads: Loads, wake_fd: int) -> None:
+    def __init__(self, settings: ListenerSettings, listening: socket.socket, table: ConnectionTable) -> None:
         self.settings = settings
         self.spool = Spool(settings.spool, reserve=settings.reserve_bytes, stock=STOCK)
+        self.health = StorageHealth(self.spool)
         self.tls = settings.tls and settings.tls.server_context()
-        self.ae = _application_entity(settings)
+        self._shared = Shared(_application_entity(settings), settings, self.spool, self.health)
         self._listening = listening
-        self._loads = loads
-        self._wake_fd = wake_fd
+        self._table = table
         self._running: set[Reception] = set()
         self._threads: list[threading.Thread] = []
 
@@ -70,9 +47,13 @@ class ListenerProcess:
         poller = select.poll()
         poller.register(self._listening, select.POLLIN)
         poller.register(lifeline, select.POLLIN | select.POLLHUP)
-        while lifeline not in (ready := {fd for fd, _ in poller.poll()}):
+        due = time.monotonic()
+        while lifeline not in (ready := {fd for fd, _ in poller.poll(CHECK_EVERY * 1000)}):
             if ready:
                 self._accept()
+            if time.monotonic() >= due:
+                self.health.check()
+                due = time.monotonic() + CHECK_EVERY
         self._listening.close()
         self._wait_for_threads(self.settings.grace)
         for reception in tuple(self._running):
@@ -82,7 +63,7 @@ class ListenerProcess:
 
     def _accept(self) -> None:
         for _ in range(PATIENCE):
-            if not self._loads.somebody_is_less_busy():
+            if not self._table.somebody_is_less_busy():
                 break
             time.sleep(POLITENESS)
         try:
@@ -91,46 +72,57 @@ class ListenerProcess:
             return
         except OSError as error:  # no descriptors left, or the peer is gone already
             LOG.error("accept_failed", extra={"fields": {"reason": str(error)}})
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                self.health.failed(f"no connection can be taken: {error.strerror}")
             time.sleep(0.1)
             return
-        self._loads.add(1)
-        thread = threading.Thread(target=self._serve, args=(connection, address), daemon=True)
+        place = self._table.enter(str(address[0]).removeprefix("::ffff:"), connection)
+        if place is None:
+            connection.close()
+            return
+        thread = threading.Thread(target=self._serve, args=(connection, address, place), daemon=True)
         self._threads = [one for one in self._threads if one.is_alive()] + [thread]
-        thread.start()
-
-    def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         try:
-            tune(connection, self.settings.network_timeout)
+            thread.start()
+        except RuntimeError as error:  # no threads left
+            LOG.error("accept_failed", extra={"fields": {"reason": str(error)}})
+            self._threads.pop()
+            place.leave()
+            connection.close()
+
+    def _serve(self, connection: socket.socket, address: tuple[Any, ...], place: Place) -> None:
+        opened = time.monotonic()
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for the small answers
             if self.tls:
                 connection.settimeout(self.settings.acse_timeout)
-                connection = self.tls.wrap_socket(connection, server_side=True)
-                connection.settimeout(self.settings.network_timeout)
-            reception = Reception(
-                self.ae, self.settings, self.spool, connection, address, stored=self._wake, full=self._full
-            )
+                connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                place.connection = connection
+                connection.do_handshake()
+            reception = Reception(self._shared, connection, address, place, opened)
             self._running.add(reception)
             try:
                 reception.serve()
             finally:
                 self._running.discard(reception)
         except OSError as error:
-            LOG.warning("connection_failed", extra={"fields": {"peer_host": str(address[0]), "reason": str(error)}})
+            LOG.warning("connection_failed", extra={"fields": {"peer_host": place.host, "reason": str(error)}})
         except Exception:
             LOG.exception("association_failed")
         finally:
-            self._loads.add(-1)
             connection.close()
-
-    def _wake(self) -> None:
-        os.eventfd_write(self._wake_fd, 1)
-
-    def _full(self) -> bool:
-        return sum(self._loads.read()) > self.settings.max_associations
+            place.leave()
 
     def _wait_for_threads(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def use_all_descriptors() -> None:
+    """Raise the limit on open files as far as we may: each association takes one, and one for its image."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def be_lenient() -> None:

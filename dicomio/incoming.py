@@ -1,48 +1,64 @@
-"""C-STORE requests as they come in, fragment by fragment, straight into the spool."""
+"""Messages as they come in, fragment by fragment: data sets of C-STORE go straight into the spool."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
-
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.pdu_primitives import P_DATA
+from typing import TYPE_CHECKING
 
 from dicomio.part import Part, SpoolFull
-from dicomio.store_messages import decode_request, encode_response, parse_command
-from dicomio.upper_layer import UnthreadedMessages, p_data
+from dicomio.peer_faults import MalformedPDU, TooLarge, TooSlow
+from dicomio.store_messages import StoreRequest, command_field, decode_request, has_data_set, parse_command
+from dicomio.upper_layer import UnthreadedMessages
 
 if TYPE_CHECKING:
     from dicomio.reception import Reception
 
 LARGEST_COMMAND = 1 << 16
-LARGEST_OTHER_DATA_SET = 1 << 20  # data sets other than those of C-STORE stay in memory
+LARGEST_OTHER_DATA_SET = 1 << 20
+RESPONSE = 0x8000
+CANCEL = 0x0FFF
+
+Command = dict[int, bytes]
 
 
-class IncomingDataSet(BytesIO):
+class ObjectTooLarge(Exception):  # noqa: N818 - named as the others in dicomio/errors.py
+    """An object has more bytes than the listener takes."""
+
+
+class IncomingDataSet:
     """The data set of one C-STORE request, on its way to the spool instead of into memory.
 
     What goes wrong is kept in `failure` and answered when the data set has ended: the association stays usable.
+
+    Args:
+        open_part: Opens its file in the spool, the head already written.
+        limit: Bytes that it may have. As much again is read and thrown away, so that the peer hears why.
     """
 
-    def __init__(self, open_part: Callable[[], Part]) -> None:
-        super().__init__()
+    def __init__(self, open_part: Callable[[], Part], limit: int) -> None:
         self._open_part = open_part
         self._part: Part | None = None
+        self._limit = limit
+        self.size = 0
         self.failure: Exception | None = None
 
-    def write(self, fragment: Any) -> int:
-        """Append a fragment to the file in the spool."""
-        if self.failure is None:
-            try:
-                if self._part is None:
-                    self._part = self._open_part()
-                self._part.write(fragment)
-            except (OSError, SpoolFull) as error:
-                self.discard()
-                self.failure = error
-        return len(fragment)
+    def write(self, fragment: memoryview) -> None:
+        """Append a fragment to the file in the spool; raises TooLarge when it does not end."""
+        self.size += len(fragment)
+        if self.failure is not None:
+            if self.size > 2 * self._limit:
+                raise TooLarge(f"an object of more than {2 * self._limit} bytes")
+            return
+        try:
+            if self.size > self._limit:
+                raise ObjectTooLarge(f"an object of more than {self._limit} bytes")
+            if self._part is None:
+                self._part = self._open_part()
+            self._part.write(fragment)
+        except (OSError, SpoolFull, ObjectTooLarge) as error:
+            self.discard()
+            self.failure = error
 
     def commit(self) -> str:
         """Make the file durable; returns its name, raises what went wrong on the way."""
@@ -59,57 +75,95 @@ class IncomingDataSet(BytesIO):
 
 
 class ReceivingMessages(UnthreadedMessages):
-    """Takes C-STORE requests apart as their fragments arrive, and leaves all other messages to pynetdicom."""
+    """Takes messages apart as their fragments arrive, and has each served before the next one is looked at."""
 
     def __init__(self, assoc: Reception) -> None:
         super().__init__(assoc)
         self._command = bytearray()
-        self._request: C_STORE | None = None
+        self._request: StoreRequest | None = None
+        self._data_set: IncomingDataSet | None = None
+        self._other: Command | None = None  # a request that is no C-STORE, and whose data set is on its way
         self._other_bytes = 0
+        self._began = 0.0
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Process fragments; PS3.8, annex E.2: bit 0 of the first byte says command, bit 1 last."""
-        for context_id, value in primitive.presentation_data_value_list:
-            if value[0] & 1:
-                self._receive_command(context_id, value)
-            elif self._request is None:
-                self._other_bytes += len(value)
-                _limit(self._other_bytes, LARGEST_OTHER_DATA_SET)
-                self._pass_on(context_id, bytes(value))
-            else:
-                self._request.DataSet.write(value[1:])
-                if value[0] & 2:
-                    self.msg_queue.put((context_id, self._request))
-                    self._request = None
+    @property
+    def is_within_message(self) -> bool:
+        """Whether more must come before the peer may wait for an answer."""
+        return self._request is not None or self._other is not None or bool(self._command)
 
-    def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Send a message."""
-        if isinstance(primitive, C_STORE):
-            self.dul.send_pdu(p_data(context_id, b"\x03" + encode_response(primitive)))
+    def receive(self, context_id: int, control: int, value: memoryview) -> None:
+        """Process a fragment.
+
+        Args:
+            context_id: Its presentation context.
+            control: Its message control header (PS3.8, E.2): bit 0 says command, bit 1 last.
+            value: The rest of it; valid during this call.
+
+        Raises:
+            PeerFault: It is no part of any message that we know how to read.
+        """
+        last = bool(control & 2)
+        if control & 1:
+            self._receive_command(context_id, value, last=last)
+        elif self._request is not None:
+            self._receive_image(self._request, context_id, value, last=last)
+        elif self._other is not None:
+            self._receive_other(self._other, context_id, value, last=last)
         else:
-            super().send_msg(primitive, context_id)
+            raise MalformedPDU("a data set without a command")
 
     def discard(self) -> None:
-        """Forget a data set that was cut off."""
-        if self._request is not None:
-            self._request.DataSet.discard()
+        """Forget a data set that was cut off, on whatever way the association ended."""
+        data_set, self._data_set, self._request = self._data_set, None, None
+        if data_set is not None:
+            data_set.discard()
 
-    def _receive_command(self, context_id: int, value: memoryview) -> None:
-        self._command += value[1:]
-        _limit(len(self._command), LARGEST_COMMAND)
-        if not value[0] & 2:
+    def _receive_command(self, context_id: int, value: memoryview, *, last: bool) -> None:
+        if self._request is not None or self._other is not None:
+            raise MalformedPDU("a command before the end of the data set of the one before it")
+        self._command += value
+        if len(self._command) > LARGEST_COMMAND:
+            raise TooLarge(f"a command of more than {LARGEST_COMMAND} bytes")
+        if not last:
             return
-        command, self._command, self._other_bytes = bytes(self._command), bytearray(), 0
-        self._request = decode_request(context_id, parse_command(command))
-        if self._request is None:
-            self._pass_on(context_id, b"\x03" + command)
+        command = parse_command(bytes(self._command))
+        self._command = bytearray()
+        self._began = time.monotonic()
+        request = decode_request(context_id, command)
+        if request is not None:
+            self._data_set = self.assoc.incoming(request)
+            self._request = request
+        elif has_data_set(command):
+            self._other, self._other_bytes = command, 0
         else:
-            self._request.DataSet = self.assoc.incoming(self._request)
+            self._serve_other(context_id, command)
 
-    def _pass_on(self, context_id: int, value: bytes) -> None:
-        super().receive_primitive(p_data(context_id, value))
+    def _receive_image(self, request: StoreRequest, context_id: int, value: memoryview, *, last: bool) -> None:
+        data_set = self._data_set
+        if data_set is None or context_id != request.context_id:
+            raise MalformedPDU("a data set that changes its presentation context")
+        data_set.write(value)
+        self._keep_up(data_set.size)
+        if last:
+            self._request = self._data_set = None
+            self.assoc.store(request, data_set)
 
+    def _receive_other(self, command: Command, context_id: int, value: memoryview, *, last: bool) -> None:
+        self._other_bytes += len(value)
+        if self._other_bytes > LARGEST_OTHER_DATA_SET:
+            raise TooLarge(f"a message of more than {LARGEST_OTHER_DATA_SET} bytes that is no image")
+        self._keep_up(self._other_bytes)
+        if last:
+            self._other = None
+            self._serve_other(context_id, command)
 
-def _limit(size: int, limit: int) -> None:
-    if size > limit:
-        raise ValueError(f"a message of more than {limit} bytes that is no image")
+    def _serve_other(self, context_id: int, command: Command) -> None:
+        field = command_field(command)
+        if not field & RESPONSE and field != CANCEL:
+            self.assoc.answer(context_id, command)
+
+    def _keep_up(self, size: int) -> None:
+        """A message may take as long as a pause between messages, and longer only as far as its size explains it."""
+        settings = self.assoc.settings
+        if time.monotonic() - self._began > settings.network_timeout + size / settings.slowest_rate:
+            raise TooSlow(f"less than {settings.slowest_rate} bytes per second")

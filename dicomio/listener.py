@@ -19,11 +19,13 @@ from typing import IO, Any, Self, cast
 
 import structlog
 
+from dicomio import connection_table
 from dicomio.errors import DicomError
 from dicomio.listener_settings import AllowedPeer, ListenerSettings
 from dicomio.spool import Spool
+from dicomio.storage_health import STORING_FAILS, STORING_WORKS
 
-__all__ = ["AllowedPeer", "Listener", "ListenerFailed", "ListenerSettings"]
+__all__ = ["AllowedPeer", "Listener", "ListenerFailed", "ListenerSettings", "ListenerState", "ProcessState"]
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,8 @@ BIND_PATIENCE = 5.0  # seconds; processes of a daemon that was killed need a mom
 START_PATIENCE = 30.0
 LONGEST_PAUSE = 30.0  # seconds before a process that keeps dying is started again
 SETTLED = 10.0  # seconds after which a process that dies is restarted at once
+LAST_WORDS = 5.0  # seconds that a process has to end once its output has ended
+UNWATCHED = 60.0  # seconds without a look at the processes after which nobody watches over them
 
 
 @dataclass(eq=False, kw_only=True)
@@ -47,6 +51,36 @@ class ListenerFailed(DicomError):  # noqa: N818 - named as the others in dicomio
     reason: str
 
 
+@dataclass(frozen=True)
+class ProcessState:
+    """How a listener process stands.
+
+    Attributes:
+        pid: Its process id; None while it waits to be started again.
+        ready: Whether it takes connections.
+        connections: How many it has.
+        trouble: Why it cannot store images, or cannot be started; '' if all is well.
+    """
+
+    pid: int | None
+    ready: bool
+    connections: int
+    trouble: str
+
+
+@dataclass(frozen=True)
+class ListenerState:
+    """How the listener stands.
+
+    Attributes:
+        processes: Each of them.
+        watched: Whether somebody replaces those that die.
+    """
+
+    processes: tuple[ProcessState, ...]
+    watched: bool
+
+
 @dataclass
 class _Child:
     """One listener process."""
@@ -58,6 +92,7 @@ class _Child:
     started: float
     ready: threading.Event = field(default_factory=threading.Event)
     unread: bytes = b""
+    trouble: str = ""
 
     def hang_up(self) -> None:
         """End its standard input, which tells it to finish."""
@@ -70,7 +105,6 @@ class Listener:
 
         with Listener(settings) as listener:
             while not stopped:
-                listener.wait(5.0)
                 index(spool.incoming())
 
     Attributes:
@@ -83,9 +117,13 @@ class Listener:
         self._spool = Spool(settings.spool, reserve=settings.reserve_bytes)
         self._children: list[_Child] = []
         self._stopping = threading.Event()
-        self._lock = threading.Lock()  # between starting a process and stopping them all
+        self._lock = threading.Lock()  # between starting a process, stopping them all, and looking at them
         self._due: dict[int, float] = {}  # process number -> when to start it again
-        self._pause = 0.0
+        self._pauses: dict[int, float] = {}
+        self._not_started: dict[int, str] = {}  # process number -> why it could not be started
+        self._table_fd = -1
+        self._looked = 0.0
+        self._watcher = threading.Thread(target=self._watch, name="listener-watch", daemon=True)
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,35 +133,24 @@ class Listener:
         self.stop()
 
     @property
-    def poke(self) -> int:
-        """A descriptor that is readable when something was stored or an association ended since the last `wait`."""
-        return self._wake_fd
-
-    @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the listener processes."""
         return tuple(child.process.pid for child in self._children)
 
     @property
     def loads(self) -> tuple[int, ...]:
-        """How many associations each process has at the moment."""
-        return tuple(memoryview(os.pread(self._loads_fd, 4 * self.settings.processes, 0)).cast("I"))
+        """How many connections each process has at the moment."""
+        with self._lock:
+            return self._loads()
 
-    def wait(self, timeout: float | None) -> bool:
-        """Wait until something was stored or an association ended; False after `timeout` seconds without."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_fd, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                return False
-        try:
-            os.eventfd_read(self._wake_fd)
-        except BlockingIOError:  # another thread waits as well, and was faster
-            return False
-        return True
-
-    def wake(self) -> None:
-        """Let `wait` return; for other sources of files, and for stopping."""
-        os.eventfd_write(self._wake_fd, 1)
+    @property
+    def state(self) -> ListenerState:
+        """How the processes stand, and whether somebody watches over them."""
+        with self._lock:
+            loads = self._loads()
+            processes = tuple(self._state_of(child, loads[child.number]) for child in self._children)
+        recent = time.monotonic() - self._looked < UNWATCHED
+        return ListenerState(processes, watched=self._watcher.is_alive() and recent)
 
     def start(self) -> None:
         """Bind the port and start the processes; returns when they are ready.
@@ -134,14 +161,18 @@ class Listener:
         self._spool.sweep()
         self._listening = self._bind()
         self.port = self._listening.getsockname()[1]
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._loads_fd = os.memfd_create("scanward-listener-loads")
-        os.ftruncate(self._loads_fd, 4 * self.settings.processes)
-        self._children = [self._spawn(number) for number in range(self.settings.processes)]
-        self._watcher = threading.Thread(target=self._watch, name="listener-watch", daemon=True)
+        try:
+            self._table_fd = os.memfd_create("scanward-listener-connections")
+            os.ftruncate(self._table_fd, connection_table.table_size(self.settings))
+            for number in range(self.settings.processes):
+                self._children.append(self._spawn(number))
+        except OSError as error:
+            self.stop()
+            raise ListenerFailed(where=self._where(), reason=f"its processes do not start: {error}") from error
+        self._looked = time.monotonic()
         self._watcher.start()
         deadline = time.monotonic() + START_PATIENCE
-        if not all(child.ready.wait(max(0.0, deadline - time.monotonic())) for child in self._children):
+        if not all(child.ready.wait(max(0.0, deadline - time.monotonic())) for child in tuple(self._children)):
             self.stop()
             raise ListenerFailed(where=self._where(), reason="its processes did not come up, see the log")
         log.info("listener_started", ae_title=self.settings.ae_title, host=self.settings.host, port=self.port)
@@ -163,13 +194,31 @@ class Listener:
                 log.error("listener_process_killed", pid=child.process.pid)
                 child.process.kill()
                 child.process.wait()
-        self._watcher.join()
-        os.close(self._loads_fd)
-        os.close(self._wake_fd)
+        if self._watcher.is_alive():
+            self._watcher.join()
+        with self._lock:
+            table_fd, self._table_fd = self._table_fd, -1
+        if table_fd >= 0:
+            os.close(table_fd)
         log.info("listener_stopped", port=self.port)
 
     def _where(self) -> str:
         return f"{self.settings.host or '*'}:{self.port}"
+
+    def _loads(self) -> tuple[int, ...]:
+        if self._table_fd < 0:
+            return (0,) * self.settings.processes
+        return connection_table.loads(self._table_fd, self.settings)
+
+    def _state_of(self, child: _Child, connections: int) -> ProcessState:
+        waits = child.number in self._due
+        trouble = self._not_started.get(child.number, "it died and will be started again") if waits else child.trouble
+        return ProcessState(
+            pid=None if waits else child.process.pid,
+            ready=child.ready.is_set() and not waits,
+            connections=connections,
+            trouble=trouble,
+        )
 
     def _bind(self) -> socket.socket:
         host, deadline = self.settings.host, time.monotonic() + BIND_PATIENCE
@@ -185,8 +234,9 @@ class Listener:
             time.sleep(0.1)
 
     def _spawn(self, number: int) -> _Child:
-        descriptors = (self._listening.fileno(), self._loads_fd, self._wake_fd)
-        self._clear_load(number)
+        """Start a process; raises OSError where the machine has no room for one."""
+        descriptors = (self._listening.fileno(), self._table_fd)
+        connection_table.clear(self._table_fd, self.settings, number)
         root = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         process = subprocess.Popen(  # noqa: S603 - our own module, by the interpreter that we run in
@@ -197,51 +247,76 @@ class Listener:
             env=os.environ | {"PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"},
         )
         lifeline, output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-        lifeline.write(self.settings.to_json().encode() + b"\n")
-        lifeline.flush()
+        with contextlib.suppress(BrokenPipeError):  # it is dead already, and its output says so
+            lifeline.write(self.settings.to_json().encode() + b"\n")
+            lifeline.flush()
         return _Child(number, process, lifeline, output, started=time.monotonic())
 
     def _watch(self) -> None:
-        """Log what the processes say, and replace those that die."""
+        """Log what the processes say, and replace those that die; goes on whatever happens."""
         with selectors.DefaultSelector() as selector:
             for child in self._children:
                 selector.register(child.output, selectors.EVENT_READ, child)
             while selector.get_map() or not self._stopping.is_set():
-                for key, _ in selector.select(timeout=0.5):
-                    self._hear(selector, key.data)
-                self._replace_due(selector)
+                try:
+                    self._look(selector)
+                except Exception as error:  # whoever replaces processes must be the last to go
+                    with contextlib.suppress(OSError):  # not even the log may have room
+                        log.error("listener_watch_failed", error=f"{type(error).__name__}: {error}")
+                    self._stopping.wait(1.0)
+
+    def _look(self, selector: selectors.BaseSelector) -> None:
+        self._looked = time.monotonic()
+        for key, _ in selector.select(timeout=0.5):
+            self._hear(selector, key.data)
+        self._replace_due(selector)
 
     def _hear(self, selector: selectors.BaseSelector, child: _Child) -> None:
         data = os.read(child.output.fileno(), 1 << 16)
         *lines, child.unread = (child.unread + data).split(b"\n")
         for line in lines:
             _relay(child, line)
-        if data:
-            return
-        selector.unregister(child.output)
-        code = child.process.wait()
+        if not data:
+            selector.unregister(child.output)
+            self._bury(child)
+
+    def _bury(self, child: _Child) -> None:
+        """A process has died, or closed its output, which is as bad."""
+        if not self._stopping.is_set():
+            self._schedule(child.number, quick=time.monotonic() - child.started < SETTLED)
+        try:
+            code = child.process.wait(LAST_WORDS if not self._stopping.is_set() else None)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            code = child.process.wait()
         child.hang_up()
         child.output.close()
         if self._stopping.is_set():
             return
         log.error("listener_process_died", pid=child.process.pid, exit_code=code)
-        self._clear_load(child.number)
         self._spool.sweep()
-        quick = time.monotonic() - child.started < SETTLED
-        self._pause = min(LONGEST_PAUSE, 2 * self._pause + 0.5) if quick else 0.0
-        self._due[child.number] = time.monotonic() + self._pause
+
+    def _schedule(self, number: int, *, quick: bool) -> None:
+        pause = min(LONGEST_PAUSE, 2 * self._pauses.get(number, 0.0) + 0.5) if quick else 0.0
+        self._pauses[number] = pause
+        self._due[number] = time.monotonic() + pause
 
     def _replace_due(self, selector: selectors.BaseSelector) -> None:
         for number in [number for number, due in self._due.items() if time.monotonic() >= due]:
             with self._lock:
                 if self._stopping.is_set():
                     return
+                try:
+                    child = self._spawn(number)
+                except OSError as error:  # no memory, descriptors or processes left: later there may be
+                    self._not_started[number] = str(error)
+                    self._schedule(number, quick=True)
+                    log.error("listener_process_not_started", reason=str(error), next_try_s=self._pauses[number])
+                    continue
+                self._children[number] = child
+                self._not_started.pop(number, None)
                 del self._due[number]
-                self._children[number] = child = self._spawn(number)
             selector.register(child.output, selectors.EVENT_READ, child)
-
-    def _clear_load(self, number: int) -> None:
-        os.pwrite(self._loads_fd, bytes(4), 4 * number)
 
 
 def _relay(child: _Child, line: bytes) -> None:
@@ -255,5 +330,7 @@ def _relay(child: _Child, line: bytes) -> None:
         return
     if event == "listener_process_ready":
         child.ready.set()
+    elif event in (STORING_FAILS, STORING_WORKS):
+        child.trouble = str(entry.get("reason", ""))
     level = level if level in {"debug", "info", "warning", "error", "critical"} else "error"
     getattr(log, level)(event, **entry)

@@ -1,9 +1,8 @@
 """A listener process: `python -m dicomio.listener_process`, several on a port, started by `dicomio.listener.Listener`.
 
-It knows a spool and nothing else: no database, no pipelines. It accepts on a socket that it inherits, and wakes the
-parent through an eventfd. Standard input is the lifeline: the settings come in as its first line, and when it ends,
-because the parent says so or is no more, the process stops accepting, lets associations end, and goes. Standard output
-carries its log, one JSON object per line.
+It knows a spool and nothing else: no database, no pipelines. It accepts on a socket that it inherits. Standard input is
+the lifeline: the settings come in as its first line, and when it ends, because the parent says so or is no more, the
+process stops accepting, lets associations end, and goes. Standard output carries its log, one JSON object per line.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class JSONLines(logging.Formatter):
         return json.dumps(entry | fields, default=str)
 
 
-def main(listening_fd: int, loads_fd: int, wake_fd: int, mine: int) -> None:
+def main(listening_fd: int, table_fd: int, mine: int) -> None:
     """Run until standard input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # meant for the parent, who ends us through the lifeline
@@ -53,15 +52,17 @@ def main(listening_fd: int, loads_fd: int, wake_fd: int, mine: int) -> None:
     logging.raiseExceptions = False  # the parent may be gone
     settings = ListenerSettings.from_json(sys.stdin.readline())
     sys.modules.update(dict.fromkeys(UNNEEDED))  # type: ignore[arg-type]
-    from dicomio.accepting import ListenerProcess, Loads, be_lenient
+    from dicomio.accepting import ListenerProcess, be_lenient, use_all_descriptors
+    from dicomio.connection_table import ConnectionTable
 
+    use_all_descriptors()
     be_lenient()
     listening = socket.socket(fileno=listening_fd)
     listening.setblocking(False)
-    process = ListenerProcess(settings, listening, Loads(loads_fd, settings.processes, mine), wake_fd)
+    process = ListenerProcess(settings, listening, ConnectionTable(table_fd, settings, mine))
     logging.getLogger("dicomio.listener").info("listener_process_ready", extra={"fields": {"pid": os.getpid()}})
     process.run(sys.stdin.fileno())
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:5]))
+    main(*(int(argument) for argument in sys.argv[1:4]))

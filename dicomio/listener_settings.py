@@ -50,9 +50,14 @@ class ListenerSettings:
         check_called_ae: Reject who calls us by another AE title.
         processes: Listener processes on the port.
         max_associations: At one time, over all processes; further ones are rejected as transient.
+        max_associations_per_host: Of those, from one address.
+        max_request: Largest A-ASSOCIATE-RQ that is read, in bytes.
         max_pdu: Largest P-DATA PDU that we ask for, in bytes.
+        max_object: Largest data set that is stored, in bytes; larger ones are refused with 0xA700.
         network_timeout: Seconds without a byte after which an association is aborted.
-        acse_timeout: Seconds that the peer has to ask for an association once it is connected.
+        acse_timeout: Seconds from the connection to the end of the association request, TLS included.
+        pdu_timeout: Seconds from the beginning of a PDU to its end.
+        slowest_rate: Bytes per second below which a message that takes longer than `network_timeout` is given up.
         grace: Seconds that running associations get to end when the listener stops.
         reserve_bytes: What has to stay free on the disk of the spool; below it images are refused with 0xA700.
         tls: Files for TLS; None: plain TCP.
@@ -66,12 +71,22 @@ class ListenerSettings:
     check_called_ae: bool = True
     processes: int = 2
     max_associations: int = 64
+    max_associations_per_host: int = 32
+    max_request: int = 128 << 10
     max_pdu: int = 1 << 18
+    max_object: int = 4 << 30
     network_timeout: float = 60.0
     acse_timeout: float = 30.0
+    pdu_timeout: float = 60.0
+    slowest_rate: int = 1 << 10
     grace: float = 10.0
     reserve_bytes: int = RESERVE_BYTES
     tls: TLSFiles | None = None
+
+    @property
+    def largest_data_pdu(self) -> int:
+        """Bytes of the largest P-DATA PDU that is read from peers that do not heed `max_pdu`."""
+        return max(4 * self.max_pdu, 1 << 20)
 
     def allows(self, calling_ae: str, address: str) -> bool:
         """Whether a caller may open an association."""

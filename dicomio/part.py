@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 FILE_MODE = 0o600
 UNFINISHED_MODE = FILE_MODE | stat.S_ISVTX  # the sticky bit means nothing on a file; here: not complete yet
 COPY_CHUNK = 1 << 20
+CHECK_EVERY = 4 << 20  # bytes written between looks at whether the reserve is still free
 OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]+")
 
 
@@ -59,7 +61,7 @@ class Part:
     As a context manager it is discarded on exit unless it was committed or quarantined.
     """
 
-    __slots__ = ("_fd", "_listed", "_spool", "name", "path", "size")
+    __slots__ = ("_checked", "_fd", "_listed", "_spool", "name", "path", "size")
 
     def __init__(self, spool: Spool, name: str, blank: Blank) -> None:
         self._spool = spool
@@ -68,10 +70,14 @@ class Part:
         self.name = name
         self.path = blank.path
         self.size = 0
+        self._checked = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append to the file; raises SpoolFull when the disk is full, OSError for other faults of the disk."""
+        """Append to the file; raises SpoolFull when the reserve is reached, OSError for other faults of the disk."""
         view = memoryview(data)
+        if self.size - self._checked > CHECK_EVERY:
+            self._spool.require_room()
+            self._checked = self.size
         try:
             written = os.write(self._fd, view)
             while written < len(view):
@@ -97,8 +103,10 @@ class Part:
     def discard(self) -> None:
         """Forget the file; harmless after `commit`."""
         if self._fd >= 0:
-            self.path.unlink(missing_ok=True)
-            self._close()
+            try:
+                self.path.unlink(missing_ok=True)
+            finally:
+                self._close()
 
     def move(self, target: Path, *, sync_entry: bool) -> None:
         """Make the contents durable under another name in the spool, and if `sync_entry` that name too.
@@ -143,8 +151,12 @@ def open_locked(path: Path) -> int:
     """A new file, locked for as long as it is open, so that a sweeper can tell it from rubbish."""
     while True:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, UNFINISHED_MODE)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_nlink:
-            os.fchmod(fd, UNFINISHED_MODE)  # open(2) obeys the umask
-            return fd
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                os.fchmod(fd, UNFINISHED_MODE)  # open(2) obeys the umask
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)  # a sweeper was faster: it saw the file before it was locked

@@ -6,67 +6,87 @@ import itertools
 import logging
 import secrets
 import socket
-from collections.abc import Callable
-from typing import Any
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import AddressInformation
 
+from dicomio.acceptor import AcceptedSocket, AcceptorUpperLayer
+from dicomio.association_request import WRONG_APPLICATION, WRONG_VERSION
 from dicomio.filemeta import file_head
-from dicomio.incoming import IncomingDataSet, ReceivingMessages
-from dicomio.listener_settings import ListenerSettings
+from dicomio.incoming import Command, IncomingDataSet, ObjectTooLarge, ReceivingMessages
 from dicomio.negotiation import contexts_for
-from dicomio.polled_socket import PolledSocket
-from dicomio.spool import Part, Spool, SpoolFull, timestamp
-from dicomio.upper_layer import UnthreadedAssociation
+from dicomio.part import OUT_OF_DESCRIPTORS, SpoolFull
+from dicomio.peer_faults import MalformedPDU
+from dicomio.spool import Part, timestamp
+from dicomio.store_messages import ECHO_REQUEST, StoreRequest, command_field, encode_answer, encode_response
+from dicomio.upper_layer import LINGER, UnthreadedAssociation
+
+if TYPE_CHECKING:
+    from pynetdicom import AE
+
+    from dicomio.connection_table import Place
+    from dicomio.listener_settings import ListenerSettings
+    from dicomio.spool import Spool
+    from dicomio.storage_health import StorageHealth
 
 LOG = logging.getLogger(__name__)
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700  # PS3.4, table B.2-1
 CANNOT_UNDERSTAND = 0xC000
+PROCESSING_FAILURE = 0x0110  # PS3.7, annex C
+UNRECOGNIZED_OPERATION = 0x0211
 UNKNOWN_CALLER = (0x01, 0x01, 0x03)  # permanent, by the service user, calling AE title not recognized (PS3.8, 9.3.4)
 UNKNOWN_CALLED = (0x01, 0x01, 0x07)
 TOO_MANY = (0x02, 0x03, 0x02)  # transient, by the presentation service, local limit exceeded
-REASONS = {UNKNOWN_CALLER: "caller not allowed", UNKNOWN_CALLED: "called AE title is not ours", TOO_MANY: "too many"}
+REASONS = {
+    UNKNOWN_CALLER: "caller not allowed",
+    UNKNOWN_CALLED: "called AE title is not ours",
+    TOO_MANY: "too many associations, or too many from this address",
+    WRONG_VERSION: "protocol version not supported",
+    WRONG_APPLICATION: "application context not supported",
+}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all associations of a process share: its application entity, and where images go."""
+
+    ae: AE
+    settings: ListenerSettings
+    spool: Spool
+    health: StorageHealth
 
 
 class Reception(UnthreadedAssociation):
     """An association that we accept; `serve` runs it from start to end in the calling thread.
 
     Args:
-        ae: The process's application entity.
-        settings: The listener's settings.
-        spool: Where the images go.
+        shared: What all associations of the process share.
         connection: The accepted connection, TLS done.
         address: Of the peer.
-        stored: Called after each image that is durable.
-        full: Whether this association is one too many.
+        place: Its place among the connections.
+        opened: When it was accepted, monotonic seconds.
     """
 
     messages = ReceivingMessages
+    upper_layer = AcceptorUpperLayer
 
     def __init__(
-        self,
-        ae: AE,
-        settings: ListenerSettings,
-        spool: Spool,
-        connection: socket.socket,
-        address: tuple[Any, ...],
-        *,
-        stored: Callable[[], None],
-        full: Callable[[], bool],
+        self, shared: Shared, connection: socket.socket, address: tuple[Any, ...], place: Place, opened: float
     ) -> None:
-        super().__init__(ae, MODE_ACCEPTOR)
+        super().__init__(shared.ae, MODE_ACCEPTOR)
         self.association_id = secrets.token_hex(8)
-        self.settings = settings
-        self.spool = spool
-        self.peer_host = str(address[0]).removeprefix("::ffff:")
-        self._stored, self._full = stored, full
+        self.settings = shared.settings
+        self.peer_host = place.host
+        self.calling_ae = self.called_ae = ""
+        self._shared = shared
+        self._place = place
+        self._opened = opened
         self._receipts = itertools.count(1)
         self._files: list[str] = []
         self._refused = 0
@@ -75,7 +95,7 @@ class Reception(UnthreadedAssociation):
 
     def _prepare(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         """What pynetdicom's RequestHandler does for an accepted connection."""
-        self.set_socket(PolledSocket(self, client_socket=connection))
+        self.set_socket(AcceptedSocket(self, connection))
         self.acceptor.maximum_length = self.settings.max_pdu
         self.acceptor.ae_title = self.settings.ae_title
         self.acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
@@ -84,8 +104,6 @@ class Reception(UnthreadedAssociation):
         self.requestor.address_info = AddressInformation.from_tuple(address)
         self.bind(evt.EVT_REQUESTED, self._on_request)
         self.bind(evt.EVT_ESTABLISHED, self._on_established)
-        self.bind(evt.EVT_C_STORE, self._on_store)
-        self.bind(evt.EVT_C_ECHO, lambda event: SUCCESS)
 
     def serve(self) -> None:
         """Run the association to its end, and leave its record in the spool."""
@@ -96,60 +114,100 @@ class Reception(UnthreadedAssociation):
             self.dimse.discard()
         if self._opened_at:
             record = self._record()
-            self.spool.record_association(self.association_id, record)
-            self._stored()
+            self._shared.spool.record_association(self.association_id, record)
             fields = {key: value for key, value in record.items() if key != "files"} | {"files": len(self._files)}
             LOG.info("association_closed", extra={"fields": fields})
 
-    def incoming(self, request: C_STORE) -> IncomingDataSet:
-        """Where the data set of `request` goes."""
+    def deadline(self, state: str) -> float:
+        """Until when the next PDU has to begin, monotonic seconds; that of an association request, until it ends."""
+        if state == "Sta2":
+            return self._opened + self.settings.acse_timeout
+        return time.monotonic() + (self.settings.network_timeout if self.is_established else LINGER)
+
+    def incoming(self, request: StoreRequest) -> IncomingDataSet:
+        """Where the data set of `request` goes; raises MalformedPDU when its context was not accepted."""
+        context = self._context(request.context_id)
 
         def open_part() -> Part:
             receipt = f"{self.association_id}-{next(self._receipts)}"
             head = file_head(
-                sop_class_uid=request.AffectedSOPClassUID,
-                sop_instance_uid=request.AffectedSOPInstanceUID,
-                transfer_syntax_uid=self._accepted_cx[request._context_id].transfer_syntax[0],
-                source_ae=self.requestor.ae_title,
+                sop_class_uid=request.sop_class_uid,
+                sop_instance_uid=request.sop_instance_uid,
+                transfer_syntax_uid=context.transfer_syntax[0],
+                source_ae=self.calling_ae,
                 receipt=receipt,
             )
-            part = self.spool.open_part(request.AffectedSOPInstanceUID, receipt)
-            part.write(head)
+            part = self._shared.spool.open_part(request.sop_instance_uid, receipt)
+            try:
+                part.write(head)
+            except BaseException:
+                part.discard()
+                raise
             return part
 
-        return IncomingDataSet(open_part)
+        return IncomingDataSet(open_part, self.settings.max_object)
+
+    def store(self, request: StoreRequest, data_set: IncomingDataSet) -> None:
+        """Answer a request whose data set has come: success once it is durable."""
+        status, comment = SUCCESS, ""
+        try:
+            self._files.append(data_set.commit())
+            self._shared.health.works()
+        except ObjectTooLarge as error:
+            status, comment = OUT_OF_RESOURCES, "the object is too large"
+            self._log_refusal(status, error)
+        except SpoolFull as error:
+            status, comment = OUT_OF_RESOURCES, "out of disk space"
+            self._cannot_store(status, error)
+        except Exception as error:
+            lacking = isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS
+            status = OUT_OF_RESOURCES if lacking else CANNOT_UNDERSTAND
+            comment = "the image could not be stored"
+            self._cannot_store(status, error)
+        finally:
+            data_set.discard()
+        self.dul.send_data(request.context_id, encode_response(request, status, comment))
+
+    def answer(self, context_id: int, command: Command) -> None:
+        """Answer any other request: C-ECHO says whether we could store, all else is unknown to us."""
+        if command_field(command) != ECHO_REQUEST:
+            status = UNRECOGNIZED_OPERATION
+        else:
+            status = SUCCESS if self._shared.health.check() else PROCESSING_FAILURE
+        self._context(context_id)
+        self.dul.send_data(context_id, encode_answer(command, status))
+
+    def _context(self, context_id: int) -> Any:
+        context = self._accepted_cx.get(context_id)
+        if context is None:
+            raise MalformedPDU(f"presentation context {context_id} was not accepted")
+        return context
 
     def _on_request(self, event: evt.Event) -> None:
         """Before negotiation: say no to whom we do not know, else support what is proposed."""
-        request = self.requestor.primitive
-        reason = self._reason_to_reject(request.calling_ae_title, request.called_ae_title)
+        asked = self.dul.request
+        self.calling_ae, self.called_ae = asked.calling_ae, asked.called_ae
+        reason = asked.rejection or self._reason_to_reject()
         if reason is not None:
             fields = {
-                "calling_ae": request.calling_ae_title,
-                "called_ae": request.called_ae_title,
+                "calling_ae": self.calling_ae,
+                "called_ae": self.called_ae,
                 "peer_host": self.peer_host,
                 "reason": REASONS[reason],
             }
             LOG.warning("association_rejected", extra={"fields": fields})
             self.acse.send_reject(*reason)
             return
-        self.acceptor.supported_contexts = contexts_for(request.presentation_context_definition_list)
+        self.acceptor.supported_contexts = contexts_for(self.requestor.primitive.presentation_context_definition_list)
 
-    def _serve_request(self, message: Any, context_id: int) -> None:
-        """C-STORE means storage, whether or not pynetdicom knows the SOP class; all else as pynetdicom does."""
-        context = self._accepted_cx.get(context_id)
-        if isinstance(message, C_STORE) and context is not None:
-            StorageServiceClass(self).SCP(message, context)
-        else:
-            super()._serve_request(message, context_id)
-
-    def _reason_to_reject(self, calling: str, called: str) -> tuple[int, int, int] | None:
+    def _reason_to_reject(self) -> tuple[int, int, int] | None:
+        """Who may not call at all hears that first, and takes nobody's place."""
         try:
-            if self._full():
-                return TOO_MANY
-            if self.settings.check_called_ae and called.strip() != self.settings.ae_title:
+            if self.settings.check_called_ae and self.called_ae != self.settings.ae_title:
                 return UNKNOWN_CALLED
-            return None if self.settings.allows(calling.strip(), self.peer_host) else UNKNOWN_CALLER
+            if not self.settings.allows(self.calling_ae, self.peer_host):
+                return UNKNOWN_CALLER
+            return None if self._place.associate() else TOO_MANY
         except Exception:  # pynetdicom would log it and accept
             LOG.exception("association_check_failed")
             return UNKNOWN_CALLER
@@ -157,33 +215,20 @@ class Reception(UnthreadedAssociation):
     def _on_established(self, event: evt.Event) -> None:
         self._opened_at = timestamp()
 
-    def _on_store(self, event: evt.Event) -> int | Dataset:
-        try:
-            name = event.request.DataSet.commit()
-        except SpoolFull as error:
-            return self._refuse(OUT_OF_RESOURCES, error, "out of disk space")
-        except Exception as error:
-            return self._refuse(CANNOT_UNDERSTAND, error, "the image could not be stored")
-        finally:
-            event.request.DataSet.discard()
-        self._files.append(name)
-        self._stored()
-        return SUCCESS
+    def _cannot_store(self, status: int, error: Exception) -> None:
+        self._log_refusal(status, error)
+        self._shared.health.failed(str(error))
 
-    def _refuse(self, status: int, error: Exception, comment: str) -> Dataset:
+    def _log_refusal(self, status: int, error: Exception) -> None:
         self._refused += 1
         fields = {"association_id": self.association_id, "status": f"0x{status:04X}", "reason": str(error)}
         LOG.error("store_refused", extra={"fields": fields})
-        answer = Dataset()
-        answer.Status = status
-        answer.ErrorComment = comment
-        return answer
 
     def _record(self) -> dict[str, Any]:
         return {
             "association_id": self.association_id,
-            "calling_ae": self.requestor.ae_title,
-            "called_ae": self.requestor.primitive.called_ae_title,
+            "calling_ae": self.calling_ae,
+            "called_ae": self.called_ae,
             "peer_host": self.peer_host,
             "opened_at": self._opened_at,
             "closed_at": timestamp(),

@@ -28,6 +28,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,7 @@ class Spool:
         Raises:
             SpoolFull: Less than the reserve is free.
         """
-        free = self.free_bytes()
-        if free < self.reserve:
-            raise SpoolFull(free=free, reserve=self.reserve)
+        self.require_room()
         try:
             return Part(self, f"{harmless(hint)}.{receipt or self._receipt()}", self._take_blank())
         except OSError as error:
@@ -182,6 +181,12 @@ class Spool:
         status = os.statvfs(self.tmp)
         return status.f_bavail * status.f_frsize
 
+    def require_room(self) -> None:
+        """Raise SpoolFull if less than the reserve is free."""
+        free = self.free_bytes()
+        if free < self.reserve:
+            raise SpoolFull(free=free, reserve=self.reserve)
+
     def explained(self, error: OSError) -> Exception:
         """SpoolFull for the ways in which a disk says that it is full, else the error itself."""
         if error.errno in OUT_OF_SPACE:
@@ -204,9 +209,24 @@ class Spool:
             return self._new_blank(listed=False)
         with self._lock:
             if not self._blanks:
-                self._blanks = [self._new_blank(listed=True) for _ in range(self._stock)]
-                sync_folder(self.tmp)
+                self._blanks = self._new_stock()
             return self._blanks.pop()
+
+    def _new_stock(self) -> list[Blank]:
+        """Empty files, at most as many as `stock`: where descriptors run out, fewer do."""
+        blanks: list[Blank] = []
+        try:
+            for _ in range(self._stock):
+                blanks.append(self._new_blank(listed=True))
+            sync_folder(self.tmp)
+        except OSError:
+            for blank in blanks[1:]:
+                os.close(blank.fd)
+                blank.path.unlink(missing_ok=True)
+            if not blanks:
+                raise
+            return [replace(blanks[0], listed=False)]
+        return blanks
 
     def _new_blank(self, *, listed: bool, suffix: str = ".part") -> Blank:
         path = self.tmp / f"{self._receipt()}{suffix}"

@@ -60,7 +60,7 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         self._running = False
         self._turning = False
         self.lost = False
-        self._buffer = bytearray(1 << 18)
+        self._buffer = bytearray()
 
     def start(self) -> None:
         """There is no thread to start."""
@@ -157,7 +157,7 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
             self.event_queue.put("Evt19")
             return
         if length > len(self._buffer):
-            self._buffer = bytearray(length)
+            self._buffer = bytearray(max(length, 1 << 18))
         body = memoryview(self._buffer)[:length]
         if self.socket.recv_into(body) < length:
             self._lose()
@@ -190,10 +190,11 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
     """
 
     messages: type[DIMSEServiceProvider] = UnthreadedMessages
+    upper_layer: type[UnthreadedUpperLayer] = UnthreadedUpperLayer
 
     def __init__(self, ae: Any, mode: str) -> None:
         super().__init__(ae, mode)
-        self.dul = UnthreadedUpperLayer(self)
+        self.dul = self.upper_layer(self)
         self.dimse = self.messages(self)
         self.acse_timeout = ae.acse_timeout  # again: these live in the timers of the layer that was just replaced
         self.network_timeout = ae.network_timeout

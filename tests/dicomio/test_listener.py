@@ -121,16 +121,6 @@ def test_a_series_arrives_unchanged(
     assert "Never" not in output.out + output.err
 
 
-def test_wait_returns_when_something_was_stored(listener: Listener, tmp_path: Path) -> None:
-    assert not listener.wait(0.05)
-    scanner = call(listener.port)
-    scanner.send_c_store(ct_image())
-    assert listener.wait(5)
-    assert not listener.wait(0.05)
-    scanner.release()
-    assert listener.wait(5), "the end of the association counts too"
-
-
 SYNTAXES = [
     ImplicitVRLittleEndian,
     ExplicitVRBigEndian,

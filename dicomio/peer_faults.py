@@ -1,0 +1,39 @@
+"""What a peer may do wrong so that we abort, each with the reason that A-ABORT names (PS3.8, table 9-26)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PeerFault(ValueError):  # noqa: N818 - named as the others in dicomio/errors.py
+    """The peer broke the protocol or a limit; the message says how."""
+
+    abort_reason: ClassVar[int] = 0x00  # not specified
+
+
+class UnknownPDU(PeerFault):
+    """A PDU of a type that does not exist."""
+
+    abort_reason = 0x01
+
+
+class UnexpectedPDU(PeerFault):
+    """A PDU that has no place at this point."""
+
+    abort_reason = 0x02
+
+
+class MalformedPDU(PeerFault):
+    """A PDU, or a message in it, that does not hold together."""
+
+    abort_reason = 0x06
+
+
+class TooLarge(PeerFault):
+    """More than we take."""
+
+    abort_reason = 0x06
+
+
+class TooSlow(PeerFault):
+    """The peer did not send what it began to send, or asked for nothing."""
