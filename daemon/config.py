@@ -19,6 +19,8 @@ from daemon.errors import BadConfiguration
 from pipelines.yamlfile import LocatedYaml, YamlFault
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$")
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?\s*$")
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -34,6 +36,17 @@ def parse_duration(value: object) -> object:
     return value
 
 
+def parse_size(value: object) -> object:
+    """Turns `65536`, `"128KB"`, `"4GB"` (decimal), `"4GiB"` (binary) into bytes; anything else is for pydantic."""
+    if isinstance(value, str):
+        match = _SIZE.match(value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a size; write for example 128KB, 1MB or 4GB")
+        return round(float(match[1]) * _BYTES[match[2] or "B"])
+    return value
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(strict=True)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\s](?:[^\\]*[^\\\s])?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -60,14 +73,31 @@ class AllowedPeer(Part):
     host: str | None = None
 
 
+Wait = Annotated[Duration, Field(ge=timedelta(seconds=1))]
+
+
 class ListenerPart(Part):
-    """The DICOM listener; `processes` share one port, so that parallel senders scale past one interpreter."""
+    """The DICOM listener; `processes` share one port, so that parallel senders scale past one interpreter.
+
+    Limits on peers that send too much or too slowly: an association request of at most `max_request` bytes has to be
+    complete `association_timeout` after the connection, each PDU `pdu_timeout` after it began; an association without a
+    byte for `idle_timeout` ends, and so does one whose image takes longer than that at less than `slowest_rate` a
+    second. Data sets over `max_object` are refused.
+    """
 
     ae_title: AETitle = "SCANWARD"
     host: str = "127.0.0.1"
     port: Port = 11112
     processes: Annotated[int, Field(ge=1, le=32)] = 2
-    max_associations: Annotated[int, Field(ge=1)] = 50
+    max_associations: Annotated[int, Field(ge=1, le=10_000)] = 50
+    max_associations_per_host: Annotated[int, Field(ge=1)] | None = None
+    max_request: Annotated[Size, Field(ge=4096, le=16 << 20)] = 128 << 10
+    max_pdu: Annotated[Size, Field(ge=4096, le=16 << 20)] = 256 << 10
+    max_object: Annotated[Size, Field(ge=1 << 20)] = 4 << 30
+    association_timeout: Wait = timedelta(seconds=30)
+    pdu_timeout: Wait = timedelta(seconds=60)
+    idle_timeout: Wait = timedelta(seconds=60)
+    slowest_rate: Annotated[Size, Field(ge=1)] = 1 << 10
     allow: tuple[AllowedPeer, ...] = ()
     tls: Tls | None = None
 

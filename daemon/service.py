@@ -20,7 +20,7 @@ from daemon.errors import NotRunnable
 from daemon.identity import WORKER
 from daemon.intake import Intake
 from daemon.loop import Loop
-from daemon.standing import StandingFile
+from daemon.standing import Standing, StandingFile, listener_standing
 from daemon.watcher import FolderWatcher, WatchedFolder
 from daemon.workers import WorkerPool
 from db.store import Database
@@ -52,6 +52,7 @@ class Service:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._stack = ExitStack()
+        self._listener: Listener | None = None
         self.stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -120,7 +121,7 @@ class Service:
             on_return=wake,
         )
         self._stack.enter_context(pool)
-        standing = StandingFile(config.standing_file, lambda: pool.standing)
+        standing = StandingFile(config.standing_file, lambda: self._standing(pool))
         self._stack.callback(config.standing_file.unlink, missing_ok=True)
         self._stack.enter_context(Loop("standing", standing.step, interval=1.0))
         dispatch = Dispatch(database, pool, config, settings, on_computed=deliver)
@@ -152,8 +153,13 @@ class Service:
         if folders:
             self._stack.enter_context(FolderWatcher(folders, spool, on_event=lambda event: reader.wake()))
         if config.listener is not None:
-            self._stack.enter_context(Listener(listener_settings(config)))
+            listener = self._stack.enter_context(Listener(listener_settings(config)))
+            self._listener = listener
             log.info("listening", ae_title=config.listener.ae_title, port=config.listener.port)
+
+    def _standing(self, pool: WorkerPool) -> Standing:
+        state = self._listener and self._listener.state
+        return pool.standing.model_copy(update={"listener": state and listener_standing(state)})
 
     def run_until_signal(self) -> None:
         """Blocks until SIGTERM or SIGINT."""
@@ -209,6 +215,14 @@ def listener_settings(config: Config) -> ListenerSettings:
         port=part.port,
         processes=part.processes,
         max_associations=part.max_associations,
+        max_associations_per_host=part.max_associations_per_host or (part.max_associations + 1) // 2,
+        max_request=part.max_request,
+        max_pdu=part.max_pdu,
+        max_object=part.max_object,
+        acse_timeout=part.association_timeout.total_seconds(),
+        pdu_timeout=part.pdu_timeout.total_seconds(),
+        network_timeout=part.idle_timeout.total_seconds(),
+        slowest_rate=part.slowest_rate,
         allow=tuple(AllowedPeer(ae_title=peer.ae_title, host=peer.host or "") for peer in part.allow),
         spool=config.spool_dir,
         tls=tls_files(part.tls),

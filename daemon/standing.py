@@ -1,17 +1,22 @@
-"""How the workers of a running daemon stand: what it leaves in a small file, and `scanward status` reads."""
+"""How the workers and listener processes of a daemon stand: it leaves a small file, and `scanward status` reads it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from daemon.roster import Readiness
 from engines.cache import write_atomically
+
+if TYPE_CHECKING:
+    from dicomio.listener import ListenerState
 
 log = structlog.get_logger(__name__)
 
@@ -40,12 +45,32 @@ class Replaced(_Part):
     reason: str
 
 
+class ListenerProcessStanding(_Part):
+    """One listener process: its id (none while it waits to be started again), how many connect, and what it lacks."""
+
+    pid: int | None
+    ready: bool
+    connections: int
+    trouble: str
+
+
+class ListenerStanding(_Part):
+    """The listener processes, and whether somebody replaces those that die."""
+
+    processes: tuple[ListenerProcessStanding, ...]
+    watched: bool
+
+
 class Standing(_Part):
-    """All of them; `wanted` is how many there should be, `looked` when it was written."""
+    """All of them; `wanted` is how many workers there should be, `looked` when it was written.
+
+    `listener` is None where none runs (yet).
+    """
 
     wanted: int
     workers: tuple[WorkerStanding, ...]
     replaced: tuple[Replaced, ...]
+    listener: ListenerStanding | None = None
     looked: datetime | None = None
 
 
@@ -71,6 +96,12 @@ class StandingFile:
             write_atomically(self._path, text.encode())
             self._written, self._due = now, time.monotonic() + REFRESH
         return False
+
+
+def listener_standing(state: ListenerState) -> ListenerStanding:
+    """How the listener stands, in a form that can be written down."""
+    processes = tuple(ListenerProcessStanding(**asdict(process)) for process in state.processes)
+    return ListenerStanding(processes=processes, watched=state.watched)
 
 
 def read_standing(path: Path) -> Standing | None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, open_database
 from daemon.render import plain_table
 from daemon.roster import Readiness
-from daemon.standing import REFRESH, Standing, read_standing
+from daemon.standing import REFRESH, ListenerStanding, Standing, read_standing
 from db.records import JobFilter
 from db.states import JobState
 
@@ -52,8 +52,22 @@ def _print(standing: Standing | None, now: datetime, late: float) -> None:
     for _ in range(standing.wanted - len(standing.workers)):
         table.add_row("", Text("starting", style="yellow"), "", "")
     console.print(table)
+    if standing.listener is not None:
+        _print_listener(standing.listener)
     for gone in standing.replaced:
         console.print(f"{gone.when:%Y-%m-%d %H:%M:%S} UTC: {gone.worker} was replaced: {gone.reason}", style="yellow")
+
+
+def _print_listener(listener: ListenerStanding) -> None:
+    table = plain_table("Listener process", "State", ">Connections")
+    for one in listener.processes:
+        state = Text("ready", style="green") if one.ready else Text("starting", style="yellow")
+        if one.trouble:
+            state = Text(f"cannot store images: {one.trouble}" if one.ready else one.trouble, style="red")
+        table.add_row(str(one.pid or ""), state, str(one.connections))
+    console.print(table)
+    if not listener.watched:
+        console.print("Nobody replaces listener processes that die: restart the daemon.", style="bold red")
 
 
 def _unfinished(database: Database) -> dict[str, int]:

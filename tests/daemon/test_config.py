@@ -7,6 +7,7 @@ import pytest
 
 from daemon.config import load_config
 from daemon.errors import BadConfiguration
+from daemon.service import listener_settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "scanward.yaml"
 
@@ -100,3 +101,21 @@ def test_an_environment_variable_that_is_no_json_is_a_fault_of_the_configuration
 def test_a_key_that_is_no_text_is_unknown(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="1: unknown key"):
         load_config(written(tmp_path, "data_dir: d\n1: x\n"))
+
+
+def test_limits_of_the_listener_reach_it(tmp_path: Path) -> None:
+    limits = "max_object: 2GB, max_request: 64KiB, max_pdu: 1MB, association_timeout: 5s, pdu_timeout: 10s"
+    more = "idle_timeout: 2m, slowest_rate: 10KB, max_associations: 7, max_associations_per_host: 3"
+    config = load_config(written(tmp_path, f"data_dir: d\nlistener: {{{limits}, {more}}}\n"))
+    settings = listener_settings(config)
+    assert (settings.max_object, settings.max_request, settings.max_pdu) == (2 * 10**9, 65536, 10**6)
+    assert (settings.acse_timeout, settings.pdu_timeout, settings.network_timeout) == (5.0, 10.0, 120.0)
+    assert (settings.slowest_rate, settings.max_associations, settings.max_associations_per_host) == (10_000, 7, 3)
+    plain = listener_settings(load_config(written(tmp_path, "data_dir: d\n")))
+    assert (plain.max_object, plain.max_associations, plain.max_associations_per_host) == (4 << 30, 50, 25)
+
+
+@pytest.mark.parametrize("wrong", ["max_object: much", "max_object: true", "max_pdu: 12", "pdu_timeout: 0s"])
+def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(BadConfiguration, match=f"listener.{wrong.partition(':')[0]}"):
+        load_config(written(tmp_path, f"data_dir: d\nlistener: {{{wrong}}}\n"))

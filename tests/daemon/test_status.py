@@ -11,8 +11,17 @@ import pytest
 from typer.testing import Result
 
 from daemon.roster import Readiness
-from daemon.standing import REFRESH, Replaced, Standing, StandingFile, WorkerStanding, read_standing
+from daemon.standing import (
+    REFRESH,
+    Replaced,
+    Standing,
+    StandingFile,
+    WorkerStanding,
+    listener_standing,
+    read_standing,
+)
 from db.store import Database
+from dicomio.listener import ListenerState, ProcessState
 
 
 def standing(*workers: WorkerStanding, replaced: tuple[Replaced, ...] = ()) -> Standing:
@@ -76,6 +85,26 @@ def test_workers_their_states_and_who_was_replaced_why(status: Status, file: Pat
     assert any(line[:4] == ["tls://b", "opening", "1", "min"] for line in lines)
     assert ["starting"] in [line[:1] for line in lines]  # of three that are wanted
     assert "tls://c was replaced: its engines were not open after 1800 s" in " ".join(said.split())
+
+
+def test_the_listener_and_what_it_lacks(status: Status, file: Path, two: Standing) -> None:
+    processes = (
+        ProcessState(pid=4711, ready=True, connections=3, trouble=""),
+        ProcessState(pid=4712, ready=True, connections=0, trouble="Too many open files"),
+        ProcessState(pid=None, ready=False, connections=0, trouble="Cannot allocate memory"),
+    )
+    for watched in (True, False):
+        stands = listener_standing(ListenerState(processes, watched=watched))
+        StandingFile(file, lambda stands=stands: two.model_copy(update={"listener": stands})).step()  # type: ignore[misc]
+        code, said = status()
+        assert code == 0, said
+        lines = [line.split() for line in said.splitlines()]
+        assert ["4711", "ready", "3"] in lines
+        assert ["4712", *["cannot", "store", "images:", "Too", "many", "open", "files"], "0"] in lines
+        assert [*["Cannot", "allocate", "memory"], "0"] in lines
+        assert ("Nobody replaces listener processes" in said) is not watched
+    _, said = status("--json")
+    assert [one["pid"] for one in json.loads(said)["listener"]["processes"]] == [4711, 4712, None]
 
 
 def test_a_daemon_that_does_not_look_any_more_is_not_taken_for_one_that_works(
