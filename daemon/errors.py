@@ -3,6 +3,7 @@
 ScanwardError
 ├── BadConfiguration        hospital IT must change a file; exit code 2
 ├── NotRunnable             the machine is at fault (another daemon runs here, port taken, disk read-only); exit code 1
+│   └── WrongDatabase       the database is not that of the data folder
 ├── NoWorkerFree            a worker went away meanwhile; the job waits for the next one
 └── WrongUsage              the command line is at fault; exit code 2
 """
@@ -32,6 +33,10 @@ class BadConfiguration(ScanwardError):
 
 class NotRunnable(ScanwardError):
     """The daemon cannot run here now."""
+
+
+class WrongDatabase(NotRunnable):
+    """The database and the data folder do not belong together."""
 
 
 class NoWorkerFree(ScanwardError):

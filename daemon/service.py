@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
 import threading
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -16,8 +14,8 @@ import structlog
 from daemon.assembly import Assembly
 from daemon.delivery import Courier, peer_of, tls_files
 from daemon.dispatch import Dispatch, wishes_of
-from daemon.errors import NotRunnable
 from daemon.identity import WORKER
+from daemon.installation import check_installation, locked
 from daemon.intake import Intake
 from daemon.loop import Loop
 from daemon.standing import Standing, StandingFile, listener_standing
@@ -70,9 +68,10 @@ class Service:
         config = self.config
         for folder in (config.data_dir, config.outbox_dir, config.cache_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._stack.callback(_lock(config.data_dir))
+        self._stack.enter_context(locked(config.data_dir))
         database = self._database()
         spool = Spool(config.spool_dir)
+        check_installation(config, database, spool)
         spool.sweep()
         intake = Intake(spool, database)
         recovered = database.recover_after_restart(WORKER)
@@ -87,7 +86,7 @@ class Service:
         tell_systemd("READY=1")
 
     def _database(self) -> Database:
-        database = Database(self.config.database_url)
+        database = Database(self.config.database_url, self.config.data_dir)
         self._stack.callback(database.close)
         if database.file is not None:  # a file of our own: nobody else has to agree to its upgrade
             database.upgrade()
@@ -227,17 +226,6 @@ def listener_settings(config: Config) -> ListenerSettings:
         spool=config.spool_dir,
         tls=tls_files(part.tls),
     )
-
-
-def _lock(data_dir: Path):  # type: ignore[no-untyped-def]
-    """Takes the data folder for this daemon; returns what gives it back. The lock dies with the process."""
-    fd = os.open(data_dir / "daemon.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise NotRunnable(f"another daemon already works on {data_dir}; stop it first") from None
-    return lambda: os.close(fd)
 
 
 def tell_systemd(message: str) -> None:

@@ -30,7 +30,7 @@ class Unindexed:
         self._files: Iterator[Path] | None = None
         self._piece: list[Path] = []
         self._is_last = False
-        self.is_done = not any(spool.studies_folder.iterdir())
+        self.is_done = spool.is_empty
 
     def begin(self) -> None:
         """Have all files looked at."""

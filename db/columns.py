@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 from sqlalchemy import JSON, BigInteger, Dialect, Double, Enum, Integer, MetaData, Text
@@ -12,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
 
 from db.errors import NaiveTimestamp
+from db.files import FilePath
 
 
 class UTC(TypeDecorator[dt.datetime]):
@@ -82,6 +84,7 @@ class Base(DeclarativeBase):
         int: Number,
         float: Double,
         dt.datetime: UTC,
+        Path: FilePath,
         dict[str, Any]: Json,
         list[str]: Json,
         dict[str, str]: Json,

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from db import schema
 from db.errors import DatabaseUnavailable, RowRefused, StoreError, UnsupportedDatabase
 from db.faults import code_of, is_away, is_of_the_row
+from db.files import DataFolder, data_folder, set_data_folder
 
 BUSY_TIMEOUT_S = 30
 _READ = {"scanward_begin": "BEGIN"}
@@ -90,9 +91,11 @@ def _set_up_sqlite(engine: Engine, *, foreign_keys: bool) -> None:
 class Transactions:
     """A database that one can read from and write to; safe to use from any number of threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, data_dir: Path | None = None) -> None:
         self._url = parse_url(url)
         self._engine = make_engine(self._url)
+        if data_dir is not None:
+            set_data_folder(self._engine, data_dir)
         self._reading = self._engine.execution_options(**_READ)
         self._checked = False
         # SQLite has one writer at a time. Threads of one process wait here, in turn, rather than in SQLite's busy loop.
@@ -103,6 +106,11 @@ class Transactions:
     def url(self) -> str:
         """Where the database is, without the password."""
         return self._url.render_as_string(hide_password=True)
+
+    @property
+    def data_folder(self) -> DataFolder | None:
+        """Where the files lie that rows name; None if that has not been said."""
+        return data_folder(self._engine.dialect)
 
     @property
     def file(self) -> Path | None:
@@ -127,6 +135,18 @@ class Transactions:
         self.check()
         with self._translated(), Session(self._reading) as session:
             yield session
+
+    @contextlib.contextmanager
+    def moment(self) -> Iterator[Connection]:
+        """A connection that sees the database as it is at this moment, however long it reads. Raises as `write` does.
+
+        It is one of its own, so that no connection that lies in the pool counts as somebody who works here.
+        """
+        self.check()
+        self.close()
+        options = _READ | ({} if self.file else {"isolation_level": "REPEATABLE READ"})
+        with self._translated(), self._engine.execution_options(**options).connect() as connection:
+            yield connection
 
     def check(self) -> None:
         """Looks, once, whether the tables are those that this version works with. Raises as `write` does."""

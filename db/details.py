@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
@@ -106,8 +105,8 @@ def _conflict(other: Instance, kept: Instance, study: Study) -> Conflict:
         other,
         study_uid=study.study_instance_uid,
         patient_id=study.patient_id,
-        kept=Path(kept.path),
+        kept=kept.path,
         kept_digest=kept.content_digest,
-        other=Path(other.path),
+        other=other.path,
         other_digest=other.content_digest,
     )

@@ -14,8 +14,11 @@
     ├── BadSetting                  an administrator has to do something
     │   ├── UnsupportedDatabase
     │   ├── OutdatedSchema
-    │   └── NewerSchema
+    │   ├── NewerSchema
+    │   ├── DatabaseInUse
+    │   └── DatabaseNotEmpty
     ├── DatabaseUnavailable         unreachable, locked, disk full: worth another try
+    ├── CopyDiffers                 a copy reads otherwise than what was copied; nothing was kept
     └── BrokenMigration             our bug; nothing was changed
 
 The docstring of a class is its message (up to "Attributes:"), filled in with the data that the exception carries.
@@ -172,6 +175,30 @@ class NewerSchema(BadSetting):
     url: str
     current: str
     head: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DatabaseInUse(BadSetting):
+    """A daemon works on the database {url}: what it writes meanwhile would not be copied. Stop it first."""
+
+    url: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DatabaseNotEmpty(BadSetting):
+    """The database {url} holds rows in the table {table}; only into an empty one can be copied."""
+
+    url: str
+    table: str
+
+
+@dataclass(eq=False, kw_only=True)
+class CopyDiffers(StoreError):
+    """The copy of the table {table} differs from the table ({before} rows, {after} in the copy); nothing was kept."""
+
+    table: str
+    before: int
+    after: int
 
 
 @dataclass(eq=False, kw_only=True)

@@ -205,7 +205,7 @@ def _known(session: Session, batch: Sequence[IndexedInstance]) -> dict[str, Cont
     for chunk in chunks({item.sop_instance_uid for item in batch}):
         query = select(Instance.sop_instance_uid, Instance.content_digest, Instance.path)
         for uid, digest, path in session.execute(query.where(Instance.sop_instance_uid.in_(chunk))):
-            known[uid][digest] = Path(path)
+            known[uid][digest] = path
     return known
 
 
@@ -238,7 +238,7 @@ _COPIED = (
 def _row(item: IndexedInstance, series_id: int, kind: Indexed) -> dict[str, Any]:
     return {name: getattr(item, name) for name in _COPIED} | {
         "series_id": series_id,
-        "path": str(item.path),
+        "path": item.path,
         "tags": item.instance_tags,
         "current": kind is Indexed.NEW,
         "conflict": kind is Indexed.CONFLICT,

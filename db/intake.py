@@ -53,9 +53,9 @@ class Intake(Transactions):
         unknown: list[Path] = []
         with self.read() as session:
             for chunk in chunks(paths):
-                query = select(Instance.path).where(Instance.path.in_([str(path) for path in chunk]))
+                query = select(Instance.path).where(Instance.path.in_(chunk))
                 known = set(session.scalars(query))
-                unknown += [path for path in chunk if str(path) not in known]
+                unknown += [path for path in chunk if path not in known]
         return unknown
 
     def known_paths(self, study_uid: str | None = None) -> Collection[Path]:
@@ -65,9 +65,9 @@ class Intake(Transactions):
             query = query.join(Series, Series.id == Instance.series_id).join(Study, Study.id == Series.study_id)
             query = query.where(Study.study_instance_uid == study_uid)
         with self.read() as session:
-            return {Path(path) for path in session.scalars(query)}
+            return set(session.scalars(query))
 
     def relocate(self, old: Path, new: Path) -> None:
         """Says that a file has been moved, or that a new copy takes the place of one that was lost."""
         with self.write() as session:
-            session.execute(update(Instance).where(Instance.path == str(old)).values(path=str(new)))
+            session.execute(update(Instance).where(Instance.path == old).values(path=new))

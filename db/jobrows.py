@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import select
@@ -44,7 +43,7 @@ def inputs_of(session: Session, job: Job) -> dict[str, tuple[InputFile, ...]]:
     query = query.join(Instance, Instance.id == JobInput.instance_id).where(JobInput.job_id == job.id)
     found: dict[str, list[InputFile]] = defaultdict(list)
     for role, uid, path in session.execute(query.order_by(Instance.id)):
-        found[role].append(InputFile(uid, Path(path)))
+        found[role].append(InputFile(uid, path))
     return {role: tuple(files) for role, files in found.items()}
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, true, update
@@ -140,7 +139,7 @@ def _batches(rows: Iterable[Any]) -> list[DeliveryBatch]:
     for delivery, result, study_uid in rows:
         item = DueDelivery(
             id=delivery.id,
-            path=Path(result.path),
+            path=result.path,
             sop_class_uid=result.sop_class_uid,
             sop_instance_uid=result.sop_instance_uid,
             attempts=delivery.attempts,

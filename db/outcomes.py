@@ -51,7 +51,7 @@ def _result(job: Job, new: NewResult, at: dt.datetime) -> Result:
         job_id=job.id,
         kind=new.kind,
         name=new.name,
-        path=str(new.path),
+        path=new.path,
         size=new.size,
         content_digest=new.content_digest,
         sop_class_uid=new.sop_class_uid,

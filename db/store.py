@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from db.assembly import Assembly
 from db.digests import inputs_digest
+from db.installation import Installations
 from db.intake import Intake
 from db.jobs import Jobs
 from db.outbox import Outbox
@@ -12,7 +13,7 @@ from db.queries import Queries
 __all__ = ["Database", "inputs_digest"]
 
 
-class Database(Intake, Assembly, Jobs, Outbox, Queries):
+class Database(Intake, Assembly, Jobs, Outbox, Queries, Installations):
     """The job database: every call is a transaction of its own, and may come from any thread.
 
     Making one connects to nothing. The first call looks whether the tables are those that this version works with, and
@@ -20,6 +21,8 @@ class Database(Intake, Assembly, Jobs, Outbox, Queries):
 
     Args:
         url: "sqlite:////path/to/file" or "postgresql+psycopg://user:password@host/name".
+        data_dir: The data folder, which the files that rows name lie in. Without it their paths come out as they are
+            stored, relative to it.
 
     Raises:
         UnsupportedDatabase: For another URL.

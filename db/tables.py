@@ -10,6 +10,7 @@ Rows have no relationships on purpose: every query says what it reads, and nothi
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
@@ -23,6 +24,20 @@ def _where(name: str, *columns: str, condition: str, unique: bool = False) -> In
     """An index over the rows that a condition holds for, on both databases."""
     where = text(condition)
     return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+class Installation(Base):
+    """Which spool the database belongs to: one row, with the identifier that the spool has as well.
+
+    `data_dir` and `host` say where that spool was when a daemon last started on it.
+    """
+
+    __tablename__ = "installation"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[dt.datetime]
+    data_dir: Mapped[str]
+    host: Mapped[str]
 
 
 class Association(Base):
@@ -99,7 +114,7 @@ class Instance(Base):
     sop_class_uid: Mapped[str]
     transfer_syntax_uid: Mapped[str]
     content_digest: Mapped[str]
-    path: Mapped[str] = mapped_column(index=True)
+    path: Mapped[Path] = mapped_column(index=True)
     size: Mapped[int]
     frames: Mapped[int]
     has_pixels: Mapped[bool]
@@ -206,7 +221,7 @@ class Result(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
     kind: Mapped[ResultKind] = mapped_column(by_value(ResultKind))
     name: Mapped[str]
-    path: Mapped[str]
+    path: Mapped[Path]
     size: Mapped[int]
     content_digest: Mapped[str]
     sop_class_uid: Mapped[str]

@@ -6,6 +6,7 @@
     studies/       study/series/sop.dcm  where the indexer puts files; the name in incoming/ goes when they have a row
     quarantine/    <name>                what could not be used, with <name>.reason.json beside it
     indexed                              number of the newest row that the database had
+    installation.json                    which database belongs to it
 
 What `Part.commit` returned for survives a power failure. That takes the file, its inode and a directory entry on the
 disk, and each flush of the disk may take milliseconds, which the sender waits for. So a spool with a `stock` prepares
@@ -163,10 +164,30 @@ class Spool:
 
     def note_indexed(self, newest: int) -> None:
         """Note the number of the newest row. It may be lost in a power failure: an older number is true as well."""
-        draft = self.root / "indexed.new"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "w") as stream:
-            stream.write(f"{newest}\n")
-        os.replace(draft, self.root / "indexed")
+        self._replace("indexed", str(newest), durable=False)
+
+    def installation(self) -> tuple[str, str] | None:
+        """Identifier that the spool shares with its database, and where that was; None if it has none yet."""
+        try:
+            note = json.loads((self.root / "installation.json").read_text())
+            return str(note["id"]), str(note["database"])
+        except FileNotFoundError:
+            return None
+
+    def belong_to(self, installation: str, database: str) -> None:
+        """Write down whose spool this is, durably.
+
+        Args:
+            installation: The identifier.
+            database: Where the database is, without a password.
+        """
+        if self.installation() != (installation, database):
+            self._replace("installation.json", json.dumps({"id": installation, "database": database}), durable=True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing that was received lies under studies/."""
+        return not any(self.studies_folder.iterdir())
 
     def sweep(self) -> int:
         """Clear tmp/ of what writers left that are gone; safe at any time.
@@ -263,6 +284,18 @@ class Spool:
                 target = self.incoming_folder / f"{path.stem}.dcm"
                 add_name(path, target)
         remove_copies([(path, target)])
+
+    def _replace(self, name: str, text: str, *, durable: bool) -> None:
+        """Writes a small file of the spool's own anew; a reader finds the old one or the new one."""
+        draft = self.root / f"{name}.new"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "w") as stream:
+            stream.write(f"{text}\n")
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(draft, self.root / name)
+        if durable:
+            sync_folder(self.root)
 
     def _write_json(self, target: Path, content: Mapping[str, Any]) -> None:
         with Part(self, target.name, self._new_blank(listed=False, suffix=".note")) as part:

@@ -15,12 +15,15 @@ from rich.text import Text
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console
 from daemon.config import load_config
 from daemon.delivery import peer_of
+from daemon.errors import ScanwardError
+from daemon.installation import compare_installation
 from daemon.render import plain_table
 from daemon.service import engine_settings
 from db.errors import StoreError
 from db.store import Database
 from dicomio.errors import DicomError
 from dicomio.sender import Peer, echo
+from dicomio.spool import Spool
 from engines.choose import candidates, open_engine
 from engines.errors import EngineError
 from pipelines.errors import ModelMissing, PipelineError
@@ -85,7 +88,7 @@ def _answers(config: Config, path: Path) -> Iterator[Answer]:
 def _tried(what: str, look: Callable[[], str]) -> Answer:
     try:
         return Answer(what, "ok", look())
-    except (PipelineError, EngineError, StoreError, DicomError, OSError) as error:
+    except (ScanwardError, PipelineError, EngineError, StoreError, DicomError, OSError) as error:
         return Answer(what, "error", str(error))
 
 
@@ -111,10 +114,12 @@ def _disk(config: Config) -> Answer:
 
 
 def _database(config: Config) -> str:
-    database = Database(config.database_url)
+    database = Database(config.database_url, config.data_dir)
     if database.file is not None and not database.file.exists():
         return f"{database.url}: will be made at the first start"
     database.check()
+    if config.spool_dir.exists():
+        compare_installation(config, database, Spool(config.spool_dir))
     return f"{database.url} at {database.current()}"
 
 

@@ -1,11 +1,15 @@
-"""The job database's schema."""
+"""The job database: its schema, its copy, and the spool it belongs to."""
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import Annotated
+
 import typer
 
-from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console
+from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console, open_database
 from daemon.config import load_config
+from daemon.errors import NotRunnable
 from db.store import Database
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -30,3 +34,51 @@ def current(config: ConfigOption = DEFAULT_CONFIG) -> None:
     console.print(f"at {found or 'nothing (empty)'}, needs {needed}")
     if found != needed:
         raise typer.Exit(1)
+
+
+@app.command("adopt")
+def adopt(
+    config: ConfigOption = DEFAULT_CONFIG,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make the configured database and data folder belong together, and index every received file without a row."""
+    from daemon.installation import SpoolSide, identifier, join, locked, mismatch
+    from daemon.intake import Intake
+    from dicomio.spool import Spool
+
+    loaded, database = open_database(config)
+    loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(loaded.data_dir), closing(database):
+        if database.file is not None:
+            database.upgrade()
+        spool = Spool(loaded.spool_dir)
+        here, there = SpoolSide.of(spool), database.side()
+        why = mismatch(here, there)
+        if why is not None and not yes:
+            told = "What the database does not know is put before the rules as new, and its results are sent again."
+            console.print(f"{why[0].upper()}{why[1:]}. {told}", soft_wrap=True)
+            typer.confirm("Use this database with this data folder from now on?", abort=True)
+        join(loaded, database, spool, identifier(here, there))
+        with console.status("Looking for received files without a row ..."):
+            indexed = Intake(spool, database).reconcile()
+    console.print(f"Database and data folder belong together. {indexed} received files had no row, and have one now.")
+
+
+@app.command("copy")
+def copy_database(
+    old: Annotated[str, typer.Argument(help="URL of the database to copy.")],
+    new: Annotated[str, typer.Argument(help="URL of an empty database; its tables are made.")],
+) -> None:
+    """Copy a database into an empty one, SQLite or PostgreSQL, and compare the two. Stop the daemon first."""
+    from daemon.installation import locked
+    from db.copying import copy
+
+    with closing(Database(old)) as source, closing(Database(new)) as target:
+        if source.url == target.url:
+            raise NotRunnable("the two are the same database")
+        source.check()
+        target.upgrade()
+        lock = None if source.file is None else source.file.parent
+        with locked(lock), console.status("Copying ..."):
+            copy(source, target, lambda table: console.print(f"{table.name}: {table.rows} rows, compared"))
+        console.print(f"Now set `database` to {target.url}.", soft_wrap=True, markup=False)

@@ -26,4 +26,4 @@ notes = Console(stderr=True)
 def open_database(path: Path) -> tuple[Config, Database]:
     """The configuration and its database, which must be at the current revision."""
     config = load_config(path)
-    return config, Database(config.database_url)
+    return config, Database(config.database_url, config.data_dir)
