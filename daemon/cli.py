@@ -8,11 +8,11 @@ from importlib.metadata import entry_points, version
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from daemon.commands.later import LaterGroup, Place
 from daemon.errors import BadConfiguration, ScanwardError, WrongUsage
+from daemon.terminal import Terminal
 from db.errors import StoreError, UnsupportedDatabase
 from dicomio.errors import DicomError
 from engines.errors import EngineError
@@ -88,7 +88,7 @@ def main() -> None:
     try:
         app()
     except EXPECTED as error:
-        Console(stderr=True, soft_wrap=True).print(Text("error:", style="bold red"), Text(str(error)))
+        Terminal(stderr=True, soft_wrap=True).print(Text("error:", style="bold red"), Text(str(error)))
         sys.exit(2 if isinstance(error, WRONG_USAGE) else 1)
 
 

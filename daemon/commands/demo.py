@@ -35,7 +35,11 @@ def demo(
     started = time.monotonic()
     stage = Stage(_fresh(out))
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
     ) as progress:
         task = progress.add_task("Making phantoms", total=None)
         phantoms = make_phantoms(stage.folder)

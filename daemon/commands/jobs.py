@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +63,7 @@ def list_jobs(
     _, database = open_database(config)
     rows = database.list_jobs(wanted)
     if as_json:
-        console.print_json(json.dumps([plain(row) for row in rows]))
+        console.print_as_json([plain(row) for row in rows])
     elif not rows:
         console.print("Nothing to show.")
     else:
@@ -114,7 +113,7 @@ def show(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption
     _, database = open_database(config)
     detail = database.show_job(job_id)
     if as_json:
-        console.print_json(json.dumps(plain(detail)))
+        console.print_as_json(plain(detail))
     else:
         console.print(_detail(detail))
 
@@ -213,7 +212,7 @@ def conflicts(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
     _, database = open_database(config)
     rows = [plain(row) for row in database.recent_conflicts()]
     if as_json:
-        console.print_json(json.dumps(rows))
+        console.print_as_json(rows)
     elif rows:
         columns = {
             "sop_instance_uid": "SOP Instance UID",

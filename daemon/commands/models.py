@@ -54,7 +54,7 @@ def list_models(config: OptionalConfig = None, as_json: JsonOption = False) -> N
     folders = load_config(config).models if config else ()
     packages = packages_in(folders)
     if as_json:
-        console.print_json(json.dumps([_plain(package) for package in packages.values()]))
+        console.print_as_json([_plain(package) for package in packages.values()])
         return
     table = plain_table("Package", "Version", ">MB", "Used by", "First measured figure")
     for package in packages.values():
@@ -76,7 +76,7 @@ def verify_models(config: OptionalConfig = None, package: PackageOption = None) 
     silent: dict[str, list[str]] = {}  # by the reason why they do not answer: engines, each once
     served = True
     for one in _wanted(config, package):
-        with console.status(f"Verifying {one.name} ..."):
+        with console.status(Text(f"Verifying {one.name} ...")):
             answers = verify(one, _settings(config))
         served &= any(not answer.problems for answer in answers)
         for answer in answers:
@@ -115,7 +115,7 @@ def build_models(
     if settings.cache_dir is None:
         raise WrongUsage("without a configuration there is no data folder to keep plans in; give one with -c")
     set_up_logs("info" if verbose else "warning")
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         for one in _wanted(config, package):
             task = bar.add_task(one.name, total=1.0)
@@ -149,7 +149,7 @@ def benchmark_models(
     threads = settings.threads or usable_cores()
     found: Sequence[Measurement]
     interrupted = False
-    with Progress(TextColumn("{task.description}"), BarColumn(), console=console, transient=True) as bar:
+    with Progress(TextColumn("{task.description}", markup=False), BarColumn(), console=console, transient=True) as bar:
         task = bar.add_task("Measuring", total=1.0)
         try:
             found = benchmark(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from daemon.config import Config, load_config
+from daemon.terminal import Terminal
 from db.store import Database
 
 ConfigOption = Annotated[
@@ -18,8 +18,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 DEFAULT_CONFIG = Path("scanward.yaml")
 
-console = Console()
-notes = Console(stderr=True)
+console = Terminal()
+notes = Terminal(stderr=True)
 """For what is said beside an answer, so that `--json` prints JSON only."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from daemon.commands.options import console
 from daemon.errors import WrongUsage
@@ -79,11 +80,11 @@ class _Wanted:
 def _jobs(study: FolderStudy, contents: FolderContents, wanted: _Wanted) -> list[JobDescription]:
     match route(study.facts, wanted.rules):
         case Unmatched(reasons=reasons):
-            console.print(f"[yellow]No pipeline for study {study.facts.study_instance_uid}:[/yellow]")
+            console.print(f"No pipeline for study {study.facts.study_instance_uid}:", style="yellow")
             for reason in reasons:
-                console.print(f"  {reason}", markup=False, highlight=False)
+                console.print(f"  {reason}", highlight=False)
             if contents.unusable:
-                console.print(f"  files that could not be used: {dict(contents.unusable)}", markup=False)
+                console.print(f"  files that could not be used: {dict(contents.unusable)}")
             return []
         case routes:
             taken = [found for found in planned(routes) if wanted.pipeline in {None, found.pipeline}]
@@ -120,7 +121,7 @@ def _run(job: JobDescription) -> Outcome:
         outcome = perform(job, report)
         progress.update(task, description=f"{job.pipeline}: done", completed=1.0)
     if outcome.refused:
-        console.print(f"[bold red]Refused:[/bold red] {outcome.refused}")
+        console.print(Text("Refused: ", style="bold red") + Text(outcome.refused))
     else:
         console.print(findings_table(outcome, title=pipeline_named(job.pipeline).title))
         console.print(files_table(outcome, Path(job.output)))
@@ -129,5 +130,5 @@ def _run(job: JobDescription) -> Outcome:
 
 
 def _progress() -> Progress:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=False)

@@ -36,7 +36,7 @@ def explain(
     ruleset = _ruleset(rules, config)
     explanations = [explain_study(study, ruleset) for study in _studies(what, config, source_ae)]
     if as_json:
-        console.print_json(json.dumps([explanation.to_dict() for explanation in explanations]))
+        console.print_as_json([explanation.to_dict() for explanation in explanations])
         return
     for explanation in explanations:
         render(explanation, console)
@@ -45,9 +45,9 @@ def explain(
 def _ruleset(rules: Path | None, config: Path) -> RuleSet:
     if config == DEFAULT_CONFIG and not config.exists():
         if rules is None:
-            notes.print("[dim]No configuration here: the built-in rules are explained.[/dim]")
+            notes.print("No configuration here: the built-in rules are explained.", style="dim")
             return builtin_rules()
-        notes.print("[dim]No configuration here: the destinations that the rules name are not checked.[/dim]")
+        notes.print("No configuration here: the destinations that the rules name are not checked.", style="dim")
         return load_rules(rules, known_pipelines=PIPELINES)
     loaded = load_config(config)
     return load_rules(rules or loaded.rules, known_pipelines=PIPELINES, known_destinations=loaded.destinations.keys())
@@ -62,7 +62,7 @@ def _studies(what: str, config: Path, source_ae: str) -> list[StudyFacts]:
 
         contents = read_folder(folder, source_ae=source_ae)
         if contents.unusable:
-            notes.print(f"Files that could not be used, and that no rule sees: {dict(contents.unusable)}", markup=False)
+            notes.print(f"Files that could not be used, and that no rule sees: {dict(contents.unusable)}")
         return [study.facts for study in contents.studies]
     if source_ae:
         raise WrongUsage(

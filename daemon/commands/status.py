@@ -31,7 +31,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     waiting = _unfinished(database)
     if as_json:
         plain = standing.model_dump(mode="json") if standing else {}
-        console.print_json(json.dumps({**plain, "running": runs and late <= 3 * REFRESH, "jobs": waiting}))
+        console.print_as_json({**plain, "running": runs and late <= 3 * REFRESH, "jobs": waiting})
     else:
         _print(standing, now, late)
         console.print("Jobs: " + ", ".join(f"{count} {state}" for state, count in waiting.items()))
