@@ -1,6 +1,6 @@
 """Log lines: one event name and plain values, readable or JSON, on standard error. Never a patient's name.
 
-Every value passes `_escape` on its way: what a peer or a file name brings can neither forge a line nor steer a terminal.
+Every value passes `_escape` on its way: what a peer or a file name brings cannot forge a line or steer a terminal.
 """
 
 from __future__ import annotations

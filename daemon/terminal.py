@@ -20,6 +20,8 @@ _CONTROLS = re.compile(
     "\ud800-\udfff]"  # bytes of a file name that are no UTF-8
 )
 
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
 
 def escaped(text: str, *, lines: bool = False) -> str:
     r"""The text with every character that would act instead of being shown written as `\x1b`, `\u202e`.
@@ -33,9 +35,7 @@ def escaped(text: str, *, lines: bool = False) -> str:
 
 def _written(character: str) -> str:
     code = ord(character)
-    return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(
-        character, f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    )
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
 class Terminal(Console):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
