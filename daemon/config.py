@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError
 
 from daemon.errors import BadConfiguration
+from dicomio.inflate import LARGEST_INFLATED
 from pipelines.yamlfile import LocatedYaml, YamlFault
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$")
@@ -110,6 +111,12 @@ class WatchPart(Part):
     keep: bool = False
 
 
+class LimitsPart(Part):
+    """How large things may get: `inflated` is a data set in Deflated Explicit VR once it is unpacked."""
+
+    inflated: Annotated[Size, Field(ge=1 << 20)] = LARGEST_INFLATED
+
+
 class AssemblyPart(Part):
     """When a study is complete: nothing came for `quiet_period`, or for `after_release` since a sender hung up."""
 
@@ -197,6 +204,7 @@ class Config(BaseSettings):
     listener: ListenerPart | None = ListenerPart()
     watch: tuple[WatchPart, ...] = ()
     database: SecretStr | None = None
+    limits: LimitsPart = LimitsPart()
     assembly: AssemblyPart = AssemblyPart()
     workers: WorkersPart = WorkersPart()
     engine: EnginePart = EnginePart()

@@ -127,6 +127,7 @@ class Dispatch:
             models={slot: EngineChoice(str(package.folder), self._settings) for slot, package in packages.items()},
             output=str(self._config.outbox_dir / str(job.id)),
             created=job.created_at,
+            largest_inflated=self._config.limits.inflated,
             segmentations=tuple(sorted(encodings)) or ("BINARY",),
             key_images=not wanted or any(destination.key_images for destination in wanted),
         )

@@ -141,7 +141,7 @@ class Intake:
     def _read(self, path: Path) -> _Arrival | None:
         """Reads one file; what cannot be used goes to quarantine and takes nothing else with it."""
         try:
-            header = read_header(path)
+            header = read_header(path, largest=self._spool.largest)
             return _Arrival(path, header, content_digest(path), _modified(path), _association_of(path))
         except FileNotFoundError:
             return None

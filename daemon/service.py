@@ -70,7 +70,7 @@ class Service:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._stack.enter_context(locked(config.data_dir))
         database = self._database()
-        spool = Spool(config.spool_dir)
+        spool = Spool(config.spool_dir, largest=config.limits.inflated)
         check_installation(config, database, spool)
         spool.sweep()
         intake = Intake(spool, database)

@@ -144,7 +144,7 @@ def store(original: Original, spool: Spool, check: Callable[[], None]) -> Taken:
         original.copy_into(part, head)
         check()
         try:
-            is_image = _is_image(part.path, bare=head not in (b"", PREAMBLE))
+            is_image = _is_image(part.path, bare=head not in (b"", PREAMBLE), largest=spool.largest)
         except UnreadableFile as error:
             error.path = Path(original.name)  # the message names the file as its owner knows it
             raise Unusable(str(error), type(error).__name__, isinstance(error, TruncatedFile)) from error
@@ -166,13 +166,13 @@ def quarantine(original: Original, spool: Spool, fault: Unusable, check: Callabl
     return Taken(quarantined=1)
 
 
-def _is_image(path: Path, *, bare: bool) -> bool:
+def _is_image(path: Path, *, bare: bool, largest: int) -> bool:
     """Whether this is a DICOM file that the index can use, and no DICOMDIR.
 
     Raises:
         UnreadableFile: It is neither.
     """
-    file = parse(path)
+    file = parse(path, largest=largest)
     with blamed_on(path):
         named = file.dataset.file_meta.get("MediaStorageSOPClassUID")
     if named == MEDIA_DIRECTORY or "DirectoryRecordSequence" in file.dataset:

@@ -102,7 +102,7 @@ def bounded(value: str, vr: str) -> str:
 
     The full value stays in the file. It is cut rather than refused: an image is worth more than the end of a field.
     """
-    text = plain(value)
+    text: str = plain(value)
     return text if len(text) <= LONGEST[vr] else text[: LONGEST[vr] - 1] + "…"
 
 

@@ -7,6 +7,7 @@
     │   │   ├── TruncatedFile
     │   │   ├── MissingAttribute
     │   │   ├── InvalidAttribute
+    │   │   ├── TooLarge
     │   │   └── UnreadableHeader
     │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/refusals.py
     │   └── RegistrationFailed          two volumes that cannot be laid on each other
@@ -124,6 +125,19 @@ class InvalidAttribute(UnreadableFile):
 
     keyword: str
     reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class TooLarge(UnreadableFile):
+    """{path} is too large: {what} to more than the {limit} bytes that are allowed.
+
+    Attributes:
+        what: What grows, such as "its data set inflates".
+        limit: Bytes that are allowed.
+    """
+
+    what: str
+    limit: int
 
 
 @dataclass(eq=False, kw_only=True)

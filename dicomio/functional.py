@@ -63,7 +63,7 @@ def items(dataset: Dataset, keyword: str) -> Collection[Dataset]:
     """
     tag = tag_for_keyword(keyword) or 0
     try:
-        found = dataset[tag].value if tag in dataset else None
+        found: object = dataset[tag].value if tag in dataset else None
     except Exception as error:
         raise DamagedElement(tag, f"its items cannot be taken apart ({type(error).__name__})") from error
     if found is None or (not isinstance(found, Sequence) and not found):

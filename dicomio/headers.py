@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from dicomio.damage import blamed_on
 from dicomio.errors import InvalidAttribute, MissingAttribute, NotDicom
 from dicomio.functional import PER_FRAME, SHARED, lifted_tags
+from dicomio.inflate import LARGEST_INFLATED
 from dicomio.part10 import Part10, parse
 from dicomio.values import integer, plain_tags, text
 
@@ -91,8 +92,12 @@ class Header:
     instance_tags: dict[str, Any] = field(repr=False)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, largest: int = LARGEST_INFLATED) -> Header:
     """Read a DICOM file without its pixels, and make sure that it is all there.
+
+    Args:
+        path: The file.
+        largest: Bytes that a deflated data set may inflate to.
 
     Returns:
         The header. The pixels are neither read nor decoded, but their length is compared with the size of the file.
@@ -102,10 +107,11 @@ def read_header(path: Path) -> Header:
         TruncatedFile: The header or the pixel data are cut off.
         MissingAttribute: One of the four UIDs (SOP class, SOP instance, study, series) is missing or empty.
         InvalidAttribute: One of them cannot be a UID.
+        TooLarge: It is deflated, and inflates to more than `largest`.
         UnreadableHeader: Anything else that keeps it from being read.
         OSError: The disk failed, or the file is not there.
     """
-    return header_of(parse(path))
+    return header_of(parse(path, largest=largest))
 
 
 def header_of(file: Part10) -> Header:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import BinaryIO, cast
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_partial
+from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicomio.damage import blamed_on
 from dicomio.errors import NotDicom, TruncatedFile
-from dicomio.filemeta import meta_elements
+from dicomio.filemeta import PREAMBLE, meta_elements, read_head
+from dicomio.inflate import LARGEST_HEADER, LARGEST_INFLATED, Inflated
 
 PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer
@@ -27,6 +27,7 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _LONG_LENGTH_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 _PREFIX_AT = 128
+_NO_LIMIT = sys.maxsize
 _FIRST_GROUPS = range(0x0004, 0x0100)  # what a data set begins with; the other way round they are 0x0400 and more
 
 
@@ -64,33 +65,42 @@ class Part10:
     inflated: bool
 
 
-def parse(path: Path) -> Part10:
+def parse(path: Path, *, largest: int = LARGEST_INFLATED) -> Part10:
     """Parse the file up to its pixel data, which are neither read nor decoded, only measured.
+
+    Args:
+        path: The file.
+        largest: Bytes that a deflated data set may inflate to; it is measured a piece at a time.
 
     Raises:
         NotDicom: Not a DICOM Part 10 file, or one that cannot be understood.
         TruncatedFile: An element, the pixel data among them, would end after the end of the file.
+        TooLarge: It is deflated, and its contents go beyond the limit.
         UnreadableHeader: It breaks off in a way that no reader understands.
         OSError: The disk failed, or the file is not there.
     """
     with path.open("rb") as file, blamed_on(path):
-        _check_prefix(path, file)
-        _check_byte_order(path, file)
-        dataset = _read(path, file)
-        inflated = dataset.buffer is not None
-        stream = cast("BinaryIO", dataset.buffer) if inflated else file
-        pixels = _pixel_element(path, stream, dataset)
-    return Part10(path, dataset, pixels, inflated)
+        dataset, stream = _read(path, file, largest)
+        pixels = _pixel_element(path, file, stream, dataset)
+    return Part10(path, dataset, pixels, isinstance(stream, Inflated))
+
+
+def read_data_set(path: Path) -> FileDataset:
+    """The data set before the pixels; whether these are all there is not looked at. Errors as of `parse`."""
+    with path.open("rb") as file, blamed_on(path):
+        return _read(path, file, LARGEST_HEADER)[0]
 
 
 def open_values(path: Path, *, inflated: bool) -> BinaryIO:
-    """The stream that `PixelElement.offset` counts in: the file, or its inflated contents. The caller closes it."""
+    """The stream that `PixelElement.offset` counts in: the file, or its inflated contents. The caller closes it.
+
+    The contents were measured when the file was parsed; they are read from front to back.
+    """
     file = path.open("rb")
     if not inflated:
         return file
-    with file:
-        inflated_copy = cast("DicomBytesIO", _read(path, file).buffer)
-    return io.BytesIO(inflated_copy.getvalue())
+    file.seek(read_head(path).offset)
+    return cast("BinaryIO", Inflated(path, file, _NO_LIMIT))
 
 
 def _check_prefix(path: Path, file: BinaryIO) -> None:
@@ -102,12 +112,9 @@ def _check_prefix(path: Path, file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _check_byte_order(path: Path, file: BinaryIO) -> None:
+def _check_byte_order(path: Path, file: BinaryIO, syntax: str) -> None:
     """Refuse what would be read as garbage, and look cut off, because its bytes run the other way than it says."""
-    file.seek(_PREFIX_AT + 4)
-    syntax = dict(meta_elements(file)).get(0x0010, b"").decode("ascii", "replace").strip("\0 ")
     head = file.read(6)
-    file.seek(0)
     if len(head) < 6 or syntax in ("", DeflatedExplicitVRLittleEndian):
         return
     little, big = (int.from_bytes(head[:2], order) for order in ("little", "big"))
@@ -124,10 +131,18 @@ def _is_pixel_tag(tag: int, vr: str | None, length: int) -> bool:
     return int(tag) in PIXEL_TAGS
 
 
-def _read(path: Path, file: BinaryIO) -> FileDataset:
-    """The data set before the pixels; leaves the stream (its buffer, if it was deflated) at the pixels or the end."""
+def _read(path: Path, file: BinaryIO, largest: int) -> tuple[FileDataset, BinaryIO]:
+    """The data set before the pixels, and the stream that it was read from, at the pixels or the end."""
+    _check_prefix(path, file)
+    file.seek(_PREFIX_AT + 4)
+    syntax = dict(meta_elements(file)).get(0x0010, b"").decode("ascii", "replace").strip("\0 ")
+    deflated = cast("BinaryIO", Inflated(path, file, largest)) if syntax == DeflatedExplicitVRLittleEndian else None
     try:
-        return read_partial(file, stop_when=_is_pixel_tag)
+        if deflated is not None:
+            return _read_inflated(path, deflated), deflated
+        _check_byte_order(path, file, syntax)
+        file.seek(0)
+        return read_partial(file, stop_when=_is_pixel_tag), file
     except (InvalidDicomError, NotImplementedError) as error:
         raise NotDicom(path=path, reason=str(error)) from error
     except (EOFError, zlib.error, struct.error) as error:
@@ -138,16 +153,28 @@ def _read(path: Path, file: BinaryIO) -> FileDataset:
         raise _cut_off(path, file) from error
 
 
+def _read_inflated(path: Path, stream: BinaryIO) -> FileDataset:
+    """What `read_partial` makes of a deflated file; it would inflate all of it at once."""
+    meta = read_file_meta_info(path)
+    dataset = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_is_pixel_tag)
+    found = FileDataset(str(path), dataset, PREAMBLE[:_PREFIX_AT], meta, is_implicit_VR=False, is_little_endian=True)
+    found.set_original_encoding(False, True, dataset._character_set)
+    return found
+
+
 def _cut_off(path: Path, file: BinaryIO) -> TruncatedFile:
     size = file.seek(0, os.SEEK_END)
     return TruncatedFile(path=path, what="a sequence or the compressed data set", expected=size + 1, found=size)
 
 
-def _pixel_element(path: Path, stream: BinaryIO, dataset: FileDataset) -> PixelElement | None:
+def _pixel_element(path: Path, file: BinaryIO, stream: BinaryIO, dataset: FileDataset) -> PixelElement | None:
     """Where the pixels are; the stream stands at their element, or at the end of a file without."""
     start = stream.tell()
     head = stream.read(12)
-    size = stream.seek(0, os.SEEK_END)
+    try:
+        size = stream.seek(0, os.SEEK_END)
+    except zlib.error as error:
+        raise _cut_off(path, file) from error
     implicit, little = dataset.original_encoding  # as labelled; the element itself may say otherwise
     if len(head) < 8:
         _check_last_element(path, dataset, size, dangling=len(head))

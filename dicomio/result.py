@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
-import pydicom
 import structlog
 from highdicom.sr import CodedConcept
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
@@ -23,6 +22,7 @@ from pydicom.valuerep import DA, DT, TM
 
 from dicomio.coding import Code
 from dicomio.filemeta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicomio.part10 import read_data_set
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +74,7 @@ def software_version() -> str:
 
 def read_source_header(path: Path) -> Dataset:
     """One image of the source series without its pixels: what the results inherit patient and study from."""
-    return pydicom.dcmread(path, stop_before_pixels=True)
+    return read_data_set(path)
 
 
 def source_time(header: Dataset) -> datetime:

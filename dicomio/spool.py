@@ -35,6 +35,7 @@ from typing import Any
 
 from dicomio.errors import NotDicom
 from dicomio.filemeta import read_head
+from dicomio.inflate import LARGEST_INFLATED
 from dicomio.part import (
     COPY_CHUNK,
     FILE_MODE,
@@ -73,11 +74,15 @@ class Spool:
         root: The spool's folder; one file system, because files move inside it by rename.
         reserve: Bytes that must stay free on that file system; below it nothing is taken (SpoolFull).
         stock: How many empty files to prepare at a time; 0 for writers that are in no hurry.
+        largest: Bytes that a deflated data set may inflate to; asked for by whoever reads what is in the spool.
     """
 
-    def __init__(self, root: Path, *, reserve: int = RESERVE_BYTES, stock: int = 0) -> None:
+    def __init__(
+        self, root: Path, *, reserve: int = RESERVE_BYTES, stock: int = 0, largest: int = LARGEST_INFLATED
+    ) -> None:
         self.root = root
         self.reserve = reserve
+        self.largest = largest
         self.tmp = root / "tmp"
         self.incoming_folder = root / "incoming"
         self.associations_folder = root / "associations"

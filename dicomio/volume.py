@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from dicomio.content_refusals import SharedInstanceUIDs
+from dicomio.damage import blamed_on
 from dicomio.errors import GeometryRefused, UnreadableFile
 from dicomio.frames import Frame, frames_of
 from dicomio.gate import arrange
+from dicomio.inflate import LARGEST_INFLATED
 from dicomio.part10 import parse
 from dicomio.patient import OnePatient
 from dicomio.refusals import MissingTags, MixedSeries, NoImages, NoPixelData, UndecodablePixels
@@ -90,7 +92,11 @@ class Volume:
 
 
 def load_volume(
-    paths: Sequence[Path], *, allow: Collection[type[GeometryRefused]] = (), patient: OnePatient | None = None
+    paths: Sequence[Path],
+    *,
+    allow: Collection[type[GeometryRefused]] = (),
+    patient: OnePatient | None = None,
+    largest: int = LARGEST_INFLATED,
 ) -> Volume:
     """Load one series, classic or enhanced, in any transfer syntax, through the geometry gate.
 
@@ -100,6 +106,7 @@ def load_volume(
         paths: The files of the series, in any order.
         allow: TooFewSlices and LocalizerSeries may be allowed; a single slice is then as thick as its header says.
         patient: Whom the images must be of, where other series are read with this one; else only of one person.
+        largest: Bytes that a deflated image may inflate to.
 
     Returns:
         The volume, slices sorted by position along their normal. int16 where the rescaled values are whole numbers
@@ -110,7 +117,7 @@ def load_volume(
             wrong and what to do.
         OSError: The disk failed, or a file is not there.
     """
-    frames = _collect(paths, patient or OnePatient())
+    frames = _collect(paths, patient or OnePatient(), largest)
     series_uid = frames[0].series_uid
     _check_instances(frames, series_uid)
     arrangement = arrange([frame.place for frame in frames], series_uid, allow=allow)
@@ -144,14 +151,15 @@ def _source(frame: Frame) -> SourceImage:
     return SourceImage(frame.sop_class_uid, frame.sop_instance_uid, frame.pixels.path, number)
 
 
-def _collect(paths: Sequence[Path], patient: OnePatient) -> list[Frame]:
+def _collect(paths: Sequence[Path], patient: OnePatient, largest: int) -> list[Frame]:
     """The frames of all files; what some files lack is told for all of them together."""
     frames: list[Frame] = []
     lacking: list[NoPixelData | MissingTags] = []
     for path in paths:
         try:
-            file = parse(path)
-            patient.see(file.dataset, text(plain_value(file.dataset, "SeriesInstanceUID")))
+            file = parse(path, largest=largest)
+            with blamed_on(path):
+                patient.see(file.dataset, text(plain_value(file.dataset, "SeriesInstanceUID")))
             frames += frames_of(file)
         except (NoPixelData, MissingTags) as refusal:
             lacking.append(refusal)

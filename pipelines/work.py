@@ -14,6 +14,7 @@ import structlog
 
 from dicomio.content_refusals import PatientsDiffer
 from dicomio.errors import BadInput
+from dicomio.inflate import LARGEST_INFLATED
 from dicomio.patient import OnePatient
 from dicomio.volume import Volume, load_volume
 from engines.contract import EngineSettings
@@ -56,6 +57,7 @@ class JobDescription:
         models: Slot -> model package and engine.
         segmentations: Encodings that the destinations want.
         output: Folder for the results; is made, and cleared of an earlier try's.
+        largest_inflated: Bytes that a deflated image may inflate to.
         created: When the job was made: the date of the results, the same in every try.
     """
 
@@ -69,6 +71,7 @@ class JobDescription:
     created: datetime
     segmentations: tuple[Literal["BINARY", "LABELMAP"], ...] = ("BINARY",)
     key_images: bool = True
+    largest_inflated: int = LARGEST_INFLATED
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tupl
     for number, (role, files) in enumerate(sorted(job.inputs.items())):
         report(f"load {role}", number / len(job.inputs))
         try:
-            volumes[role] = load_volume([Path(file) for file in files], patient=patient)
+            volumes[role] = load_volume([Path(file) for file in files], patient=patient, largest=job.largest_inflated)
         except PatientsDiffer:
             raise
         except BadInput as error:

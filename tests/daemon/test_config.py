@@ -119,3 +119,9 @@ def test_limits_of_the_listener_reach_it(tmp_path: Path) -> None:
 def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(BadConfiguration, match=f"listener.{wrong.partition(':')[0]}"):
         load_config(written(tmp_path, f"data_dir: d\nlistener: {{{wrong}}}\n"))
+
+
+def test_the_limit_of_inflated_data_sets_is_a_size(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, 'data_dir: d\nlimits: {inflated: 500MB}\n')).limits.inflated == 500_000_000
+    with pytest.raises(BadConfiguration, match="not a size"):
+        load_config(written(tmp_path, 'data_dir: d\nlimits: {inflated: 2 gigas}\n'))
