@@ -122,6 +122,6 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: str) -> None:
 
 
 def test_the_limit_of_inflated_data_sets_is_a_size(tmp_path: Path) -> None:
-    assert load_config(written(tmp_path, 'data_dir: d\nlimits: {inflated: 500MB}\n')).limits.inflated == 500_000_000
+    assert load_config(written(tmp_path, "data_dir: d\nlimits: {inflated: 500MB}\n")).limits.inflated == 500_000_000
     with pytest.raises(BadConfiguration, match="not a size"):
-        load_config(written(tmp_path, 'data_dir: d\nlimits: {inflated: 2 gigas}\n'))
+        load_config(written(tmp_path, "data_dir: d\nlimits: {inflated: 2 gigas}\n"))
