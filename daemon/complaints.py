@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +12,28 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+_FRAMES = 4
+
+
+def alias(path: Path, folder: Path) -> str:
+    """A file of a folder as the log may call it, always the same: its own name, and those above it, may be a patient's.
+
+    `printf %s PATH | sha256sum` begins with it, PATH as seen from the folder.
+    """
+    return hashlib.sha256(os.fsencode(path.relative_to(folder))).hexdigest()[:12]
+
+
+def where(error: BaseException) -> str:
+    """Where it was raised; its text, and the whole of a traceback, may hold what a file says."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return " < ".join(f"{Path(frame.filename).stem}.{frame.name}:{frame.lineno}" for frame in reversed(frames))
+
 
 class Complaints:
     """What was complained of in a watched folder.
 
     Args:
-        folder: The folder, named in each line of the log; of files in it only the base name is.
+        folder: The folder, named in each line of the log; files and folders in it have an alias there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,8 +46,8 @@ class Complaints:
             return
         self._open.add((what, path))
         reason = error.strerror if isinstance(error, OSError) else str(error)  # the text of an OSError has the path
-        name = {} if path == self._folder else {"file": path.name}
-        log.error(what, folder=str(self._folder), reason=reason, **name)
+        about = {} if path == self._folder else {"file": alias(path, self._folder)}
+        log.error(what, folder=str(self._folder), reason=reason, **about)
 
     def end(self, what: str, path: Path) -> None:
         """The fault is over; says so if it was complained of."""

@@ -11,10 +11,10 @@ from threading import Event
 
 import structlog
 
-from daemon.complaints import Complaints
+from daemon.complaints import Complaints, alias, where
 from daemon.loop import LONGEST_PAUSE
 from daemon.remembered import memory_of
-from daemon.sightings import Settling, Signature, left_alone, look, walk
+from daemon.sightings import DEEPEST, Settling, Signature, left_alone, look, walk
 from daemon.taking import (
     Changed,
     Original,
@@ -179,6 +179,8 @@ class Inbox:
         if path == self._root or not path.is_relative_to(self._root):
             return False
         way = path.parent.relative_to(self._root)
+        if len(way.parts) > DEEPEST:
+            return False
         if any(map(left_alone, (*way.parts, path.name))):
             return False
         return path.parent.resolve() == self._root.resolve() / way
@@ -224,7 +226,8 @@ class Inbox:
         except OSError as error:
             self._put_off("unreadable", path, error)
         except Exception as error:  # our fault; the other files of the folder are taken nevertheless
-            log.exception("not_taken", folder=str(self._root), file=path.name, error=type(error).__name__)
+            file = alias(path, self._root)
+            log.error("not_taken", folder=str(self._root), file=file, error=type(error).__name__, where=where(error))
             self._settling.postpone(path, LONGEST_PAUSE)
         else:
             self._finish(path, signature, taken)

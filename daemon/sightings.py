@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -13,6 +14,9 @@ from typing import NamedTuple
 
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".filepart", ".partial", ".crdownload", "~")
 """How programs end the name of a file that they have not finished."""
+
+DEEPEST = 64
+"""Folders in each other that are looked into; media and archives have a handful."""
 
 _MADE_BY_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
@@ -52,15 +56,17 @@ def walk(root: Path, on_error: Callable[[Path, OSError], None]) -> Iterator[tupl
 
     Args:
         root: The folder.
-        on_error: Told of each folder below `root` that cannot be read, and is passed over.
+        on_error: Told of each folder below `root` that cannot be read, or is too deep, and is passed over.
 
     Raises:
         OSError: `root` itself cannot be read.
     """
-    folders = [root]
+    folders = [(root, 0)]
     while folders:
-        folder = folders.pop()
+        folder, depth = folders.pop()
         try:
+            if depth > DEEPEST:
+                raise OSError(errno.ELOOP, f"it lies deeper than {DEEPEST} folders")
             with os.scandir(folder) as entries:
                 found = [entry for entry in entries if not left_alone(entry.name)]
         except OSError as error:
@@ -69,7 +75,7 @@ def walk(root: Path, on_error: Callable[[Path, OSError], None]) -> Iterator[tupl
             if not isinstance(error, FileNotFoundError):
                 on_error(folder, error)
             continue
-        folders += [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False)]
+        folders += [(Path(entry.path), depth + 1) for entry in found if entry.is_dir(follow_symlinks=False)]
         for entry in found:
             if entry.is_file(follow_symlinks=False):
                 with suppress(OSError):  # gone, or a folder that may be listed but not entered

@@ -22,9 +22,15 @@ from dicomio.filemeta import PREAMBLE
 from dicomio.headers import MEDIA_DIRECTORY, header_of
 from dicomio.headless import BEGINNING, missing_head
 from dicomio.part10 import parse
-from dicomio.spool import COPY_CHUNK, Part, Spool, SpoolFull, harmless
+from dicomio.spool import COPY_CHUNK, Part, Spool, SpoolFull
 
 log = structlog.get_logger(__name__)
+
+FROM_OUTSIDE = "taken"
+"""What their names begin with in the spool; those that they had may name a patient, and the spool's are logged."""
+
+SUFFIXES = frozenset({".dcm", ".ima", ".zip"})
+"""How a file in quarantine may go on being called, for whoever opens it."""
 
 ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")  # the first member, or the end of a zip file without any
 
@@ -140,7 +146,7 @@ def store(original: Original, spool: Spool, check: Callable[[], None]) -> Taken:
     head = missing_head(original.beginning)
     if original.is_zip or head is None:
         raise _no_dicom(original)
-    with spool.open_part(PurePath(original.name).stem) as part:
+    with spool.open_part(FROM_OUTSIDE) as part:
         original.copy_into(part, head)
         check()
         try:
@@ -154,15 +160,17 @@ def store(original: Original, spool: Spool, check: Callable[[], None]) -> Taken:
 
 
 def quarantine(original: Original, spool: Spool, fault: Unusable, check: Callable[[], None]) -> Taken:
-    """Put a copy of a file, as it is, into quarantine/ with the reason beside it; errors as `store`."""
-    name = PurePath(original.name)
-    suffix = f".{harmless(name.suffix)}" if name.suffix else ""
+    """Put a copy of a file, as it is, into quarantine/ with the reason beside it; errors as `store`.
+
+    Its name and the reason, which names it, stand beside it and not in the log: names of files name patients.
+    """
+    suffix = PurePath(original.name).suffix.lower()
     reason = f"{fault} It came in {original.inside}." if original.inside else str(fault)
-    with spool.open_part(name.stem) as part:
+    with spool.open_part(FROM_OUTSIDE) as part:
         original.copy_into(part)
         check()
-        kept = part.quarantine(reason, original.name, suffix)
-    log.warning("quarantined", file=original.name, kept_as=kept.name, reason=reason, kind=fault.kind)
+        kept = part.quarantine(reason, original.name, suffix if suffix in SUFFIXES else "")
+    log.warning("quarantined", file=kept.name, kind=fault.kind)
     return Taken(quarantined=1)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -38,6 +39,9 @@ __all__ = ["FolderEvent", "FolderWatcher", "WatchedFolder"]
 warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
 
 log = structlog.get_logger(__name__)
+
+RESTART = 60.0
+"""Seconds until an observer that died is tried again; meanwhile everything is looked at regularly."""
 
 RESCAN = 5.0
 """Seconds between two looks at everything in a folder."""
@@ -93,6 +97,8 @@ class _Watch:
         self.inbox = inbox
         self._observer: Any = None
         self._observed: tuple[int, int] | None = None
+        self._blind = False
+        self._again = 0.0
 
     def step(self) -> bool:
         """Observe the folder that is there now, and take from it."""
@@ -102,14 +108,17 @@ class _Watch:
             self._observed = found
             if found is not None:
                 self._observe()
+        elif self._observer is not None and _is_dead(self._observer):
+            self._end_observer()
+            self._go_blind("its observer died")
+        elif self._blind and time.monotonic() >= self._again:
+            self._observe()
         return self.inbox.step()
 
     def unobserve(self) -> None:
         """Let the observer's threads end."""
-        observer, self._observer, self._observed = self._observer, None, None
-        if observer is not None:
-            observer.stop()
-            observer.join()
+        self._observed, self._blind = None, False
+        self._end_observer()
 
     def dispatch(self, event: Any) -> None:
         """As watchdog calls its handlers: remember where to look."""
@@ -117,14 +126,42 @@ class _Watch:
         self.inbox.touch(Path(os.fsdecode(path)))
 
     def _observe(self) -> None:
-        folder = self.inbox.folder.path.absolute()
-        observer = Observer()
+        """Observe the folder, or try again later: watchdog cannot do so with a thousand folders in each other."""
+        folder = str(self.inbox.folder.path.absolute())
         try:
-            observer.start()
-            observer.schedule(self, str(folder), recursive=True, event_filter=_NEWS)
-        except OSError as error:  # too many watches on this machine, or a folder that is gone again
-            log.warning("folder_not_observed", folder=str(folder), reason=error.strerror, instead="looked at regularly")
-        self._observer = observer
+            self._observer = Observer()
+            self._observer.start()
+            self._observer.schedule(self, folder, recursive=True, event_filter=_NEWS)
+        except (OSError, RecursionError) as error:  # too many watches on this machine, or a folder that is gone again
+            self._end_observer()
+            self._go_blind(getattr(error, "strerror", None) or "too many folders lie in each other")
+            return
+        if self._blind:
+            log.info("folder_observed_again", folder=folder)
+        self._blind = False
+
+    def _end_observer(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer is not None and observer.ident is not None:  # it was started
+            observer.stop()
+            observer.join()
+
+    def _go_blind(self, reason: str) -> None:
+        self._again = time.monotonic() + RESTART
+        if not self._blind:
+            folder = str(self.inbox.folder.path)
+            log.warning("folder_not_observed", folder=folder, reason=reason, instead=REGULARLY, next_try_s=RESTART)
+        self._blind = True
+
+
+REGULARLY = "looked at regularly"
+
+
+def _is_dead(observer: Any) -> bool:
+    """Whether one of its threads has ended by itself; watchdog says so to nobody."""
+    reader = getattr(observer, "_inotify_fd", None)  # a thread too, on Linux
+    threads = [observer, *observer.emitters, *([reader] if isinstance(reader, threading.Thread) else [])]
+    return not all(thread.is_alive() for thread in threads)
 
 
 _NEWS = [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileModifiedEvent, FileMovedEvent]

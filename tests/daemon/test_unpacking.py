@@ -81,8 +81,7 @@ def test_what_is_no_image_goes_to_quarantine_alone(
     assert all(reason.endswith("It came in study.zip.") for reason in reasons.values())
     assert "cut off" in reasons["IM2"]
     assert "a zip file inside a zip file" in reasons["inner.zip"]
-    kept = {path.name.split(".")[0]: path for path in spool.quarantine_folder.iterdir() if path.suffix != ".json"}
-    assert kept["IM2"].read_bytes() == images[1][:-50]
+    assert images[1][:-50] in [path.read_bytes() for path in spool.quarantine_folder.iterdir()]
 
 
 @pytest.mark.parametrize("members", [{}, {"a.txt": b"text", "b.txt": b"more"}, {"sub/": b""}])
@@ -115,7 +114,7 @@ def test_a_damaged_member_costs_only_itself(
     assert take(bytes(data)) == Taken(images=2, quarantined=1)
     assert arrived(spool) == sorted([images[0], images[2]])
     assert "IM1 is damaged" in quarantined(spool)["study.zip"]
-    (kept,) = spool.quarantine_folder.glob("study.*.zip")
+    (kept,) = spool.quarantine_folder.glob("taken.*.zip")
     assert kept.read_bytes() == data
 
 

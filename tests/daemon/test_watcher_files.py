@@ -16,6 +16,7 @@ from pydicom.data import get_testdata_file
 from structlog.testing import capture_logs
 
 import daemon.inbox
+from daemon.complaints import alias
 from daemon.inbox import FolderEvent, Inbox
 from daemon.intake import Intake
 from daemon.sightings import left_alone
@@ -161,7 +162,7 @@ def test_a_file_that_does_not_fit_waits_and_does_not_hold_up_the_others(
     assert len(spool.incoming()) == 1
     assert [path.name for path in folder.iterdir()] == ["huge.dcm"]
     assert [(line["event"], line["file"]) for line in logs if line["log_level"] == "error"] == [
-        ("spool_full", "huge.dcm")
+        ("spool_full", alias(folder / "huge.dcm", folder))
     ]
 
 
@@ -181,7 +182,10 @@ def test_an_unreadable_file_is_said_once_and_tried_again(
             one.step()
     assert len(spool.incoming()) == 1
     complaints = [(line["event"], line["file"]) for line in logs if line["log_level"] == "error"]
-    assert sorted(complaints) == [("unreadable", "locked.dcm"), ("unreadable_folder", "closed")]
+    assert sorted(complaints) == [
+        ("unreadable", alias(folder / "locked.dcm", folder)),
+        ("unreadable_folder", alias(folder / "closed", folder)),
+    ]
     (folder / "locked.dcm").chmod(0o600)
     one.step()
     assert len(spool.incoming()) == 2

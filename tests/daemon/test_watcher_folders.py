@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +15,14 @@ import pytest
 from structlog.testing import capture_logs
 
 import daemon.inbox
+import daemon.watcher
+from daemon.complaints import alias
 from daemon.errors import NotRunnable
 from daemon.inbox import Inbox
 from daemon.watcher import FolderWatcher, WatchedFolder
 from dicomio.spool import Spool
 
-from .watching import SETTLE, contents, until
+from .watching import SETTLE, contents, quarantined, until
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 
@@ -179,3 +184,93 @@ def test_two_folders_at_once(tmp_path: Path, spool: Spool, images: list[Path]) -
         shutil.copy(images[0], folders[0])
         shutil.copy(images[1], folders[1])
         until(lambda: len(spool.incoming()) == 2)
+
+
+def dig(top: Path) -> None:
+    """Twelve hundred folders in each other, as a runaway script leaves them."""
+    top.mkdir()
+    place = os.open(top, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=place)
+        below = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("before", [True, False], ids=["there at start", "while it runs"])
+def test_folders_without_end_do_not_end_the_watching(
+    watching: Callable[..., FolderWatcher],
+    folder: Path,
+    images: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+) -> None:
+    monkeypatch.setattr(daemon.watcher, "RESTART", 1.0)
+    taken: list[str] = []
+    if before:
+        dig(folder / "deep")
+    with capture_logs() as logs, watching(rescan=3600.0, on_event=lambda event: taken.append(event.name)):
+        if not before:
+            time.sleep(3 * SETTLE)
+            dig(folder / "deep")
+        until(lambda: "folder_not_observed" in [line["event"] for line in logs])
+        subprocess.run(["rm", "-rf", folder / "deep"], check=True)
+        until(lambda: "folder_observed_again" in [line["event"] for line in logs])
+        shutil.copy(images[0], folder)  # noticed at once, though everything is not looked at for an hour
+        until(lambda: taken == [images[0].name])
+
+
+def test_what_lies_too_deep_is_said_once_and_the_rest_is_taken(
+    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path]
+) -> None:
+    dig(folder / "deep")
+    shutil.copy(images[0], folder / "deep" / "d" / "d")
+    shutil.copy(images[1], folder / "deep" / Path(*["d"] * 100))
+    one = inbox()
+    with capture_logs() as logs:
+        for _ in range(3):
+            one.step()
+    subprocess.run(["rm", "-rf", folder / "deep"], check=True)  # shutil gives up as watchdog does
+    assert contents(spool.incoming()) == contents(images[:1])
+    told = [line for line in logs if line["event"] == "unreadable_folder"]
+    assert [line["reason"] for line in told] == ["it lies deeper than 64 folders"]
+
+
+def test_no_name_of_a_file_or_folder_reaches_the_log(
+    watching: Callable[..., FolderWatcher], folder: Path, spool: Spool, images: list[Path]
+) -> None:
+    """They are often made of the patient's."""
+    (folder / "Sorrel").mkdir()
+    shutil.copy(images[0], folder / "Sorrel" / "Sorrel.1.dcm")
+    (folder / "Sorrel^Adam.Sorrel").write_bytes(b"no image")
+    cut = images[1].read_bytes()
+    (folder / "Sorrel.dcm").write_bytes(cut[: len(cut) // 2])
+    with zipfile.ZipFile(folder / "Sorrel.zip", "w") as archive:
+        archive.write(images[2], "Sorrel/Sorrel.dcm")
+        archive.writestr("Sorrel/Sorrel.txt", "no image")
+    (folder / "Sorrel" / "Sorrel.locked.dcm").symlink_to("/nowhere")
+    with capture_logs() as logs, watching():
+        until(lambda: len(quarantined(spool)) == 3 and len(spool.incoming()) == 2)
+    assert {"quarantined", "folder_taken"} <= {line["event"] for line in logs}
+    assert "Sorrel" not in str(logs)
+    assert not [path.name for path in spool.root.rglob("*") if "Sorrel" in path.name]  # these names are logged
+    assert {"Sorrel.dcm", "Sorrel.txt"} <= set(quarantined(spool))  # beside the file stands what it was called
+
+
+def test_what_cannot_be_read_or_is_our_fault_has_an_alias(
+    inbox: Callable[..., Inbox], folder: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        raise LookupError("Sorrel^Adam")
+
+    shutil.copy(images[0], folder / "Sorrel.dcm")
+    monkeypatch.setattr(daemon.inbox, "store", broken)
+    with capture_logs() as logs:
+        inbox().step()
+    (line,) = (line for line in logs if line["event"] == "not_taken")
+    assert "Sorrel" not in str(logs)
+    assert line["file"] == alias(folder / "Sorrel.dcm", folder)
+    assert line["error"] == "LookupError"
+    assert line["where"].startswith("test_watcher_folders.broken")

@@ -36,12 +36,8 @@ def test_what_is_no_dicom_goes_to_quarantine_with_the_reason(
     assert set(reasons) == {"autorun.inf", "report.PDF", "noise", "empty.dcm"}
     assert "not a DICOM file" in reasons["report.PDF"]
     assert "it is empty" in reasons["empty.dcm"]
-    assert {path.name.split(".")[0]: path.name.split(".")[2:] for path in kept_in_quarantine(spool)} == {
-        "autorun": ["inf"],
-        "report": ["PDF"],
-        "noise": [],
-        "empty": ["dcm"],
-    }
+    kept = [path.name.split(".") for path in kept_in_quarantine(spool)]
+    assert sorted([start, *suffix] for start, _, *suffix in kept) == [["taken"]] * 3 + [["taken", "dcm"]]
     assert list(folder.iterdir()) == []
     assert str(folder) not in json.dumps([line for line in logs if line["event"] == "quarantined"])
 
