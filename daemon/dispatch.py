@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from daemon.assembly import routing_facts
 from daemon.errands import Failed, Finished, Lost, Return
 from daemon.identity import WORKER
 from db.errors import BadRequest, DatabaseUnavailable
 from db.records import JobOutcome, NewMeasurement, NewResult, Wish
 from db.states import ResultKind
 from pipelines.registry import model_digest, packages_for, pipeline_named
+from pipelines.remarks import remarks
 from pipelines.work import EngineChoice, JobDescription, Outcome
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from db.records import ClaimedJob
     from db.store import Database
     from engines.contract import EngineSettings
+    from pipelines.registry import Pipeline
 
 log = structlog.get_logger(__name__)
 
@@ -130,7 +133,17 @@ class Dispatch:
             largest_inflated=self._config.limits.inflated,
             segmentations=tuple(sorted(encodings)) or ("BINARY",),
             key_images=not wanted or any(destination.key_images for destination in wanted),
+            notes=self._remarks(job, pipeline),
         )
+
+    def _remarks(self, job: ClaimedJob, pipeline: Pipeline) -> tuple[str, ...]:
+        """Notes on the series, with all that is known of the study: a worker sees one series of it only."""
+        if pipeline.phase is None:
+            return ()
+        recorded = self._database.study_facts(job.study_uid)
+        series_of = {file.path: one.series_instance_uid for one in recorded.series for file in one.instances}
+        roles = {role: series_of.get(files[0].path, "") for role, files in job.inputs.items()}
+        return remarks(routing_facts(recorded), pipeline, roles)
 
     def _take_home(self, answer: Return) -> None:
         job_id = int(answer.job_id)

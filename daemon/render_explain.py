@@ -10,15 +10,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.phase import NO_WORDS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pipelines.explain import Explanation, RoleExplanation, RuleExplanation, SeriesSummary, SeriesVerdict
     from pipelines.matching import Check
 
+_NO_NEWS = ("not MR", "neither CT nor MR", "a localizer", NO_WORDS)
 MOST_SERIES = 12
 """Rows shown for a role; a study of hundreds of series would scroll away what matters."""
-_DERIVED = ("plane", "sequence", "contrast", "localizer")
+_DERIVED = ("plane", "sequence", "contrast", "phase", "localizer")
 
 
 def render(explanation: Explanation, console: Console) -> None:
@@ -35,10 +38,11 @@ def render(explanation: Explanation, console: Console) -> None:
 
 def _series_table(series: Sequence[SeriesSummary]) -> Table:
     table = Table(box=SIMPLE, pad_edge=False, title="Series, and what follows from their headers", title_justify="left")
-    for name in ("No.", "Description", "", "Images", *_DERIVED):
+    columns = [name for name in _DERIVED if any(one.derived[name] != "unknown" for one in series)]
+    for name in ("No.", "Description", "", "Images", *columns):
         table.add_column(name, justify="right" if name in ("No.", "Images") else "left", overflow="fold")
     for one in series[:MOST_SERIES]:
-        derived = [Text(one.derived[name], style="dim" if one.derived[name] == "unknown" else "") for name in _DERIVED]
+        derived = [Text(one.derived[name], style="dim" if one.derived[name] == "unknown" else "") for name in columns]
         table.add_row(one.number, Text(one.description), one.modality, str(one.images), *derived)
     if len(series) > MOST_SERIES:
         table.add_row("", Text(f"... and {len(series) - MOST_SERIES} more series", style="dim"))
@@ -50,7 +54,7 @@ def _print_reasons(series: SeriesSummary, console: Console) -> None:
     said = [
         f"{name} {series.derived[name]}: {series.because[name]}"
         for name in _DERIVED[1:]
-        if series.derived[name] != "false" and series.because[name] not in ("not MR", "a localizer")
+        if series.derived[name] != "false" and series.because[name] not in _NO_NEWS
     ]
     if said:
         console.print(Padding(Text(f"{series.number or '-'}  {'; '.join(said)}", style="dim"), (0, 0, 0, 1)))

@@ -11,16 +11,18 @@ from functools import cached_property
 from typing import Any
 
 from dicomio.units import units_of
+from pipelines.bolus import Acquired, phases
 from pipelines.contrast import contrast
 from pipelines.derived import Derived
-from pipelines.kinds import Kind
+from pipelines.kinds import Kind, Phase
 from pipelines.orientation import Plane, localizer, plane
+from pipelines.phase import by_words
 from pipelines.sequences import sequence
 from pipelines.tagvalues import Scalar, number, scalars, text
 
-DERIVED = ("plane", "images", "sequence", "contrast", "localizer", "units", "source_ae")
+DERIVED = ("plane", "images", "sequence", "contrast", "phase", "localizer", "units", "source_ae")
 """Names that a rule can use for what no tag says; written small, unlike DICOM keywords."""
-REASONED = ("plane", "sequence", "contrast", "localizer", "units")
+REASONED = ("plane", "sequence", "contrast", "phase", "localizer", "units")
 """Those of them that we conclude from several tags, and can give a reason for."""
 
 
@@ -154,6 +156,8 @@ class StudyFacts:
                 return found
             case "contrast":
                 return self._contrast(series)
+            case "phase":
+                return self._phase(series)
             case "images":
                 return Derived(series.images, "counted")
             case "source_ae":
@@ -168,6 +172,23 @@ class StudyFacts:
             after = began is not None and _is_mr(series) and self._moment(series) > began
             self._contrasts[uid] = contrast({**self.tags, **series.tags}, after_contrast=after)
         return self._contrasts[uid]
+
+    def _phase(self, series: SeriesFacts) -> Derived[Phase]:
+        if series.localizer:
+            return Derived(None, "a localizer")
+        if text(series.tags, "Modality") != "CT":
+            return by_words(series.tags)
+        return self._ct_phases[series.series_instance_uid]
+
+    @cached_property
+    def _ct_phases(self) -> dict[str, Derived[Phase]]:
+        """CT phases are told by the study as a whole: when each series was acquired, and which of them had contrast."""
+        scans = [one for one in self.series if text(one.tags, "Modality") == "CT" and not one.localizer]
+        acquired = [
+            Acquired.read(one.series_instance_uid, one.tags, one.instance_tags, self._contrast(one).value)
+            for one in scans
+        ]
+        return phases(acquired, self.tags)
 
     def values(self, series: SeriesFacts, name: str) -> tuple[Scalar, ...]:
         """What a rule sees under a name, for one series; () when it is missing or not knowable."""

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 BUILTIN_RULES = """\
 # Scanward's built-in rules: careful ones, that read what the images are and not what the hospital calls them.
+# They are those of deploy/rules.yaml, but for where the results go.
 rules:
   - name: brain
     pipeline: brain-mr
     series:
-      flair: {Modality: MR, sequence: flair, images: {min: 8}}
-      t1:    {Modality: MR, sequence: t1, contrast: false, images: {min: 8}, optional: true}
-      t1ce:  {Modality: MR, sequence: t1, contrast: true, images: {min: 8}, optional: true}
-      t2:    {Modality: MR, sequence: t2, images: {min: 8}, optional: true}
+      flair: {Modality: MR, sequence: flair, localizer: false, images: {min: 12}}
+      t1:    {Modality: MR, sequence: t1, contrast: false, images: {min: 12}, optional: true}
+      t1ce:  {Modality: MR, sequence: t1, contrast: true,  images: {min: 12}, optional: true}
+      t2:    {Modality: MR, sequence: t2, images: {min: 12}, optional: true}
     send_to: []
   - name: liver
     pipeline: abdomen-ct
@@ -28,8 +29,12 @@ rules:
         Modality: CT
         plane: axial
         units: HU
+        localizer: false
+        phase: {in: [portal, ""]}
         images: {min: 20}
-        BodyPartExamined: {in: [ABDOMEN, ABDOMENPELVIS, LIVER, CHESTABDOMEN, CHESTABDPELVIS, TRUNK, WHOLEBODY, ""]}
+        SliceThickness: {max: 5}
+        BodyPartExamined:
+          in: [ABDOMEN, ABDOMENPELVIS, LIVER, CHESTABDOMEN, CHESTABDPELVIS, CHEST, TRUNK, WHOLEBODY, ""]
     send_to: []
 """
 

@@ -86,6 +86,12 @@ def contrast(tags: Mapping[str, Any], *, after_contrast: bool = False) -> Derive
     return _silent(tags, modality, after_contrast)
 
 
+def denied(words: str) -> str:
+    """The words by which a text, prepared by `plain`, says that no contrast agent was given; '' if it does not."""
+    found = None if _BOTH.search(words) else _NONE.search(words)
+    return found[0].strip() if found else ""
+
+
 def _said(words: str, modality: str) -> tuple[bool, str] | None:
     if not words or _BOTH.search(words):
         return None

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.attributes import REASONED, SeriesFacts, StudyFacts
+from pipelines.kinds import Phase
 from pipelines.matching import Check, check_series, check_study, distance, shown
 from pipelines.preference import why_preferred
+from pipelines.registry import phase_of
 from pipelines.routing import Cast, PlannedJob, Unmatched, cast, nearest_miss, planned, route
 from pipelines.rulemodel import Role, Rule, RuleSet
 from pipelines.tagvalues import number, text
@@ -20,7 +22,7 @@ class SeriesSummary:
 
     Attributes:
         number: Series Number, '' if none.
-        derived: plane, sequence, contrast, localizer -> value in words ("unknown" when not knowable).
+        derived: plane, sequence, contrast, phase, localizer, units -> value in words ("unknown" when not knowable).
         because: The same names -> why.
     """
 
@@ -154,24 +156,24 @@ def _rule(study: StudyFacts, rule: Rule) -> RuleExplanation:
         priority=str(rule.priority),
         send_to=rule.send_to,
         study=checks,
-        roles=tuple(_role(study, name, role, found) for name, role in rule.series.items()),
+        roles=tuple(_role(study, name, rule, found) for name in rule.series),
     )
 
 
-def _role(study: StudyFacts, name: str, role: Role, found: Cast) -> RoleExplanation:
-    candidates = found.candidates[name]
+def _role(study: StudyFacts, name: str, rule: Rule, found: Cast) -> RoleExplanation:
+    role, candidates, phase = rule.series[name], found.candidates[name], phase_of(rule.pipeline)
     taker = found.roles.get(name)
     return RoleExplanation(
         role=name,
         optional=role.optional,
         taken_by=taker.series_instance_uid if taker else None,
-        because=_why_taken(study, name, taker, found),
-        series=(*_fitting(study, role, candidates), *_others(study, role, candidates)),
+        because=_why_taken(study, name, found, phase),
+        series=(*_fitting(study, role, candidates, phase), *_others(study, role, candidates)),
     )
 
 
-def _why_taken(study: StudyFacts, name: str, taker: SeriesFacts | None, found: Cast) -> str:
-    candidates = found.candidates[name]
+def _why_taken(study: StudyFacts, name: str, found: Cast, phase: Phase | None) -> str:
+    candidates, taker = found.candidates[name], found.roles.get(name)
     if taker is None:
         return "every series that fits has another role" if candidates else "no series fits"
     if len(candidates) == 1:
@@ -179,14 +181,16 @@ def _why_taken(study: StudyFacts, name: str, taker: SeriesFacts | None, found: C
     better = [one for one in candidates[: candidates.index(taker)] if one in found.roles.values()]
     if better:
         return f"{len(better)} better one{'s have' if len(better) > 1 else ' has'} another role"
-    return why_preferred(study, taker, candidates[candidates.index(taker) + 1])
+    return why_preferred(study, taker, candidates[candidates.index(taker) + 1], phase)
 
 
-def _fitting(study: StudyFacts, role: Role, candidates: Sequence[SeriesFacts]) -> list[SeriesVerdict]:
+def _fitting(
+    study: StudyFacts, role: Role, candidates: Sequence[SeriesFacts], phase: Phase | None
+) -> list[SeriesVerdict]:
     verdicts = []
     for rank, series in enumerate(candidates, start=1):
         following = candidates[rank] if rank < len(candidates) else None
-        preferred = why_preferred(study, series, following) if following else ""
+        preferred = why_preferred(study, series, following, phase) if following else ""
         checks = check_series(study, series, role)
         verdicts.append(SeriesVerdict(series.series_instance_uid, checks, True, rank, preferred))
     return verdicts

@@ -28,3 +28,12 @@ class Kind(StrEnum):
     SPECTROSCOPY = "spectroscopy"
     MAP = "map"
     LOCALIZER = "localizer"
+
+
+class Phase(StrEnum):
+    """When after the contrast agent was injected a series was acquired; `native` is before."""
+
+    NATIVE = "native"
+    ARTERIAL = "arterial"
+    PORTAL = "portal"
+    DELAYED = "delayed"

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from pipelines.acquisition import volumes
 from pipelines.attributes import SeriesFacts, StudyFacts
+from pipelines.kinds import Phase
 from pipelines.orientation import Plane
 from pipelines.tagvalues import codes, number, numbers, positive, text
 from pipelines.wording import any_of, plain
@@ -44,10 +45,15 @@ _CLOSE_MM = 2.0
 
 @dataclass(frozen=True)
 class Merits:
-    """What speaks for a series. Criteria are asked in the order of `CRITERIA`; the first difference decides."""
+    """What speaks for a series. Criteria are asked in the order of `CRITERIA`; the first difference decides.
+
+    Attributes:
+        wanted: The contrast phase that the pipeline's network knows; None where it does not matter.
+    """
 
     study: StudyFacts
     series: SeriesFacts
+    wanted: Phase | None = None
 
     @property
     def planning(self) -> int:
@@ -72,6 +78,26 @@ class Merits:
         """How often each slice comes; 1 for one volume, and when it is not known."""
         found = volumes(self.series.instance_tags, self.series.images)
         return 1.0 if found is None else round(found, 1)
+
+    @property
+    def as_scanned(self) -> int:
+        """0 for reformats, projections and phase images, whatever else speaks for them."""
+        return min(self.origin, 1)
+
+    @cached_property
+    def phase(self) -> Phase | None:
+        """The contrast phase; None when not known."""
+        phase: Phase | None = self.study.derived(self.series, "phase").value
+        return phase
+
+    @property
+    def phase_fits(self) -> int:
+        """4 for the network's own phase, 3 for an unknown one, then what looks most like it; 0 without contrast."""
+        if self.wanted is None:
+            return 0
+        if self.phase is self.wanted:
+            return 4
+        return {None: 3, Phase.DELAYED: 2, Phase.PORTAL: 2, Phase.ARTERIAL: 1, Phase.NATIVE: 0}[self.phase]
 
     @property
     def axial(self) -> int:
@@ -142,6 +168,14 @@ _KERNELS = ("a sharp kernel", "an unknown kernel", "a soft kernel")
 _ORIGINS = ("a reformat or projection", "a computed series", "an original acquisition")
 
 
+def _origins(one: Merits, other: Merits) -> str:
+    return f"{_ORIGINS[one.origin]}, the other is {_ORIGINS[other.origin]}"
+
+
+def _phase(merits: Merits) -> str:
+    return str(merits.phase) if merits.phase else "of unknown phase"
+
+
 def _less_is_better(value: float) -> float:
     """Sorts small values first and unknown ones (0) last."""
     return -value if value else float("-inf")
@@ -150,8 +184,12 @@ def _less_is_better(value: float) -> float:
 CRITERIA: Sequence[Criterion] = (
     Criterion(lambda m: m.planning, lambda m, o: "the other is a localizer"),
     Criterion(lambda m: m.diagnostic, lambda m, o: "the other only serves the examination"),
-    Criterion(lambda m: m.origin, lambda m, o: f"{_ORIGINS[m.origin]}, the other is {_ORIGINS[o.origin]}"),
+    Criterion(lambda m: m.as_scanned, _origins),
     Criterion(lambda m: -m.repeats, lambda m, o: f"one volume, the other repeats its slices {o.repeats:g} times"),
+    Criterion(
+        lambda m: m.phase_fits, lambda m, o: f"{_phase(m)}, the other {_phase(o)}; the network is for {m.wanted}"
+    ),
+    Criterion(lambda m: m.origin, _origins),
     Criterion(lambda m: m.axial, lambda m, o: f"axial or close slices, the other is {o.series.plane or 'unknown'}"),
     Criterion(lambda m: m.kernel, lambda m, o: f"{_KERNELS[m.kernel]}, the other has {_KERNELS[o.kernel]}"),
     Criterion(lambda m: m.contrast_known, lambda m, o: "contrast is known, of the other it is not"),
@@ -164,18 +202,24 @@ CRITERIA: Sequence[Criterion] = (
 )
 
 
-def ranked(study: StudyFacts, series: Sequence[SeriesFacts]) -> list[SeriesFacts]:
-    """Series in the order of preference, best first; the same for the same study, whatever the order given."""
+def ranked(study: StudyFacts, series: Sequence[SeriesFacts], phase: Phase | None = None) -> list[SeriesFacts]:
+    """Series in the order of preference, best first; the same for the same study, whatever the order given.
+
+    Args:
+        study: The study that they belong to.
+        series: Series of it.
+        phase: The contrast phase that the pipeline's network knows; None where it does not matter.
+    """
     if len(series) < 2:
         return list(series)
-    merits = [Merits(study, one) for one in series]
+    merits = [Merits(study, one, phase) for one in series]
     merits.sort(key=lambda one: tuple(criterion.score(one) for criterion in CRITERIA), reverse=True)
     return [one.series for one in merits]
 
 
-def why_preferred(study: StudyFacts, better: SeriesFacts, other: SeriesFacts) -> str:
-    """The first criterion in which two series differ, in words."""
-    one, two = Merits(study, better), Merits(study, other)
+def why_preferred(study: StudyFacts, better: SeriesFacts, other: SeriesFacts, phase: Phase | None = None) -> str:
+    """The first criterion in which two series differ, in words; arguments as of `ranked`."""
+    one, two = Merits(study, better, phase), Merits(study, other, phase)
     for criterion in CRITERIA:
         if criterion.score(one) != criterion.score(two):
             return criterion.said(one, two)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dicomio.coding import Code
 from pipelines.errors import ModelMissing, UnknownPipeline
+from pipelines.kinds import Phase
 
 if TYPE_CHECKING:
     from dicomio.volume import Volume
@@ -37,6 +38,7 @@ class Pipeline:
         body_part: Body Part Examined of the key images.
         series_number: Series Number of the first result series; results of a pipeline always carry the same ones.
         checks: Slot -> what a package must pass to fill it, beyond being whole; raises PackageError.
+        phase: The contrast phase of the images that its networks learnt from; None where it does not matter.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Pipeline:
     run: Callable[[Mapping[str, Volume], Mapping[str, Network], Progress], Findings]
     optional_models: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, Callable[[ModelPackage], None]] = field(default_factory=dict)
+    phase: Phase | None = None
 
     @property
     def all_models(self) -> dict[str, str]:
@@ -102,6 +105,7 @@ PIPELINES: Mapping[str, Pipeline] = {
             roles=("ct",),
             optional_roles=(),
             models={"segmenter": "abdomen-liver-unet"},
+            phase=Phase.PORTAL,
             site=Code("10200004", "SCT", "Liver"),
             finding=Code("108369006", "SCT", "Neoplasm"),
             body_part="LIVER",
@@ -117,6 +121,12 @@ def pipeline_named(name: str) -> Pipeline:
     if name not in PIPELINES:
         raise UnknownPipeline(name=name, known=tuple(PIPELINES))
     return PIPELINES[name]
+
+
+def phase_of(name: str) -> Phase | None:
+    """The contrast phase that a pipeline's networks know; None where it does not matter, or nothing has that name."""
+    pipeline = PIPELINES.get(name)
+    return pipeline.phase if pipeline else None
 
 
 def packages_for(pipeline: Pipeline, folders: tuple[Path, ...]) -> dict[str, ModelPackage]:

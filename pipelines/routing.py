@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pipelines.attributes import DERIVED, SeriesFacts, StudyFacts
 from pipelines.matching import IMAGES_ONLY, distance, fits, misses, personal, shown, study_misses, wanted
 from pipelines.preference import ranked
+from pipelines.registry import phase_of
 from pipelines.rulemodel import Priority, Role, Rule, RuleSet
 from pipelines.tagvalues import Scalar
 
@@ -115,7 +116,7 @@ def cast(study: StudyFacts, rule: Rule) -> Cast:
     another one give way to its next choice, if it has one; an optional role takes what is left.
     """
     candidates = {
-        name: ranked(study, [series for series in study.series if fits(study, series, role)])
+        name: ranked(study, [series for series in study.series if fits(study, series, role)], phase_of(rule.pipeline))
         for name, role in rule.series.items()
     }
     taken: dict[str, str] = {}  # series UID -> role

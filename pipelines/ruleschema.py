@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.kinds import Kind
+from pipelines.kinds import Kind, Phase
 from pipelines.orientation import Plane
 from pipelines.subjects import subject
 
@@ -37,7 +37,7 @@ def _condition(value: dict[str, Any], description: str, *tests: str) -> dict[str
     return {"description": description, "anyOf": [value, mapping]}
 
 
-def _choice(values: type[Plane] | type[Kind]) -> dict[str, Any]:
+def _choice(values: type[Plane | Kind | Phase]) -> dict[str, Any]:
     return {"enum": [*map(str, values), ""]}
 
 
@@ -49,6 +49,7 @@ _ON_SERIES = {
     "plane": _condition(_choice(Plane), "Plane of the slices, from their direction cosines."),
     "sequence": _condition(_choice(Kind), "Kind of MR sequence, from its timing."),
     "contrast": _condition({"enum": [True, False, ""]}, "Whether a contrast agent had been given."),
+    "phase": _condition(_choice(Phase), "Contrast phase, from words, contrast tags and acquisition times."),
     "localizer": _condition({"enum": [True, False, ""]}, "Whether the series only plans the others."),
     "units": _condition(_TEXT, "What the pixel values are numbers of: HU, MGML, ...", "matches"),
     **_ON_BOTH,

@@ -12,7 +12,7 @@ from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
 
 from dicomio.personal import PERSONAL
 from pipelines.attributes import DERIVED
-from pipelines.kinds import Kind
+from pipelines.kinds import Kind, Phase
 from pipelines.orientation import Plane
 
 Sort = Literal["text", "number", "moment", "flag", "choice"]
@@ -20,11 +20,12 @@ Sort = Literal["text", "number", "moment", "flag", "choice"]
 _NUMERIC = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV"})
 _MOMENTS = frozenset({"DA", "TM", "DT"})
 _NO_VALUE = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_CHOICES = {"plane": tuple(map(str, Plane)), "sequence": tuple(map(str, Kind))}
+_CHOICES = {"plane": tuple(map(str, Plane)), "sequence": tuple(map(str, Kind)), "phase": tuple(map(str, Phase))}
 _DERIVED_SORTS: dict[str, Sort] = {
     "plane": "choice",
     "sequence": "choice",
     "contrast": "flag",
+    "phase": "choice",
     "localizer": "flag",
     "units": "text",
     "images": "number",

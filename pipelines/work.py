@@ -59,6 +59,7 @@ class JobDescription:
         output: Folder for the results; is made, and cleared of an earlier try's.
         largest_inflated: Bytes that a deflated image may inflate to.
         created: When the job was made: the date of the results, the same in every try.
+        notes: What a reader must know of the series that were chosen (`pipelines.remarks`).
     """
 
     job_id: str
@@ -72,6 +73,7 @@ class JobDescription:
     segmentations: tuple[Literal["BINARY", "LABELMAP"], ...] = ("BINARY",)
     key_images: bool = True
     largest_inflated: int = LARGEST_INFLATED
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
             networks = networks_of(job)
         with clock.step("infer"):
             findings = pipeline.run(volumes, networks, report)
-            findings = replace(findings, notes=(*left_out, *findings.notes))
+            findings = replace(findings, notes=(*job.notes, *left_out, *findings.notes))
         with clock.step("encode"):
             others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
             results, pictures = encode_results(findings, pipeline, job, report, others=others)

@@ -18,6 +18,7 @@ from daemon.render import files_table, findings_table
 from engines.contract import EngineSettings
 from pipelines.builtin import builtin_rules
 from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
+from pipelines.remarks import remarks
 from pipelines.routing import PlannedJob, Unmatched, planned, route
 from pipelines.rules import load_rules
 from pipelines.work import EngineChoice, JobDescription, Outcome, perform
@@ -108,6 +109,7 @@ def _job(found: PlannedJob, study: FolderStudy, wanted: _Wanted, *, nested: bool
         models={slot: EngineChoice(str(package.folder), wanted.settings) for slot, package in packages.items()},
         output=str(target),
         created=datetime.now(UTC),
+        notes=remarks(study.facts, definition, found.roles),
     )
 
 

@@ -73,8 +73,8 @@ def dispatch(tmp_path: Path, database: Database, bench: Bench) -> Dispatch:
     return Dispatch(database, bench, Config(data_dir=tmp_path), EngineSettings())  # type: ignore[arg-type]
 
 
-def order(database: Database, *, digest: str | None = None) -> int:
-    """A routed study of one image, and its job."""
+def order(database: Database, *, digest: str | None = None, **tags: str) -> int:
+    """A routed study of one image with these tags, and its job."""
     pipeline = pipeline_named("abdomen-ct")
     names = {field.name for field in dataclasses.fields(IndexedInstance)}
     given: dict[str, Any] = dict.fromkeys(names, "") | {
@@ -85,7 +85,7 @@ def order(database: Database, *, digest: str | None = None) -> int:
         "has_pixels": True,
         "rows": 1,
         "columns": 1,
-        "tags": {},
+        "tags": tags,
         "instance_tags": {},
         "path": Path("/nowhere/1.dcm"),
         "size": 1,
@@ -205,3 +205,13 @@ def test_a_job_for_models_that_were_replaced_leads_its_study_back_to_the_rules(
     assert bench.running == ()
     assert state(database, job_id) == "cancelled"
     assert database.studies_to_route() == ["1.2"]
+
+
+def test_a_phase_that_the_network_does_not_know_goes_with_the_job(
+    database: Database, dispatch: Dispatch, bench: Bench
+) -> None:
+    order(database, Modality="CT", SeriesDescription="Abdomen arteriell")
+    dispatch.step()
+    (given,) = bench.given.values()
+    (note,) = given.notes
+    assert "is of the arterial phase" in note

@@ -62,6 +62,7 @@ def test_derived_attributes_come_with_their_reason() -> None:
         "plane": "axial",
         "sequence": "flair",
         "contrast": "false",
+        "phase": "unknown",
         "localizer": "false",
         "units": "unknown",
     }
