@@ -7,18 +7,22 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from pynetdicom import AE
-from pynetdicom._globals import MODE_REQUESTOR
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation
 
+from dicomio.association_answer import ACCEPT_PDU, clean_answer
 from dicomio.errors import PeerRefused, PeerUnreachable
+from dicomio.line import Line
 from dicomio.polled_socket import PolledSocket, tune
 from dicomio.tls import TLSFiles
-from dicomio.upper_layer import UnthreadedAssociation
 
+HERE = "127.0.0.1"  # stands where pynetdicom wants an address: the socket knows better
+LARGEST_CONTROL_PDU = 1 << 20
+SLOWEST = 100_000  # bytes per second that a peer must at least take
+MARGIN = 2.0  # seconds that pynetdicom has to notice by itself that its time is over
 MOST_CONTEXTS = 128  # PS3.8, 9.3.2.2: context ids are the odd numbers up to 255
 PERMANENT = 0x01
 
@@ -35,7 +39,8 @@ class Peer:
         tls: Files for TLS; None: plain TCP.
         connect_timeout: Seconds that it has to accept the connection.
         acse_timeout: Seconds that it has to answer an association request.
-        dimse_timeout: Seconds that it has to answer a message; storing may take it a while.
+        dimse_timeout: Seconds that it has to answer a message, beside the time that its bytes take; storing may take a
+            while.
     """
 
     ae_title: str
@@ -50,6 +55,10 @@ class Peer:
     def __str__(self) -> str:
         return f"{self.ae_title} at {self.host}:{self.port}"
 
+    def patience(self, size: int) -> float:
+        """Seconds that it has to take and answer a message of so many bytes."""
+        return self.dimse_timeout + size / SLOWEST
+
     def refused(self, reason: str) -> PeerRefused:
         """The error for when this peer says no."""
         return PeerRefused(peer=str(self), reason=reason)
@@ -62,11 +71,13 @@ class Peer:
 class CallingSocket(PolledSocket):
     """The socket of an association that we ask for."""
 
-    def __init__(self, assoc: UnthreadedAssociation, peer: Peer, context: ssl.SSLContext | None) -> None:
-        super().__init__(assoc, address=AddressInformation("127.0.0.1", 0))
+    def __init__(self, assoc: Association, peer: Peer, context: ssl.SSLContext | None, line: Line) -> None:
+        super().__init__(assoc, address=AddressInformation(HERE, 0))
         self._peer = peer
         self._context = context
+        self._line = line
         self.error: OSError | None = None
+        self.lost = False
 
     def _create_socket(self, address: AddressInformation) -> None:
         """Nothing yet: which kind of socket it takes is known when the name is looked up."""
@@ -77,8 +88,10 @@ class CallingSocket(PolledSocket):
         try:
             connection = socket.create_connection((peer.host, peer.port), peer.connect_timeout)
             tune(connection, peer.connect_timeout)
+            self._line.attach(connection)
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_hostname=peer.host)
+                self._line.attach(connection)
             connection.settimeout(peer.dimse_timeout)
         except OSError as error:
             self.error = error
@@ -90,52 +103,89 @@ class CallingSocket(PolledSocket):
         self.provider_queue.put(primitive)
         self._ready.set()
 
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read `nr_bytes`; fewer when the connection ends before. What accepts us comes as pynetdicom can read it."""
+        data = super().recv(nr_bytes)
+        self.lost = self.lost or len(data) < nr_bytes
+        if len(data) == nr_bytes == 6 and data[0] == ACCEPT_PDU:
+            length = int.from_bytes(data[2:6], "big")
+            body = super().recv(length) if length <= LARGEST_CONTROL_PDU else b""
+            if len(body) == length:
+                body = clean_answer(bytes(body))
+                data[2:6] = len(body).to_bytes(4, "big")
+            self.unread(bytes(body))
+        return data
+
+
+class _Entity(AE):  # type: ignore[misc]
+    """Our side of an association, with our kind of socket."""
+
+    def __init__(self, peer: Peer, line: Line) -> None:
+        super().__init__(peer.calling_ae)
+        self.acse_timeout = peer.acse_timeout
+        self.dimse_timeout = peer.dimse_timeout
+        self.network_timeout = None
+        self.connection: CallingSocket
+        self._peer, self._line, self._tls = peer, line, _tls_context(peer)
+
+    def _create_socket(self, assoc: Association, *_: object) -> CallingSocket:
+        self.connection = CallingSocket(assoc, self._peer, self._tls, self._line)
+        return self.connection
+
 
 @contextmanager
-def association(peer: Peer, contexts: Sequence[PresentationContext]) -> Iterator[UnthreadedAssociation]:
+def association(peer: Peer, contexts: Sequence[PresentationContext], line: Line | None = None) -> Iterator[Association]:
     """An established association, released at the end (aborted when an exception ends it).
+
+    Every step has a deadline: a peer that sends a byte now and then does not hold us for ever.
 
     Args:
         peer: Whom to call.
         contexts: What to propose, at most 128.
+        line: Lets another thread end it, and sets deadlines for what is done with it.
 
     Raises:
         PeerRefused: It rejects us, accepts nothing that we propose, or its or our TLS setting is wrong.
         PeerUnreachable: It does not answer, hangs up, or is too busy.
     """
-    opened = _request(peer, contexts)
+    line = line or Line()
+    line.open()
     try:
-        yield opened
+        with line.within(peer.connect_timeout + peer.acse_timeout + MARGIN):
+            opened = _request(peer, contexts, line)
+        with _ended_well(peer, opened, line):
+            yield opened
+    finally:
+        line.hang_up()
+
+
+@contextmanager
+def _ended_well(peer: Peer, opened: Association, line: Line) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
-        opened.abort()
+        with line.within(MARGIN):
+            opened.abort()
         raise
-    if opened.is_established:
-        opened.release()
+    with line.within(peer.acse_timeout):
+        if opened.is_established:
+            opened.release()
+        else:
+            opened.kill()
 
 
-def _request(peer: Peer, contexts: Sequence[PresentationContext]) -> UnthreadedAssociation:
-    """What `AE.associate` does, with our kind of association and socket."""
-    asked = UnthreadedAssociation(_application_entity(peer), MODE_REQUESTOR)
-    connection = CallingSocket(asked, peer, _tls_context(peer))
-    asked.set_socket(connection)
-    asked.acceptor.ae_title = peer.ae_title
-    asked.acceptor.address_info = AddressInformation("127.0.0.1", peer.port)  # the socket knows better
-    asked.requestor.address_info = AddressInformation("127.0.0.1", 0)
-    asked.requestor.ae_title = peer.calling_ae
-    asked.requestor.maximum_length = asked.ae.maximum_pdu_size
-    asked.requestor.implementation_class_uid = asked.ae.implementation_class_uid
-    asked.requestor.implementation_version_name = asked.ae.implementation_version_name
-    for number, context in enumerate(contexts):
-        context.context_id = 2 * number + 1
-    asked.requestor.requested_contexts = list(contexts)
-    asked.request()
+def _request(peer: Peer, contexts: Sequence[PresentationContext], line: Line) -> Association:
+    entity = _Entity(peer, line)
+    asked = entity.associate(HERE, peer.port, list(contexts), peer.ae_title)
     if not asked.is_established:
         asked.kill()
-        raise _explanation(peer, asked, connection)
+        raise _explanation(peer, asked, entity.connection, line)
     return asked
 
 
-def _explanation(peer: Peer, asked: UnthreadedAssociation, connection: CallingSocket) -> PeerRefused | PeerUnreachable:
+def _explanation(
+    peer: Peer, asked: Association, connection: CallingSocket, line: Line
+) -> PeerRefused | PeerUnreachable:
     """Why there is no association."""
     if isinstance(connection.error, ssl.SSLError):
         return peer.refused(f"TLS: {connection.error.reason or connection.error}")
@@ -147,17 +197,9 @@ def _explanation(peer: Peer, asked: UnthreadedAssociation, connection: CallingSo
         return peer.refused(reason) if answer.result == PERMANENT else peer.unreachable(reason)
     if asked.rejected_contexts:
         return peer.refused("it accepts none of the SOP classes and transfer syntaxes that were proposed")
-    if asked.dul.lost:
+    if connection.lost and line.cut is None:
         return peer.unreachable("it closed the connection instead of answering the association request")
     return peer.unreachable(f"no valid answer to the association request within {peer.acse_timeout:g} s")
-
-
-def _application_entity(peer: Peer) -> Any:
-    entity = AE(peer.calling_ae)
-    entity.acse_timeout = peer.acse_timeout
-    entity.dimse_timeout = peer.dimse_timeout
-    entity.network_timeout = None
-    return entity
 
 
 def _tls_context(peer: Peer) -> ssl.SSLContext | None:

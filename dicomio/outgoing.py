@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -22,7 +21,6 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 
 from dicomio.calling import MOST_CONTEXTS
@@ -65,13 +63,13 @@ class Outgoing:
         path: The file.
         sop_instance_uid: Which instance it is.
         kind: Of what kind.
-        offset: Where its data set begins.
+        size: Bytes of the file.
     """
 
     path: Path
     sop_instance_uid: str
     kind: Kind
-    offset: int
+    size: int
 
     @classmethod
     def of(cls, path: Path) -> Outgoing:
@@ -79,28 +77,21 @@ class Outgoing:
         head = read_head(path)
         if not (head.sop_class_uid and head.sop_instance_uid and head.transfer_syntax_uid):
             raise ValueError("its file meta information lacks SOP class, SOP instance or transfer syntax")
-        return cls(path, head.sop_instance_uid, Kind(head.sop_class_uid, head.transfer_syntax_uid), head.offset)
+        return cls(path, head.sop_instance_uid, Kind(head.sop_class_uid, head.transfer_syntax_uid), path.stat().st_size)
 
-    def open(self, accepted: Mapping[Kind, int]) -> tuple[int, BinaryIO]:
-        """The context to send it in, and its data set in that context's transfer syntax.
+    def payload(self, accepted: Collection[Kind]) -> Path | Dataset:
+        """What to send: the file as it is, or its data set for a transfer syntax without compression.
 
         Args:
-            accepted: Context ids of the kinds that the peer accepts.
+            accepted: The kinds that the peer accepts.
 
         Raises:
             NotConvertible: The peer accepts nothing that the file can be turned into without loss.
         """
         if self.kind in accepted:
-            stream = self.path.open("rb")
-            stream.seek(self.offset)
-            return accepted[self.kind], stream
-        for syntax in PLAIN:
-            context_id = accepted.get(Kind(self.kind.sop_class_uid, syntax))
-            if context_id is not None:
-                return context_id, BytesIO(self._converted(syntax))
-        raise NotConvertible(f"the peer does not accept {_name(self.kind)}, nor uncompressed")
-
-    def _converted(self, syntax: UID) -> bytes:
+            return self.path
+        if not any(Kind(self.kind.sop_class_uid, syntax) in accepted for syntax in PLAIN):
+            raise NotConvertible(f"the peer does not accept {_name(self.kind)}, nor uncompressed")
         own = UID(self.kind.transfer_syntax_uid)
         if own not in LOSSLESS:
             raise NotConvertible(f"the peer does not accept {_name(self.kind)}, which cannot be undone without loss")
@@ -108,12 +99,9 @@ class Outgoing:
             dataset = dcmread(self.path)
             if own.is_encapsulated:
                 dataset.decompress(as_rgb=False, generate_instance_uid=False)
-            encoded: bytes | None = encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian)
         except Exception as error:  # decoders raise whatever they like
             raise NotConvertible(f"{_name(self.kind)} cannot be decoded: {type(error).__name__}") from error
-        if encoded is None:
-            raise NotConvertible(f"the data set cannot be encoded as {syntax.name}")
-        return encoded
+        return dataset
 
 
 def batches(files: Iterable[Outgoing]) -> Iterator[tuple[list[Outgoing], list[PresentationContext]]]:

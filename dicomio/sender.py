@@ -12,29 +12,28 @@ accepted, and the rest comes back as results without a status.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from pydicom.dataset import Dataset
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom import _config
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 from pynetdicom.sop_class import Verification
-from pynetdicom.status import code_to_category
 
-from dicomio.calling import Peer, association
+from dicomio.calling import MARGIN, Peer, association
 from dicomio.errors import DicomError
+from dicomio.line import Line
 from dicomio.outgoing import Kind, NotConvertible, Outgoing, batches
-from dicomio.store_messages import encode_request
-from dicomio.upper_layer import UnthreadedAssociation, p_data
+from dicomio.statuses import in_words, is_accepted, is_warning
 
 __all__ = ["EchoResult", "Peer", "SendResult", "count_instances", "echo", "send"]
 
-LARGEST_FRAGMENT = 1 << 17  # bytes, also to peers that set no limit
-WARNINGS = frozenset({0x0001, 0x0107, 0x0116})  # general warnings (PS3.7, C.4); those of storage are 0xBnnn
+MEDIUM = 0x0000
 PENDING = frozenset({0xFF00, 0xFF01})
 
 
@@ -68,12 +67,12 @@ class SendResult:
     @property
     def accepted(self) -> bool:
         """Whether the peer has it now."""
-        return self.status == 0 or self.warning
+        return self.status is not None and is_accepted(self.status)
 
     @property
     def warning(self) -> bool:
         """Whether the peer took it with a remark, such as coerced elements."""
-        return self.status is not None and (self.status in WARNINGS or self.status >> 12 == 0xB)
+        return self.status is not None and is_warning(self.status)
 
 
 def echo(peer: Peer) -> EchoResult:
@@ -84,7 +83,8 @@ def echo(peer: Peer) -> EchoResult:
         PeerUnreachable: It does not answer.
     """
     start = time.perf_counter()
-    with association(peer, [build_context(Verification)]) as opened:
+    line = Line()
+    with association(peer, [build_context(Verification)], line) as opened, line.within(peer.dimse_timeout + MARGIN):
         answer = opened.send_c_echo()
     if "Status" not in answer:
         raise peer.unreachable("no answer to C-ECHO")
@@ -94,7 +94,10 @@ def echo(peer: Peer) -> EchoResult:
 
 
 def send(
-    peer: Peer, paths: Iterable[Path], on_result: Callable[[SendResult], object] = lambda result: None
+    peer: Peer,
+    paths: Iterable[Path],
+    on_result: Callable[[SendResult], object] = lambda result: None,
+    line: Line | None = None,
 ) -> list[SendResult]:
     """Send files, over one association if their kinds fit into one.
 
@@ -104,9 +107,10 @@ def send(
         peer: Where to.
         paths: DICOM files (with file meta information).
         on_result: Called with each result as soon as it is known.
+        line: Lets another thread stop it: after the instance that is being sent, or at once.
 
     Returns:
-        One result per file.
+        One result per file; none for those that were not begun when the line was told to finish.
 
     Raises:
         PeerRefused: There is no association, and will be none until somebody changes a setting.
@@ -118,11 +122,16 @@ def send(
         results.append(result)
         on_result(result)
 
+    line = line or Line()
     for files, contexts in batches(_readable(paths, report)):
-        with association(peer, contexts) as opened:
-            accepted = {_kind(context): context.context_id for context in opened.accepted_contexts}
+        if line.is_finishing():
+            return results
+        with association(peer, contexts, line) as opened:
+            sending = _Sending(peer, opened, line)
             for number, file in enumerate(files):
-                report(_send_one(opened, accepted, file, number % 0xFFFF + 1))
+                if line.is_finishing():
+                    return results
+                report(sending.send(file, number % 0xFFFF + 1))
     return results
 
 
@@ -137,7 +146,8 @@ def count_instances(peer: Peer, study_uid: str) -> int | None:
     query.QueryRetrieveLevel = "STUDY"
     query.StudyInstanceUID = study_uid
     query.NumberOfStudyRelatedInstances = None
-    with association(peer, [build_context(StudyRootFind)]) as opened:
+    line = Line()
+    with association(peer, [build_context(StudyRootFind)], line) as opened, line.within(peer.dimse_timeout + MARGIN):
         for status, found in opened.send_c_find(query, StudyRootFind):
             if "Status" not in status:
                 raise peer.unreachable("no answer to C-FIND")
@@ -160,37 +170,61 @@ def _kind(context: PresentationContext) -> Kind:
     return Kind(context.abstract_syntax, context.transfer_syntax[0])
 
 
-def _send_one(opened: UnthreadedAssociation, accepted: dict[Kind, int], file: Outgoing, message_id: int) -> SendResult:
-    if not opened.is_established:
-        return SendResult(file.path, file.sop_instance_uid, None, "not sent: the association was lost before")
-    try:
-        context_id, stream = file.open(accepted)
-    except (NotConvertible, OSError) as error:
-        return SendResult(file.path, file.sop_instance_uid, None, f"not sent: {error}")
-    with stream:
-        answer = _store(opened, context_id, file, stream, message_id)
-    if answer is None:
-        opened.abort()
-        return SendResult(file.path, file.sop_instance_uid, None, "the association was lost while it was sent")
-    status = int(answer.Status)
-    result = SendResult(file.path, file.sop_instance_uid, status, None)
-    if result.accepted:
-        return result
-    said = f"{code_to_category(status)} 0x{status:04X} {answer.ErrorComment or ''}".strip()
-    return SendResult(file.path, file.sop_instance_uid, status, said)
+class _Sending:
+    """An association that files are stored over."""
+
+    def __init__(self, peer: Peer, opened: Association, line: Line) -> None:
+        self._peer, self._opened, self._line = peer, opened, line
+        self._accepted = {_kind(context) for context in opened.accepted_contexts}
+
+    def send(self, file: Outgoing, message_id: int) -> SendResult:
+        if not self._opened.is_established:
+            return _not_sent(file, "not sent: the association was lost before")
+        try:
+            answer = self._store(file, message_id)
+        except (NotConvertible, OSError, ValueError, AttributeError) as error:
+            return _not_sent(file, f"not sent: {error}")
+        except RuntimeError:  # the association ended between our look and the call
+            return _not_sent(file, "not sent: the association was lost before")
+        if "Status" not in answer:
+            why = f": {self._line.cut}" if self._line.cut else ""
+            return _not_sent(file, f"the association was lost while it was sent{why}")
+        status = int(answer.Status)
+        why_not = None if is_accepted(status) else in_words(status, answer.get("ErrorComment") or "")
+        return SendResult(file.path, file.sop_instance_uid, status, why_not)
+
+    def _store(self, file: Outgoing, message_id: int) -> Dataset:
+        payload = file.payload(self._accepted)
+        patience = self._peer.patience(file.size)
+        self._opened.dimse_timeout = patience
+        with self._line.within(patience + MARGIN), _FILES_AS_THEY_ARE:
+            return self._opened.send_c_store(payload, message_id, priority=MEDIUM)
 
 
-def _store(
-    opened: UnthreadedAssociation, context_id: int, file: Outgoing, stream: BinaryIO, message_id: int
-) -> C_STORE | None:
-    """One C-STORE; None when the association did not live to see the answer."""
-    command = encode_request(message_id, file.kind.sop_class_uid, file.sop_instance_uid)
-    opened.dul.send_pdu(p_data(context_id, b"\x03" + command))
-    largest = min(opened.acceptor.maximum_length or LARGEST_FRAGMENT, LARGEST_FRAGMENT) - 6
-    fragment = stream.read(largest)
-    while fragment and opened.dul.is_alive():
-        following = stream.read(largest)
-        opened.dul.send_pdu(p_data(context_id, (b"\x00" if following else b"\x02") + fragment))
-        fragment = following
-    _, answer = opened.dimse.get_msg(block=True)
-    return answer if isinstance(answer, C_STORE) and answer.MessageIDBeingRespondedTo == message_id else None
+def _not_sent(file: Outgoing, why: str) -> SendResult:
+    return SendResult(file.path, file.sop_instance_uid, None, why)
+
+
+class _Chunked:
+    """While any thread is in here, pynetdicom sends files as they are instead of reading and encoding them anew."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = _config.STORE_SEND_CHUNKED_DATASET
+                _config.STORE_SEND_CHUNKED_DATASET = True
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                _config.STORE_SEND_CHUNKED_DATASET = self._before
+
+
+_FILES_AS_THEY_ARE = _Chunked()

@@ -30,7 +30,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from dicomio.calling import Peer, association
+from dicomio.calling import Peer
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.filemeta import read_head
 from dicomio.listener import AllowedPeer, Listener, ListenerSettings
@@ -40,6 +40,7 @@ from dicomio.store_messages import encode_request
 from dicomio.upper_layer import UnthreadedAssociation, p_data
 
 from .network import NODELAY, ct_image, data_set, until, write_series
+from .requestor import association
 
 PRIVATE = "1.2.276.0.7230010.3.1.0.9999"
 Start = Callable[..., Listener]

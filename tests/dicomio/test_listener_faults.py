@@ -21,7 +21,7 @@ import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom.presentation import build_context
 
-from dicomio.calling import Peer, association
+from dicomio.calling import Peer
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.listener import Listener, ListenerSettings
 from dicomio.sender import SendResult, echo, send
@@ -31,6 +31,7 @@ from dicomio.tls import TLSFiles
 from dicomio.upper_layer import UnthreadedAssociation, p_data
 
 from .network import NODELAY, data_set, until, write_series
+from .requestor import association
 
 HERE = "127.0.0.1"
 

@@ -235,6 +235,7 @@ def test_more_kinds_than_one_association_can_propose(tmp_path: Path) -> None:
         (0xA900, False, "0xA900"),
         (0xC123, False, "0xC123"),
         (0x0122, False, "0x0122"),
+        (0x0111, True, None),  # likely after an answer that was lost
     ],
 )
 def test_what_the_peer_answers(series: list[Path], status: int, accepted: bool, error: str | None) -> None:

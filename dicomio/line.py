@@ -1,0 +1,80 @@
+"""The connection of a sender, as other threads may end it: a deadline that has passed, or the service that stops."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+
+class Line:
+    """One connection at a time, which can be cut from any thread.
+
+    pynetdicom reads PDUs in a thread of its own and waits there for as long as the peer sends a byte now and then; a
+    socket that is shut down is the only thing that ends this wait.
+
+    Attributes:
+        cut: Why the connection was cut, None while it was not.
+    """
+
+    def __init__(self) -> None:
+        self._finishing = False
+        self.cut: str | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._socket: socket.socket | None = None
+
+    def is_finishing(self) -> bool:
+        """Whether nothing new is to be begun any more; what is being sent ends as it ends."""
+        return self._finishing
+
+    def open(self) -> None:
+        """A new connection begins; what was said of the last one is forgotten, but not that the line was closed."""
+        with self._lock:
+            self._socket, self.cut = None, "we were told to stop" if self._closed else None
+
+    def attach(self, connection: socket.socket) -> None:
+        """This is the connection to be cut; one that comes too late is cut at once."""
+        with self._lock:
+            self._socket = connection
+            if self.cut is not None:
+                self._shut_down()
+
+    def hang_up(self) -> None:
+        """The connection is over: nothing of it stays open."""
+        with self._lock:
+            self._shut_down()
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = None
+
+    def finish(self) -> None:
+        """Begin nothing new: not another instance, not another association."""
+        self._finishing = True
+
+    def close(self) -> None:
+        """Cut the connection that there is, and any that comes."""
+        self._finishing = self._closed = True
+        self._cut("we were told to stop")
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Cut the connection if the block takes longer than this."""
+        timer = threading.Timer(seconds, self._cut, (f"it took longer than {seconds:g} s",))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _cut(self, why: str) -> None:
+        with self._lock:
+            self.cut = self.cut or why
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # closed already
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
