@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from daemon.errors import WrongUsage
+from daemon.sightings import walk
+from daemon.taking import Original, Unusable, header_in, store
+from daemon.unpacking import BAD_ZIP, unpack
 from db.store import inputs_digest
 from dicomio.content import content_digest
 from dicomio.errors import BadInput
 from dicomio.headers import Header, read_header
+from dicomio.headless import missing_head
+from dicomio.spool import Spool
 from pipelines.attributes import StudyFacts
 from pipelines.facts import facts_from_headers
 
@@ -34,42 +41,104 @@ class FolderStudy:
 
 @dataclass(frozen=True)
 class FolderContents:
-    """What lies in a folder: the studies, and how many files could not be used, by reason."""
+    """What lies in a folder.
+
+    Attributes:
+        studies: The studies, each image once.
+        unusable: How many files could not be used, by the kind of fault.
+        copies: How many files were copies of another one.
+    """
 
     studies: tuple[FolderStudy, ...]
     unusable: Mapping[str, int] = field(default_factory=dict)
+    copies: int = 0
 
 
 def read_folder(
-    folder: Path, report: Callable[[float], None] = lambda share: None, *, source_ae: str = ""
+    folder: Path,
+    report: Callable[[float], None] = lambda share: None,
+    *,
+    source_ae: str = "",
+    scratch: Path | None = None,
 ) -> FolderContents:
-    """Reads the header of every file below a folder and groups them by study; `source_ae` stands in for the sender.
+    """Reads the header of every image below a folder, as a watched folder would take it, and groups them by study.
+
+    That is: files without file meta, members of zip files, and each image once however many copies there are; no
+    hidden, temporary or linked files, no DICOMDIR.
+
+    Args:
+        folder: Its files stay as they are.
+        report: Told the share that is done.
+        source_ae: Stands in for the sender.
+        scratch: Where images go that have to be copied to be read, those of zip files say. Without it these go when
+            the headers are read, for whoever needs no more.
 
     Raises:
         WrongUsage: There is no such folder, or no DICOM file in it.
     """
     if not folder.is_dir():
         raise WrongUsage(f"{folder} is not a folder")
-    headers: dict[Path, Header] = {}
-    unusable: dict[str, int] = {}
-    paths = list(_files(folder))
-    for number, path in enumerate(paths, start=1):
-        try:
-            headers[path] = read_header(path)
-        except BadInput as error:
-            kind = type(error).__name__
-            unusable[kind] = unusable.get(kind, 0) + 1
-        report(number / len(paths))
-    if not headers:
+    with ExitStack() as stack:
+        place = scratch or Path(stack.enter_context(TemporaryDirectory(prefix="scanward-read-")))
+        found = _Found(Spool(place, reserve=0))
+        paths = sorted(path for path, _ in walk(folder, found.note))
+        for number, path in enumerate(paths, start=1):
+            found.read(path)
+            report(number / len(paths))
+    if not found.headers:
         raise WrongUsage(f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
-    facts = facts_from_headers(headers.values(), source_ae)
-    return FolderContents(tuple(FolderStudy(study, _files_by_series(study, headers)) for study in facts), unusable)
+    facts = facts_from_headers(found.headers.values(), source_ae)
+    studies = tuple(FolderStudy(study, _files_by_series(study, found.headers)) for study in facts)
+    return FolderContents(studies, found.unusable, found.copies)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith(".") and name != "DICOMDIR")
+class _Found:
+    """The headers of images by file, and what else there was."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.headers: dict[Path, Header] = {}
+        self.unusable: Counter[str] = Counter()
+        self.copies = 0
+        self._spool = spool
+        self._known: dict[tuple[str, str, str], list[Path]] = {}
+
+    def read(self, path: Path) -> None:
+        """One file: an image, a zip file of some, or neither."""
+        try:
+            for image, header in self._images(path):
+                self._add(image, header)
+        except BadInput as error:
+            self.note(path, error)
+        except Unusable as fault:
+            self.unusable[fault.kind] += 1
+        except OSError as error:
+            self.note(path, error)
+
+    def note(self, path: Path, error: Exception) -> None:
+        """A file or folder cannot be used."""
+        self.unusable[type(error).__name__] += 1
+
+    def _images(self, path: Path) -> list[tuple[Path, Header]]:
+        with path.open("rb") as stream:
+            original = Original(stream, path.name)
+            if not original.is_zip and missing_head(original.beginning) == b"":
+                header = header_in(path, bare=False, largest=self._spool.largest)
+                return [] if header is None else [(path, header)]
+            taken = (unpack if original.is_zip else store)(original, self._spool, lambda: None)
+        if taken.quarantined:
+            self.unusable[BAD_ZIP] += taken.quarantined
+        return [(image, read_header(image)) for image in taken.stored]
+
+    def _add(self, path: Path, header: Header) -> None:
+        """Keeps an image, unless the same one is there; another one under its UIDs is kept too, and refused later."""
+        same = self._known.setdefault(
+            (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid), []
+        )
+        if same and content_digest(path) in map(content_digest, same):
+            self.copies += 1
+            return
+        same.append(path)
+        self.headers[path] = header
 
 
 def _files_by_series(study: StudyFacts, headers: Mapping[Path, Header]) -> dict[str, tuple[Path, ...]]:

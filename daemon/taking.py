@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -19,7 +19,7 @@ from daemon.sightings import Signature
 from dicomio.damage import blamed_on
 from dicomio.errors import NotDicom, TruncatedFile, UnreadableFile
 from dicomio.filemeta import PREAMBLE
-from dicomio.headers import MEDIA_DIRECTORY, header_of
+from dicomio.headers import MEDIA_DIRECTORY, Header, header_of
 from dicomio.headless import BEGINNING, missing_head
 from dicomio.part10 import parse
 from dicomio.spool import COPY_CHUNK, Part, Spool, SpoolFull
@@ -42,13 +42,16 @@ class Taken:
     Attributes:
         images: DICOM files that are in incoming/ now.
         quarantined: Files that are in quarantine/ now.
+        stored: Where the images lie in incoming/.
     """
 
     images: int = 0
     quarantined: int = 0
+    stored: tuple[Path, ...] = field(default=(), compare=False)
 
     def __add__(self, other: Taken) -> Taken:
-        return Taken(self.images + other.images, self.quarantined + other.quarantined)
+        stored = self.stored + other.stored
+        return Taken(self.images + other.images, self.quarantined + other.quarantined, stored)
 
 
 class Changed(Exception):  # noqa: N818 - nothing is wrong: somebody still writes to the file
@@ -150,13 +153,11 @@ def store(original: Original, spool: Spool, check: Callable[[], None]) -> Taken:
         original.copy_into(part, head)
         check()
         try:
-            is_image = _is_image(part.path, bare=head not in (b"", PREAMBLE), largest=spool.largest)
+            header = header_in(part.path, bare=head not in (b"", PREAMBLE), largest=spool.largest)
         except UnreadableFile as error:
             error.path = Path(original.name)  # the message names the file as its owner knows it
             raise Unusable(str(error), type(error).__name__, isinstance(error, TruncatedFile)) from error
-        if is_image:
-            part.commit()
-    return Taken(images=int(is_image))
+        return Taken(images=1, stored=(part.commit(),)) if header is not None else Taken()
 
 
 def quarantine(original: Original, spool: Spool, fault: Unusable, check: Callable[[], None]) -> Taken:
@@ -174,8 +175,13 @@ def quarantine(original: Original, spool: Spool, fault: Unusable, check: Callabl
     return Taken(quarantined=1)
 
 
-def _is_image(path: Path, *, bare: bool, largest: int) -> bool:
-    """Whether this is a DICOM file that the index can use, and no DICOMDIR.
+def header_in(path: Path, *, bare: bool, largest: int) -> Header | None:
+    """The header of a DICOM file that the index can use; None of a DICOMDIR, which is passed over.
+
+    Args:
+        path: The file, which has its head.
+        bare: Its head was made for it.
+        largest: Bytes that a deflated data set may inflate to.
 
     Raises:
         UnreadableFile: It is neither.
@@ -184,11 +190,10 @@ def _is_image(path: Path, *, bare: bool, largest: int) -> bool:
     with blamed_on(path):
         named = file.dataset.file_meta.get("MediaStorageSOPClassUID")
     if named == MEDIA_DIRECTORY or "DirectoryRecordSequence" in file.dataset:
-        return False
+        return None
     if bare and file.pixels is not None and file.pixels.length is None:
         raise NotDicom(path=path, reason="its pixels are compressed, and without file meta it does not say how")
-    header_of(file)
-    return True
+    return header_of(file)
 
 
 def _no_dicom(original: Original) -> Unusable:

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from daemon.commands.options import console
+from daemon.commands.options import JsonOption, console, notes
 from daemon.errors import WrongUsage
 from daemon.folder import FolderContents, FolderStudy, digest_of, read_folder
 from daemon.render import files_table, findings_table
@@ -21,7 +22,7 @@ from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_n
 from pipelines.remarks import remarks
 from pipelines.routing import PlannedJob, Unmatched, planned, route
 from pipelines.rules import load_rules
-from pipelines.work import EngineChoice, JobDescription, Outcome, perform
+from pipelines.work import EngineChoice, JobDescription, Outcome, close_engines, perform
 
 if TYPE_CHECKING:
     from pipelines.rules import RuleSet
@@ -36,26 +37,32 @@ def process(
     rules: Annotated[Path | None, typer.Option(help="Rule file; by default the built-in rules.")] = None,
     models: Annotated[list[Path] | None, typer.Option(help="Folder with further model packages; repeat.")] = None,
     backend: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
+    as_json: JsonOption = False,
 ) -> None:
     """Process one study from a folder, without a PACS: SEG, SR, overlay PNGs and a table."""
     if pipeline is not None:
         pipeline_named(pipeline)
     if out.resolve() == folder.resolve():
         raise WrongUsage(f"the results cannot go into the study's own folder {folder}; choose another with --out")
-    settings = _settings(backend)
-    folders = tuple(models or ())
-    with _progress() as progress:
-        task = progress.add_task("Reading headers", total=1.0)
-        contents = read_folder(folder, lambda share: progress.update(task, completed=share))
+    _check_writable(out)
     wanted = _Wanted(
         out,
         pipeline,
         load_rules(rules, known_pipelines=PIPELINES) if rules else builtin_rules(pipeline),
-        settings,
-        folders,
+        _settings(backend),
+        tuple(models or ()),
     )
-    jobs = [job for study in contents.studies for job in _jobs(study, contents, wanted)]
-    outcomes = [_run(job) for job in jobs]
+    with TemporaryDirectory(prefix="scanward-process-") as scratch:
+        contents = _contents(folder, Path(scratch))
+        plans = [_plan(study, contents, wanted) for study in contents.studies]
+        jobs = [job for plan in plans for job in plan.jobs]
+        for job in jobs:
+            _check_writable(Path(job.output))
+        outcomes = _run_all(jobs, show=not as_json)
+    if as_json:
+        console.print_as_json(_plain(contents, plans, jobs, outcomes))
+    else:
+        _print_unmatched(contents, plans)
     if not outcomes or any(outcome.refused for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -65,6 +72,18 @@ def _settings(backend: str) -> EngineSettings:
         return EngineSettings.model_validate({"backend": backend, "cache_dir": CACHE})
     except ValidationError:
         raise WrongUsage(f"--backend: there is no {backend!r}; auto, tensorrt, openvino or onnxruntime") from None
+
+
+def _check_writable(out: Path) -> None:
+    """Before the work, which takes minutes, rather than after it."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        raise WrongUsage(f"the results cannot go into {out}: {there} is not a folder; choose another with --out")
+    try:
+        TemporaryFile(dir=there).close()
+    except OSError as error:
+        reason = f"{there} cannot be written to ({error.strerror})"
+        raise WrongUsage(f"the results cannot go into {out}: {reason}; choose another with --out") from error
 
 
 @dataclass(frozen=True)
@@ -78,21 +97,32 @@ class _Wanted:
     models: tuple[Path, ...]
 
 
-def _jobs(study: FolderStudy, contents: FolderContents, wanted: _Wanted) -> list[JobDescription]:
+@dataclass(frozen=True)
+class _Plan:
+    """What is done with a study: its jobs, or why there are none."""
+
+    study_instance_uid: str
+    jobs: tuple[JobDescription, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+def _contents(folder: Path, scratch: Path) -> FolderContents:
+    with _progress() as progress:
+        task = progress.add_task("Reading headers", total=1.0)
+        return read_folder(folder, lambda share: progress.update(task, completed=share), scratch=scratch)
+
+
+def _plan(study: FolderStudy, contents: FolderContents, wanted: _Wanted) -> _Plan:
+    uid = study.facts.study_instance_uid
     match route(study.facts, wanted.rules):
         case Unmatched(reasons=reasons):
-            console.print(f"No pipeline for study {study.facts.study_instance_uid}:", style="yellow")
-            for reason in reasons:
-                console.print(f"  {reason}", highlight=False)
-            if contents.unusable:
-                console.print(f"  files that could not be used: {dict(contents.unusable)}")
-            return []
+            return _Plan(uid, reasons=tuple(reasons))
         case routes:
             taken = [found for found in planned(routes) if wanted.pipeline in {None, found.pipeline}]
     if not taken:
         raise WrongUsage(f"no rule sends this study to {wanted.pipeline}; see: scanward rules explain DIR")
     nested = len(contents.studies) > 1 or len(taken) > 1
-    return [_job(found, study, wanted, nested=nested) for found in taken]
+    return _Plan(uid, tuple(_job(found, study, wanted, nested=nested) for found in taken))
 
 
 def _job(found: PlannedJob, study: FolderStudy, wanted: _Wanted, *, nested: bool) -> JobDescription:
@@ -113,6 +143,19 @@ def _job(found: PlannedJob, study: FolderStudy, wanted: _Wanted, *, nested: bool
     )
 
 
+def _run_all(jobs: list[JobDescription], *, show: bool) -> list[Outcome]:
+    outcomes = []
+    try:
+        for job in jobs:
+            outcome = _run(job)
+            outcomes.append(outcome)
+            if show:
+                _show(job, outcome)
+    finally:
+        close_engines()
+    return outcomes
+
+
 def _run(job: JobDescription) -> Outcome:
     with _progress() as progress:
         task = progress.add_task(f"{job.pipeline}: starting", total=1.0)
@@ -122,15 +165,46 @@ def _run(job: JobDescription) -> Outcome:
 
         outcome = perform(job, report)
         progress.update(task, description=f"{job.pipeline}: done", completed=1.0)
-    if outcome.refused:
-        console.print(Text("Refused: ", style="bold red") + Text(outcome.refused))
-    else:
-        console.print(findings_table(outcome, title=pipeline_named(job.pipeline).title))
-        console.print(files_table(outcome, Path(job.output)))
-        console.print(f"In {job.output}")
     return outcome
 
 
+def _show(job: JobDescription, outcome: Outcome) -> None:
+    if outcome.refused:
+        console.print(Text("Refused: ", style="bold red") + Text(outcome.refused))
+        return
+    console.print(findings_table(outcome, title=pipeline_named(job.pipeline).title))
+    console.print(files_table(outcome, Path(job.output)))
+    console.print(f"In {job.output}")
+
+
+def _print_unmatched(contents: FolderContents, plans: list[_Plan]) -> None:
+    for plan in plans:
+        if plan.jobs:
+            continue
+        console.print(f"No pipeline for study {plan.study_instance_uid}:", style="yellow")
+        for reason in plan.reasons:
+            console.print(f"  {reason}", highlight=False)
+        if contents.unusable:
+            console.print(f"  files that could not be used: {dict(contents.unusable)}")
+
+
+def _plain(
+    contents: FolderContents, plans: list[_Plan], jobs: list[JobDescription], outcomes: list[Outcome]
+) -> dict[str, Any]:
+    """What the tables say, and no more: no patient's name, and no file's but those that were written."""
+    study = {job.output: plan.study_instance_uid for plan in plans for job in plan.jobs}
+    return {
+        "jobs": [
+            {"study_instance_uid": study[job.output], "pipeline": job.pipeline, "out": job.output, **asdict(outcome)}
+            for job, outcome in zip(jobs, outcomes, strict=True)
+        ],
+        "unmatched": [asdict(plan) for plan in plans if not plan.jobs],
+        "unusable": dict(contents.unusable),
+        "copies": contents.copies,
+    }
+
+
 def _progress() -> Progress:
+    """On standard error: what is printed on standard output is the answer."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=False)
+    return Progress(*columns, console=notes, transient=False)
