@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from daemon.backlog import NEVER, Backlog
+from daemon.losses import UNREADABLE, losses_of, record_losses
 from daemon.unindexed import Unindexed
-from db.errors import BadRequest
 from db.faults import may_be_of_a_row
 from db.records import AssociationRow, Indexed, IndexedInstance
 from db.states import AssociationEnd, Origin
@@ -94,6 +94,7 @@ class Intake:
         self._insert_placed()
         for record in self._backlog.ended():
             self._record_association(record)
+        record_losses(self._spool, self._database)
         if self._backlog.finish():
             return True
         # After incoming/: what has a name there is read from there, as that name says how it came.
@@ -113,8 +114,10 @@ class Intake:
     def _record_association(self, path: Path) -> None:
         """Moves one association's record from the spool to the database."""
         try:
-            self._database.record_association(association_row(json.loads(path.read_text())))
-        except (KeyError, TypeError, ValueError, BadRequest) as error:
+            record = json.loads(path.read_text())
+            self._database.record_association(association_row(record))
+            self._database.record_lost(losses_of(record))
+        except UNREADABLE as error:
             self._spool.quarantine(path, f"not the record of an association: {error}", path.name)
             log.warning("association_record_unreadable", file=path.name, reason=str(error))
             return
@@ -155,7 +158,8 @@ class Intake:
         return None
 
     def _quarantine(self, path: Path, reason: str, kind: str) -> Path:
-        kept = self._spool.quarantine(path, reason, path.name)
+        association = _association_of(path) or ""
+        kept = self._spool.quarantine(path, reason, path.name, kind=kind, association=association)
         log.warning("quarantined", file=kept.name, reason=reason, kind=kind)
         return kept
 

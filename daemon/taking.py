@@ -170,7 +170,7 @@ def quarantine(original: Original, spool: Spool, fault: Unusable, check: Callabl
     with spool.open_part(FROM_OUTSIDE) as part:
         original.copy_into(part)
         check()
-        kept = part.quarantine(reason, original.name, suffix if suffix in SUFFIXES else "")
+        kept = part.quarantine(reason, original.name, suffix if suffix in SUFFIXES else "", kind=fault.kind)
     log.warning("quarantined", file=kept.name, kind=fault.kind)
     return Taken(quarantined=1)
 

@@ -87,6 +87,7 @@ class Base(DeclarativeBase):
         Path: FilePath,
         dict[str, Any]: Json,
         list[str]: Json,
+        list[float]: Json,
         dict[str, str]: Json,
         dict[str, float]: Json,
     }

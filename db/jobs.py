@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from db import details, losses
 from db.assembly import find_study
 from db.columns import now as this_moment
 from db.connection import Transactions
@@ -20,7 +21,7 @@ from db.outcomes import findings, write_outcome
 from db.ranks import BY_PRIORITY
 from db.records import AlreadyExists, ClaimedJob, Created, JobOrder, JobOutcome, JobRow, Recovered, Wish
 from db.states import JobState, StudyState
-from db.tables import Job, Result
+from db.tables import Job, Result, Study
 from db.tags import plain
 
 DEATHLY = 2
@@ -93,7 +94,7 @@ class Jobs(Transactions):
                 return None
             values = {"worker": worker, "attempts": job.attempts + 1, "started_at": now, "reason": None}
             move(session, job, JobState.RUNNING, because="claimed", at=now, values=values, worker=worker)
-            return job_record(session, ClaimedJob, job, inputs=inputs_of(session, job))
+            return job_record(session, ClaimedJob, job, inputs=inputs_of(session, job), **_of_study(session, job))
 
     def job(self, job_id: int) -> JobRow:
         """A job as it is now. Raises UnknownJob."""
@@ -217,6 +218,14 @@ class Jobs(Transactions):
             for job in jobs:
                 move(session, job, JobState.QUEUED, because=why, at=at, values=_UNCLAIMED)
             return Recovered(tuple(job.id for job in jobs), recover_deliveries(session, worker, why, at))
+
+
+def _of_study(session: Session, job: Job) -> dict[str, Any]:
+    """What a job has to know of its study beside its own images."""
+    study = session.get_one(Study, job.study_id)
+    told = {row.series_instance_uid: row.description for row in details.series(session, study)}
+    descriptions = {role: told.get(uid, "") for role, uid in job.roles.items()}
+    return {"descriptions": descriptions, "images": study.images, "lost": losses.of_study(session, study)}
 
 
 _UNCLAIMED: dict[str, Any] = {"worker": None, "started_at": None}

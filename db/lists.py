@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.assembly import study_row
 from db.indexing import chunks
+from db.losses import counted
 from db.records import JobFilter, JobSummary
 from db.records.mapping import record
 from db.states import DeliveryState, JobState, StudyState
@@ -123,4 +124,9 @@ def _count_conflicts(session: Session, found: list[JobSummary]) -> list[JobSumma
         query = query.join(Instance, Instance.series_id == Series.id)
         query = query.where(Instance.conflict, Study.study_instance_uid.in_(chunk))
         counts |= dict(iter(session.execute(query.group_by(Study.study_instance_uid))))
-    return [replace(line, conflicts=counts.get(line.study.study_instance_uid, 0)) for line in found]
+    lost = counted(session, {line.study.study_instance_uid for line in found})
+    return [
+        replace(line, conflicts=counts.get(uid, 0), lost=lost.get(uid, 0))
+        for line in found
+        for uid in [line.study.study_instance_uid]
+    ]

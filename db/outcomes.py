@@ -29,6 +29,7 @@ def findings(outcome: JobOutcome) -> dict[str, Any]:
         "engines": dict(outcome.engines),
         "timings": plain(dict(outcome.timings)),
         "notes": list(outcome.notes),
+        "read": plain(dict(outcome.read)),
         "summary": outcome.summary,
     }
 

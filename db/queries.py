@@ -6,7 +6,7 @@ from typing import TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from db import details, lists
+from db import details, lists, losses
 from db.assembly import find_study, study_row
 from db.connection import Transactions
 from db.jobrows import find_job, inputs_of, job_record
@@ -27,15 +27,18 @@ class Queries(Transactions):
         """All that is known of a job. Raises UnknownJob."""
         with self.read() as session:
             job = find_job(session, job_id)
+            study = session.get_one(Study, job.study_id)
             return JobDetail(
                 job=job_record(session, JobRow, job),
-                study=study_row(session.get_one(Study, job.study_id)),
+                study=study_row(study),
                 events=details.events(session, JobEvent.job_id == job.id),
                 results=details.results(session, job),
                 measurements=details.measurements(session, job),
                 deliveries=details.deliveries(session, job),
                 associations=details.associations(session, details.instances_of_job(job)),
                 inputs=inputs_of(session, job),
+                series=details.series(session, study),
+                lost=losses.of_study(session, study),
             )
 
     def show_study(self, study_uid: str) -> StudyDetail:
@@ -50,6 +53,7 @@ class Queries(Transactions):
                 events=details.events(session, (JobEvent.study_id == study.id) & JobEvent.job_id.is_(None)),
                 associations=details.associations(session, instances),
                 conflicts=details.conflicts(session, [instances], limit=1000),
+                lost=losses.of_study(session, study),
                 jobs=tuple(jobs),
             )
 

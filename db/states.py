@@ -28,6 +28,16 @@ class StudyState(StrEnum):
     UNMATCHED = "unmatched"
 
 
+class LossKind(StrEnum):
+    """How an image that came, or was coming, got lost to its study."""
+
+    QUARANTINED = "quarantined"
+    CUT_OFF = "cut off"
+    NOT_FINISHED = "not finished"
+    REFUSED = "refused"
+    CONFLICTING = "conflicting"
+
+
 class JobState(StrEnum):
     """How far a job has come on its way to the PACS."""
 

@@ -7,13 +7,14 @@ from db.digests import inputs_digest
 from db.installation import Installations
 from db.intake import Intake
 from db.jobs import Jobs
+from db.losses import Losses
 from db.outbox import Outbox
 from db.queries import Queries
 
 __all__ = ["Database", "inputs_digest"]
 
 
-class Database(Intake, Assembly, Jobs, Outbox, Queries, Installations):
+class Database(Intake, Assembly, Jobs, Losses, Outbox, Queries, Installations):
     """The job database: every call is a transaction of its own, and may come from any thread.
 
     Making one connects to nothing. The first call looks whether the tables are those that this version works with, and

@@ -17,7 +17,7 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.columns import Base, Key, by_value
-from db.states import AssociationEnd, DeliveryState, JobState, Origin, Priority, ResultKind, StudyState
+from db.states import AssociationEnd, DeliveryState, JobState, LossKind, Origin, Priority, ResultKind, StudyState
 
 
 def _where(name: str, *columns: str, condition: str, unique: bool = False) -> Index:
@@ -135,6 +135,29 @@ class Instance(Base):
     )
 
 
+class LostImage(Base):
+    """Something that came for a study and could not be used, with what could be read of whose it is; '' if nothing.
+
+    It refers to no row: it may come before its study does. `receipt` is the note in the spool that it was made from.
+    """
+
+    __tablename__ = "lost_image"
+
+    id: Mapped[Key]
+    receipt: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[LossKind] = mapped_column(by_value(LossKind))
+    study_instance_uid: Mapped[str] = mapped_column(index=True)
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
+    association_id: Mapped[str | None] = mapped_column(index=True)
+    source_ae: Mapped[str]
+    number: Mapped[str]
+    position: Mapped[list[float] | None]
+    reason: Mapped[str]
+    file: Mapped[str]
+    lost_at: Mapped[dt.datetime] = mapped_column(index=True)
+
+
 class Job(Base):
     """One pipeline over one set of images with one set of models.
 
@@ -158,6 +181,7 @@ class Job(Base):
     engines: Mapped[dict[str, str]] = mapped_column(default=dict)
     timings: Mapped[dict[str, float]] = mapped_column(default=dict)
     notes: Mapped[list[str]] = mapped_column(default=list)
+    read: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     summary: Mapped[str | None]
     reason: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)

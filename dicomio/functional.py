@@ -70,7 +70,8 @@ def items(dataset: Dataset, keyword: str) -> Collection[Dataset]:
         return ()
     if not isinstance(found, Sequence):
         raise DamagedElement(tag, "it is no sequence")
-    return found
+    held: Collection[Dataset] = found
+    return held
 
 
 def group_values(group: Dataset, macros: Mapping[str, Mapping[str, str]]) -> dict[str, Plain]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from dicomio import lost
+from dicomio.identity import Identity, identity_of
 from dicomio.part import Part, SpoolFull
 from dicomio.peer_faults import MalformedPDU, TooLarge, TooSlow
 from dicomio.store_messages import StoreRequest, command_field, decode_request, has_data_set, parse_command
@@ -42,6 +45,7 @@ class IncomingDataSet:
         self._limit = limit
         self.size = 0
         self.failure: Exception | None = None
+        self.whose = Identity()
 
     def write(self, fragment: memoryview) -> None:
         """Append a fragment to the file in the spool; raises TooLarge when it does not end."""
@@ -69,8 +73,10 @@ class IncomingDataSet:
         return self._part.commit().name
 
     def discard(self) -> None:
-        """Leave nothing behind; harmless after `commit`."""
-        if self._part is not None:
+        """Leave nothing behind but whose it was; harmless after `commit`."""
+        if self._part is not None and self._part.is_open:
+            with suppress(OSError):
+                self.whose = identity_of(self._part.path)
             self._part.discard()
 
 
@@ -114,9 +120,12 @@ class ReceivingMessages(UnthreadedMessages):
 
     def discard(self) -> None:
         """Forget a data set that was cut off, on whatever way the association ended."""
-        data_set, self._data_set, self._request = self._data_set, None, None
+        data_set, request = self._data_set, self._request
+        self._data_set = self._request = None
         if data_set is not None:
             data_set.discard()
+            if request is not None:
+                self.assoc.lose(request, data_set, lost.NOT_FINISHED, "was cut off when the sender's association ended")
 
     def _receive_command(self, context_id: int, value: memoryview, *, last: bool) -> None:
         if self._request is not None or self._other is not None:

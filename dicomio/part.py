@@ -93,9 +93,15 @@ class Part:
         self.move(target, sync_entry=not self._listed)
         return target
 
-    def quarantine(self, reason: str, origin: str, suffix: str = ".dcm") -> Path:
-        """Make the file durable in quarantine/ instead, with the reason beside it."""
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither committed nor discarded."""
+        return self._fd >= 0
+
+    def quarantine(self, reason: str, origin: str, suffix: str = ".dcm", *, kind: str = "") -> Path:
+        """Make the file durable in quarantine/ instead, with the reason beside it; see `Spool.quarantine`."""
         target = self._spool.quarantine_folder / f"{self.name}{_UNSAFE.sub('_', suffix)}"
+        self._spool.note_quarantined(self.path, target.name, reason.removeprefix(f"{origin} "), kind)
         self.move(target, sync_entry=True)
         self._spool.write_reason(target, reason, origin)
         return target

@@ -7,13 +7,14 @@ import logging
 import secrets
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.transport import AddressInformation
 
+from dicomio import lost
 from dicomio.acceptor import AcceptedSocket, AcceptorUpperLayer
 from dicomio.association_request import WRONG_APPLICATION, WRONG_VERSION
 from dicomio.filemeta import file_head
@@ -90,6 +91,7 @@ class Reception(UnthreadedAssociation):
         self._receipts = itertools.count(1)
         self._files: list[str] = []
         self._refused = 0
+        self._lost: list[dict[str, Any]] = []
         self._opened_at = ""
         self._prepare(connection, address)
 
@@ -115,7 +117,7 @@ class Reception(UnthreadedAssociation):
         if self._opened_at:
             record = self._record()
             self._shared.spool.record_association(self.association_id, record)
-            fields = {key: value for key, value in record.items() if key != "files"} | {"files": len(self._files)}
+            fields = record | {"files": len(self._files), "lost": len(self._lost)}
             LOG.info("association_closed", extra={"fields": fields})
 
     def deadline(self, state: str) -> float:
@@ -166,7 +168,14 @@ class Reception(UnthreadedAssociation):
             self._cannot_store(status, error)
         finally:
             data_set.discard()
+        if status != SUCCESS:
+            self.lose(request, data_set, lost.REFUSED, f"was refused: {comment}")
         self.dul.send_data(request.context_id, encode_response(request, status, comment))
+
+    def lose(self, request: StoreRequest, data_set: IncomingDataSet, kind: str, reason: str) -> None:
+        """Remember an image that did not get in, for the record of this association."""
+        named = replace(data_set.whose, sop_uid=request.sop_instance_uid, source_ae=self.calling_ae)
+        self._lost.append(lost.note(kind, reason, named, timestamp(), association=self.association_id))
 
     def answer(self, context_id: int, command: Command) -> None:
         """Answer any other request: C-ECHO says whether we could store, all else is unknown to us."""
@@ -235,4 +244,5 @@ class Reception(UnthreadedAssociation):
             "how": "released" if self.is_released else "lost" if self.dul.lost else "aborted",
             "files": self._files,
             "refused": self._refused,
+            "lost": self._lost,
         }

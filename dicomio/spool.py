@@ -5,6 +5,7 @@
     associations/  <id>.json             one record per association that ended
     studies/       study/series/sop.dcm  where the indexer puts files; the name in incoming/ goes when they have a row
     quarantine/    <name>                what could not be used, with <name>.reason.json beside it
+    lost/          <name>.json           whose that was, or what was cut off or refused: notes for the indexer
     indexed                              number of the newest row that the database had
     installation.json                    which database belongs to it
 
@@ -33,8 +34,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dicomio import lost
 from dicomio.errors import NotDicom
 from dicomio.filemeta import read_head
+from dicomio.identity import identity_of
 from dicomio.inflate import LARGEST_INFLATED
 from dicomio.part import (
     COPY_CHUNK,
@@ -88,7 +91,8 @@ class Spool:
         self.associations_folder = root / "associations"
         self.studies_folder = root / "studies"
         self.quarantine_folder = root / "quarantine"
-        for name in ("", "tmp", "incoming", "associations", "studies", "quarantine"):
+        self.lost_folder = root / "lost"
+        for name in ("", "tmp", "incoming", "associations", "studies", "quarantine", "lost"):
             make_folder(root / name)
         self._writer = secrets.token_hex(8)
         self._count = itertools.count(1)
@@ -142,12 +146,36 @@ class Spool:
         """The records of ended associations, oldest first."""
         return _oldest_first(self.associations_folder, ".json")
 
-    def quarantine(self, path: Path, reason: str, origin: str) -> Path:
-        """Move a file of the spool into quarantine/, with the reason beside it; returns the path there."""
+    def quarantine(self, path: Path, reason: str, origin: str, *, kind: str = "", association: str = "") -> Path:
+        """Move a file of the spool into quarantine/, with the reason beside it; returns the path there.
+
+        First it is noted in lost/ whose it is: a study must not be taken for whole because a crash came in between.
+
+        Args:
+            path: The file.
+            reason: Why, for people.
+            origin: The base name that it had.
+            kind: The kind of fault, the name of an error class.
+            association: The association that brought it.
+        """
         target = self.quarantine_folder / f"{harmless(path.stem)}.{self._receipt()}{harmless(path.suffix)}"
+        self.note_quarantined(path, target.name, reason.removeprefix(f"{path} "), kind, association)
         move(path, target)
         self.write_reason(target, reason, origin)
         return target
+
+    def note_quarantined(self, path: Path, kept: str, reason: str, kind: str, association: str = "") -> None:
+        """Note that a file cannot be used; see `dicomio.lost`."""
+        how = lost.CUT_OFF if kind == "TruncatedFile" else lost.QUARANTINED
+        self.note_lost(kept, lost.note(how, reason, identity_of(path), timestamp(), file=kept, association=association))
+
+    def note_lost(self, name: str, note: Mapping[str, Any]) -> None:
+        """Leave a note that something came and could not be used, for the indexer; the name makes it unique."""
+        self._write_json(self.lost_folder / f"{harmless(name)}.{self._receipt()}.json", note)
+
+    def lost(self) -> list[Path]:
+        """The notes that wait for the indexer, oldest first."""
+        return _oldest_first(self.lost_folder, ".json")
 
     def write_reason(self, target: Path, reason: str, origin: str) -> None:
         """Write `<target>.reason.json`: why the file is here, the base name that it had, and when."""
@@ -269,6 +297,7 @@ class Spool:
             status = os.fstat(fd)
             finished = path.suffix == ".part" and status.st_size > 0 and not status.st_mode & stat.S_ISVTX
             if not finished:
+                self._note_unfinished(path, status.st_size)
                 os.unlink(path)
                 return False
             os.fsync(fd)
@@ -278,6 +307,14 @@ class Spool:
         finally:
             os.close(fd)
         return True
+
+    def _note_unfinished(self, path: Path, size: int) -> None:
+        """An image that was on its way when its writer died; nobody heard that it was stored."""
+        if size > 0 and path.suffix == ".part":
+            reason = "was still coming when Scanward was stopped"
+            association = _meant_name(path).rpartition(".")[2].partition("-")[0]
+            note = lost.note(lost.NOT_FINISHED, reason, identity_of(path), timestamp(), association=association)
+            self.note_lost(path.stem, note)
 
     def _let_in(self, path: Path) -> None:
         """Moves a finished file to incoming/, under the name that its writer meant to give it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db.records.arrivals import AssociationRow, StudyRow
+from db.records.arrivals import AssociationRow, LostImage, StudyRow
 from db.records.work import InputFile, JobRow
 from db.states import DeliveryState, JobState, Priority, ResultKind, StudyState
 
@@ -83,6 +83,8 @@ class JobDetail:
     deliveries: tuple[DeliveryRow, ...]
     associations: tuple[AssociationRow, ...]
     inputs: Mapping[str, tuple[InputFile, ...]]
+    series: tuple[SeriesRow, ...]
+    lost: tuple[LostImage, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,7 @@ class StudyDetail:
     events: tuple[EventRow, ...]
     associations: tuple[AssociationRow, ...]
     conflicts: tuple[Conflict, ...]
+    lost: tuple[LostImage, ...]
     jobs: tuple[int, ...]
 
 
@@ -161,6 +164,7 @@ class JobSummary:
         why: What holds it up or went wrong, in words; '' if nothing did.
         deliveries: State to number.
         conflicts: Images of the study that came twice with different content.
+        lost: Images of the study that came and could not be used.
     """
 
     job_id: int | None
@@ -179,3 +183,4 @@ class JobSummary:
     updated_at: dt.datetime
     deliveries: Mapping[DeliveryState, int] = field(default_factory=dict)
     conflicts: int = 0
+    lost: int = 0

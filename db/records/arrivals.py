@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from db.states import AssociationEnd, Origin, StudyState
+from db.states import AssociationEnd, LossKind, Origin, StudyState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +96,32 @@ class AssociationRow:
     how: AssociationEnd | None
     files: int
     refused: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostImage:
+    """Something that came for a study and could not be used; '' and None where nothing is known.
+
+    Attributes:
+        receipt: Name of the note in the spool: the same loss is written down once.
+        reason: What is wrong with it, as the end of a sentence: "is cut off: ...".
+        number: Instance Number.
+        position: Image Position (Patient), LPS in mm.
+        file: Its name in the spool's quarantine, '' if nothing of it was kept.
+    """
+
+    receipt: str
+    kind: LossKind
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    association_id: str | None
+    source_ae: str
+    number: str
+    position: tuple[float, ...] | None
+    reason: str
+    file: str
+    lost_at: dt.datetime
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from db.records.arrivals import LostImage
 from db.states import JobState, Priority, ResultKind
 
 
@@ -98,6 +100,7 @@ class JobRow:
     engines: Mapping[str, str]
     timings: Mapping[str, float]
     notes: tuple[str, ...]
+    read: Mapping[str, Any]
     summary: str | None
     reason: str | None
     attempts: int
@@ -112,9 +115,19 @@ class JobRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedJob(JobRow):
-    """A job that is now ours to run; `inputs` are its images by role, in the order in which they came."""
+    """A job that is now ours to run.
+
+    Attributes:
+        inputs: Its images by role, in the order in which they came.
+        descriptions: Series Description by role.
+        images: Number of images of the whole study.
+        lost: What came for the study and could not be used.
+    """
 
     inputs: Mapping[str, tuple[InputFile, ...]]
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    images: int = 0
+    lost: tuple[LostImage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +182,7 @@ class JobOutcome:
         timings: Step to seconds.
         summary: The findings in one line, for lists.
         notes: What a reader must know (a sequence was missing, ...).
+        read: Role to what was read of its series: "series", "description", "images" read, and how many "came".
     """
 
     results: tuple[NewResult, ...] = ()
@@ -178,6 +192,7 @@ class JobOutcome:
     timings: Mapping[str, float] = field(default_factory=dict)
     summary: str | None = None
     notes: tuple[str, ...] = ()
+    read: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def test_what_was_indexed_is_not_looked_at_again(
 
     monkeypatch.setattr(os, "scandir", scandir)
     Intake(spool, database).step()
-    assert looked == [spool.associations_folder, spool.incoming_folder]
+    assert looked == [spool.associations_folder, spool.incoming_folder, spool.lost_folder]
 
 
 def test_a_backlog_is_listed_once(
