@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import warnings
 from typing import Any, TextIO
 
 import structlog
@@ -45,6 +46,9 @@ def set_up_logs(level: str = "info", *, json_lines: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # pydicom shows the value that it complains of, which may be a patient's name; ours say what matters of a file.
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="(?s).*(value for VR|allowed for VR|for this VR)")
 
 
 def _escape(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
-from dicomio.result import base_attributes, complete, local_time
+from dicomio.legal import legal_uid, legal_value, study_uid_of
+from dicomio.result import base_attributes, complete, local_time, lossy_compression
 
 if TYPE_CHECKING:
     from dicomio.volume import SourceImage, Volume
 
 _LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))  # towards smaller and larger x, y, z (LPS)
-_LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def _capture(image: KeyImage, number: int, header: Dataset, series_uid: str, att
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=image.patient_orientation or ("L", "P"),
-        study_instance_uid=header.StudyInstanceUID,
+        study_instance_uid=study_uid_of(header),
         series_instance_uid=series_uid,
         sop_instance_uid=image.sop_instance_uid,
         instance_number=number,
@@ -107,10 +107,9 @@ def _describe(capture: Dataset, image: KeyImage, header: Dataset, created: datet
     capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = DA(created.date()), TM(created.time())
     capture.DerivationDescription = "Result of an algorithm drawn on the image"
     # Asks whether the picture names the patient; ours does not, what we drew on might.
-    capture.BurnedInAnnotation = header.get("BurnedInAnnotation") or "NO"
-    for keyword in _LOSSY:
-        if keyword in header:
-            setattr(capture, keyword, header[keyword].value)
+    capture.BurnedInAnnotation = legal_value(header, "BurnedInAnnotation") or "NO"
+    for keyword, value in lossy_compression(header):
+        setattr(capture, keyword, value)
     if image.comment:
         capture.ImageComments = image.comment
     capture.SourceImageSequence = [_reference(source) for source in image.sources]
@@ -118,7 +117,8 @@ def _describe(capture: Dataset, image: KeyImage, header: Dataset, created: datet
 
 def _reference(source: SourceImage) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.sop_class_uid, source.sop_instance_uid
+    item.ReferencedSOPClassUID = legal_uid(source.sop_class_uid)
+    item.ReferencedSOPInstanceUID = legal_uid(source.sop_instance_uid)
     if source.frame is not None:
         item.ReferencedFrameNumber = source.frame
     return item

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicomio.concepts import PRIVATE_SCHEME
 from dicomio.errors import EncodingFault
+from dicomio.legal import legal_uid, study_uid_of
 from dicomio.report_content import (
     AbsentFinding,
     ClassificationFinding,
@@ -73,9 +74,9 @@ def encode_report(
     if not (content.groups or content.study_groups):
         raise ValueError("a report needs at least one group; say what was absent if there is no finding")
     _check_segments(content.groups, segmentation)
-    evidence = _evidence(sources, segmentation)
+    evidence, study_uid = _evidence(sources, segmentation), study_uid_of(header)
     report = Comprehensive3DSR(
-        evidence=_first_of(evidence, header.StudyInstanceUID),
+        evidence=_first_of(evidence, study_uid),
         content=report_tree(content, sources, segmentation, device_uid, RESEARCH_STATEMENT),
         series_instance_uid=uids.series_instance_uid,
         sop_instance_uid=uids.sop_instance_uid,
@@ -86,7 +87,7 @@ def encode_report(
         coding_schemes=[_private_scheme()],
         **base_attributes(series_number, series_description, created),
     )
-    report.CurrentRequestedProcedureEvidenceSequence = _by_series(evidence, header.StudyInstanceUID)
+    report.CurrentRequestedProcedureEvidenceSequence = _by_series(evidence, study_uid)
     document = complete(report, header, created)
     insert_library(document, sources)
     return document
@@ -108,7 +109,8 @@ def _evidence(sources: Sequence[SourceSeries], segmentation: Dataset | None) -> 
     if segmentation is not None:
         found[str(segmentation.SOPInstanceUID)] = (str(segmentation.SeriesInstanceUID), str(segmentation.SOPClassUID))
     for series in sources:
-        found |= {image.sop_instance_uid: (series.series_instance_uid, image.sop_class_uid) for image in series.images}
+        series_uid = legal_uid(series.series_instance_uid)
+        found |= {legal_uid(one.sop_instance_uid): (series_uid, legal_uid(one.sop_class_uid)) for one in series.images}
     return found
 
 

@@ -40,6 +40,7 @@ from dicomio.concepts import (
     PROCEDURES,
     SUMMARY,
 )
+from dicomio.legal import legal_uid
 from dicomio.report_content import (
     AbsentFinding,
     ClassificationFinding,
@@ -112,7 +113,7 @@ def _library_group(series: SourceSeries) -> Dataset:
         modality = concept(MODALITIES[series.modality])
         items.append(_item("CODE", _MODALITY, _CONTEXT, ConceptCodeSequence=[modality]))
     if series.frame_of_reference_uid:
-        items.append(_item("UIDREF", _FRAME_OF_REFERENCE, _CONTEXT, UID=series.frame_of_reference_uid))
+        items.append(_item("UIDREF", _FRAME_OF_REFERENCE, _CONTEXT, UID=legal_uid(series.frame_of_reference_uid)))
     images: dict[tuple[str, str], list[int]] = {}
     for image in series.images:
         frames = images.setdefault((image.sop_class_uid, image.sop_instance_uid), [])
@@ -120,7 +121,8 @@ def _library_group(series: SourceSeries) -> Dataset:
     common = {element.tag: element for element in _item("IMAGE", _SOURCE, _CONTAINS)}
     for (sop_class, sop_instance), frames in images.items():
         reference = Dataset()
-        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = sop_class, sop_instance
+        reference.ReferencedSOPClassUID = legal_uid(sop_class)
+        reference.ReferencedSOPInstanceUID = legal_uid(sop_instance)
         if frames:
             reference.ReferencedFrameNumber = sorted(frames)
         items.append(Dataset(dict(common)))  # hundreds of items that differ in their reference only
@@ -148,7 +150,7 @@ def _segment_group(
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,
             segment_number=group.segment_number,
-            source_series=SourceSeriesForSegmentation(series.series_instance_uid),
+            source_series=SourceSeriesForSegmentation(legal_uid(series.series_instance_uid)),
         ),
         tracking_identifier=TrackingIdentifier(group.tracking_uid, group.tracking_id),
         finding_category=None if group.category is None else concept(group.category),

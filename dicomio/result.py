@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -14,14 +14,13 @@ from typing import Any
 import highdicom
 import structlog
 from highdicom.sr import CodedConcept
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.valuerep import DA, DT, TM
 
 from dicomio.coding import Code
 from dicomio.filemeta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicomio.legal import legal_charset, legal_uid, legal_value, legalise
 from dicomio.part10 import read_data_set
 
 log = structlog.get_logger(__name__)
@@ -34,9 +33,45 @@ UTF8 = "ISO_IR 192"
 # Where the source says when it was made, best first; anonymised data often has none of them.
 _WHEN = ("Content", "Acquisition", "Series", "Study")
 _NO_DATE = datetime(1900, 1, 1)
-# Patient and study stand in these groups, and in two elements of the one that holds the geometry.
-_SUBJECT_GROUPS = frozenset({0x0008, 0x0010, 0x0012, 0x0032, 0x0038, 0x0040})
-_STUDY_TAGS = frozenset({tag_for_keyword("StudyInstanceUID"), tag_for_keyword("StudyID")})
+# Patient and trial stand in these groups, the study here and there.
+_SUBJECT_GROUPS = frozenset({0x0010, 0x0012})
+_OF_STUDY = frozenset(
+    tag_for_keyword(keyword)
+    for keyword in (
+        "AccessionNumber",
+        "AdmissionID",
+        "AdmittingDiagnosesCodeSequence",
+        "AdmittingDiagnosesDescription",
+        "ConsultingPhysicianIdentificationSequence",
+        "ConsultingPhysicianName",
+        "IssuerOfAccessionNumberSequence",
+        "IssuerOfAdmissionIDSequence",
+        "IssuerOfServiceEpisodeIDSequence",
+        "NameOfPhysiciansReadingStudy",
+        "PatientState",
+        "PhysiciansOfRecord",
+        "PhysiciansOfRecordIdentificationSequence",
+        "PhysiciansReadingStudyIdentificationSequence",
+        "ProcedureCodeSequence",
+        "ReasonForPerformedProcedureCodeSequence",
+        "ReasonForVisit",
+        "ReasonForVisitCodeSequence",
+        "ReferencedPatientSequence",
+        "ReferencedStudySequence",
+        "ReferringPhysicianIdentificationSequence",
+        "ReferringPhysicianName",
+        "RequestingService",
+        "RequestingServiceCodeSequence",
+        "ServiceEpisodeDescription",
+        "ServiceEpisodeID",
+        "StudyDate",
+        "StudyDescription",
+        "StudyID",
+        "StudyInstanceUID",
+        "StudyTime",
+    )
+)
+_LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
@@ -83,22 +118,18 @@ def source_time(header: Dataset) -> datetime:
     Falls back from content to acquisition, series and study date; 1900-01-01 when all are blank (anonymised data).
     """
     for what in _WHEN:
-        day, clock = _date(header.get(f"{what}Date")), _time(header.get(f"{what}Time"))
+        day, clock = (_date(legal_value(header, f"{what}Date")), _time(legal_value(header, f"{what}Time")))
         if day is not None:
             return datetime.combine(day, clock)
     return _NO_DATE
 
 
 def _date(value: Any) -> date | None:
-    with suppress(ValueError, TypeError):
-        return DA(str(value or "")) or None
-    return None
+    return DA(str(value)) if value else None
 
 
 def _time(value: Any) -> time:
-    with suppress(ValueError, TypeError):
-        return TM(str(value or "")) or time()
-    return time()
+    return (TM(str(value)) if value else None) or time()
 
 
 def concept(code: Code) -> CodedConcept:
@@ -137,8 +168,8 @@ def blank_source(study_instance_uid: str, series_instance_uid: str) -> Dataset:
     """
     source = Dataset()
     source.SOPClassUID = CT_IMAGE
-    source.StudyInstanceUID = study_instance_uid
-    source.SeriesInstanceUID = series_instance_uid
+    source.StudyInstanceUID = legal_uid(study_instance_uid)
+    source.SeriesInstanceUID = legal_uid(series_instance_uid)
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"):
         setattr(source, keyword, "")
     for keyword in ("StudyID", "StudyDate", "StudyTime"):
@@ -157,10 +188,14 @@ def complete(result: highdicom.SOPClass, header: Dataset, created: datetime) -> 
     Returns:
         A plain data set, ready to be written.
     """
-    character_set, created = _character_set(result, header), local_time(created)
-    result.copy_patient_and_study_information(_subject(header))
-    if result.get("PatientSex") not in ("M", "F", "O"):
-        result.PatientSex = ""  # anonymisers write "0000"; a receiver may refuse the object for it
+    subject, changed = subject_of(header)
+    for keyword in changed:
+        log.warning("attribute_not_inherited", keyword=keyword)
+    character_set, created = _character_set(result, subject, header), local_time(created)
+    subject.SOPClassUID, subject.SOPInstanceUID = CT_IMAGE, result.SOPInstanceUID  # highdicom asks for both
+    result.copy_patient_and_study_information(subject)
+    if result.get("PatientSex") is None:
+        result.PatientSex = ""
     result.InstanceCreationDate, result.InstanceCreationTime = DA(created.date()), TM(created.time())
     for equipment in result.get("ContributingEquipmentSequence", []):
         equipment.ContributionDateTime = DT(created)  # highdicom writes the time of day
@@ -175,31 +210,44 @@ def complete(result: highdicom.SOPClass, header: Dataset, created: datetime) -> 
     return plain
 
 
-def _subject(header: Dataset) -> Dataset:
-    """Patient and study of the header, under a class of image whose modules highdicom knows."""
-    subject = header[0x00080000:0x00410000]
-    for tag in list(subject.keys()):
-        if tag.group not in _SUBJECT_GROUPS and tag not in _STUDY_TAGS:
-            del subject[tag]
-            continue
-        try:
-            _decode(subject[tag])
-        except (BytesLengthException, NotImplementedError, ValueError):  # nothing that a result could pass on
-            log.warning("attribute_not_inherited", keyword=keyword_for_tag(tag), sop_instance_uid=header.SOPInstanceUID)
-            del subject[tag]
-    subject.SOPClassUID = CT_IMAGE
-    return subject
+def mended(header: Dataset, uids: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Keywords of what results cannot carry as the source has it.
+
+    Args:
+        header: Any image of the source series.
+        uids: Keyword and value of the UIDs of the source that results refer to.
+    """
+    illegal = dict.fromkeys(keyword for keyword, value in uids if value and legal_uid(value) != value)
+    return (*subject_of(header)[1], *illegal)
 
 
-def _decode(element: DataElement) -> None:
-    """Turns the bytes inside sequences into text, before they meet another character set."""
-    for item in element.value if element.VR == "SQ" else ():
-        item.decode()
+def lossy_compression(header: Dataset) -> Iterator[tuple[str, Any]]:
+    """What a lossy source says of its compression, all of it or nothing (PS3.3 C.7.6.1.1.5)."""
+    told = {keyword: legal_value(header, keyword) for keyword in _LOSSY}
+    if told["LossyImageCompression"] == "01" and all(told.values()):
+        yield from told.items()
+    elif told["LossyImageCompression"] in ("00", "01"):
+        yield "LossyImageCompression", told["LossyImageCompression"]
 
 
-def _character_set(result: Dataset, header: Dataset) -> Any:
-    """The source's character set, so that names arrive byte for byte; UTF-8 if our own text needs more than ASCII."""
-    return header.get("SpecificCharacterSet") if all(text.isascii() for text in _texts(result)) else UTF8
+def subject_of(header: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """Patient and study as the results carry them, and the attributes that could not go as they were."""
+    subject = Dataset()
+    if (character_set := legal_charset(header)) is not None:
+        subject.SpecificCharacterSet = character_set
+    for tag in list(header.keys()):
+        if tag.group in _SUBJECT_GROUPS or tag in _OF_STUDY:
+            subject[tag] = header.get_item(tag)
+    return legalise(subject)
+
+
+def _character_set(result: Dataset, subject: Dataset, header: Dataset) -> Any:
+    """The source's character set, so that names arrive byte for byte; UTF-8 where it does not hold all that is said."""
+    found = legal_charset(header)
+    inherited = _texts(subject)
+    if found is None:
+        return None if all(text.isascii() for text in (*_texts(result), *inherited)) else UTF8
+    return found if all(text.isascii() for text in _texts(result)) else UTF8
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

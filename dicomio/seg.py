@@ -23,6 +23,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from dicomio.coding import Code
 from dicomio.errors import EncodingFault
+from dicomio.legal import legal_uid, legal_value, study_uid_of
 from dicomio.masks import MaskBox
 from dicomio.readback import verify_segmentation
 from dicomio.result import (
@@ -33,6 +34,7 @@ from dicomio.result import (
     blank_source,
     complete,
     concept,
+    lossy_compression,
     read_source_header,
 )
 from dicomio.seg_pixels import even, labels, overlap, pack_bits, plane
@@ -163,11 +165,11 @@ def _placeholders(header: Dataset, volume: Volume, indices: Iterable[int]) -> It
 
 def _common_placeholder(header: Dataset, volume: Volume) -> Dataset:
     """What all slices have in common."""
-    image = blank_source(header.StudyInstanceUID, volume.series_instance_uid)
+    image = blank_source(study_uid_of(header), volume.series_instance_uid)
     image.Modality = volume.modality
     image.Rows = image.Columns = 1
-    image.FrameOfReferenceUID = volume.frame_of_reference_uid
-    image.PositionReferenceIndicator = header.get("PositionReferenceIndicator")
+    image.FrameOfReferenceUID = legal_uid(volume.frame_of_reference_uid)
+    image.PositionReferenceIndicator = legal_value(header, "PositionReferenceIndicator")
     slice_spacing, row_spacing, column_spacing = volume.spacing
     # The direction along a row is that of increasing columns, and the other way round (PS3.3 C.7.6.2.1.1).
     along_row, along_column = volume.affine[:3, 2] / column_spacing, volume.affine[:3, 1] / row_spacing
@@ -175,9 +177,8 @@ def _common_placeholder(header: Dataset, volume: Volume) -> Dataset:
     image.PixelSpacing = _decimals([row_spacing, column_spacing])
     image.SpacingBetweenSlices = _decimals([slice_spacing])[0]  # of the volume: highdicom would see only these slices
     image.SliceThickness = _decimals([_thickness(header) or slice_spacing])[0]
-    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if keyword in header:
-            setattr(image, keyword, header[keyword].value)
+    for keyword, value in lossy_compression(header):
+        setattr(image, keyword, value)
     return image
 
 
@@ -189,7 +190,7 @@ def _thickness(header: Dataset) -> float:
             places += group.get("PixelMeasuresSequence", [])[:1]
     for place in places:
         with suppress(TypeError, ValueError):
-            return float(place.get("SliceThickness"))
+            return float(legal_value(place, "SliceThickness"))
     return 0.0
 
 
@@ -270,23 +271,23 @@ def _put_sources(segmentation: Dataset, volume: Volume) -> None:
         _refer(reference, volume.sources[_slice_of(reference)])
     instances = list({source.sop_instance_uid: _instance(source) for source in volume.sources}.values())
     series = Dataset()
-    series.SeriesInstanceUID = volume.series_instance_uid
+    series.SeriesInstanceUID = legal_uid(volume.series_instance_uid)
     series.ReferencedInstanceSequence = instances
     segmentation.ReferencedSeriesSequence = [series]
     segmentation.SourceImageSequence = instances
 
 
 def _refer(reference: Dataset, source: SourceImage) -> None:
-    reference.ReferencedSOPClassUID = source.sop_class_uid
-    reference.ReferencedSOPInstanceUID = source.sop_instance_uid
+    reference.ReferencedSOPClassUID = legal_uid(source.sop_class_uid)
+    reference.ReferencedSOPInstanceUID = legal_uid(source.sop_instance_uid)
     if source.frame is not None:
         reference.ReferencedFrameNumber = source.frame
 
 
 def _instance(source: SourceImage) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = source.sop_class_uid
-    item.ReferencedSOPInstanceUID = source.sop_instance_uid
+    item.ReferencedSOPClassUID = legal_uid(source.sop_class_uid)
+    item.ReferencedSOPInstanceUID = legal_uid(source.sop_instance_uid)
     return item
 
 

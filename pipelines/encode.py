@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomio.keyimages import KeyImage, encode_key_images, patient_orientation
+from dicomio.result import mended, read_source_header
 from dicomio.spool import sync_folder
 from dicomio.uids import derived_uid
 from pipelines.encode_report import encode_findings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pipelines.registry import Pipeline
     from pipelines.work import JobDescription
 
-__all__ = ["ResultFile", "encode_results"]
+__all__ = ["ResultFile", "encode_results", "inheritance_notes"]
 
 
 def encode_results(
@@ -51,6 +52,22 @@ def encode_results(
         _encode_objects(writer, keys, report)
     sync_folder(folder)  # the rows that name these files are durable; so must their entries be
     return tuple(writer.results), pictures.result()
+
+
+def inheritance_notes(volume: Volume) -> tuple[str, ...]:
+    """What a reader must know of patient, study and references in the results: where they differ from the source.
+
+    Names of attributes only, never what they hold.
+    """
+    uids = [("SeriesInstanceUID", volume.series_instance_uid), ("FrameOfReferenceUID", volume.frame_of_reference_uid)]
+    uids += [("SOPInstanceUID", source.sop_instance_uid) for source in volume.sources]
+    keywords = mended(read_source_header(volume.sources[0].path), uids)
+    notes = []
+    if keywords:
+        notes.append(f"Not legal in DICOM, and mended or left out in the results: {', '.join(keywords)}")
+    if "StudyInstanceUID" in keywords:
+        notes.append("The results lie in a study of their own: the Study Instance UID of the images is none")
+    return tuple(notes)
 
 
 def _encode_objects(writer: ResultWriter, keys: tuple[KeySlice, ...], report: Progress) -> None:

@@ -19,7 +19,7 @@ from dicomio.patient import OnePatient
 from dicomio.volume import Volume, load_volume
 from engines.contract import EngineSettings
 from engines.package import load_package
-from pipelines.encode import encode_results
+from pipelines.encode import encode_results, inheritance_notes
 from pipelines.errors import ModelsDiffer
 from pipelines.networks import EnginePool, Network, Networks, Progress, silent
 from pipelines.registry import model_digest, pipeline_named
@@ -144,7 +144,8 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
             networks = networks_of(job)
         with clock.step("infer"):
             findings = pipeline.run(volumes, networks, report)
-            findings = replace(findings, notes=(*job.notes, *left_out, *findings.notes))
+            notes = (*job.notes, *left_out, *findings.notes, *inheritance_notes(findings.volume))
+            findings = replace(findings, notes=notes)
         with clock.step("encode"):
             others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
             results, pictures = encode_results(findings, pipeline, job, report, others=others)

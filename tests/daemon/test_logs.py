@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from pydicom.dataset import Dataset
 
 from daemon.logs import set_up_logs
 
@@ -44,3 +45,11 @@ def test_json_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("a library").warning("oh")
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     assert events == ["started", "oh"]
+
+
+def test_values_that_pydicom_complains_of_are_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logs("info")
+    ds = Dataset()
+    ds.PatientBirthDate = "DOE JANE"
+    ds.AccessionNumber = "DOE JANE " * 4
+    assert capfd.readouterr().err == ""

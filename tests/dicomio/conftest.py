@@ -174,7 +174,7 @@ def conforms(needs: Callable[..., str]) -> Callable[[Path], None]:
     program = needs("dciodvfy", package="dicom3tools")
 
     def check(path: Path) -> None:
-        run = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+        run = subprocess.run([program, str(path)], capture_output=True, text=True, errors="replace", check=False)
         lines = (run.stdout + run.stderr).splitlines()
         assert [line for line in lines if line.startswith(("Error", "Abort"))] == []
         assert lines, "dciodvfy said nothing at all"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -145,6 +146,31 @@ def test_a_series_of_somebody_else_refuses_the_job_also_an_optional_one(
     assert "SOMEBODY" not in outcome.refused
     assert "Else" not in outcome.refused
     assert not list(tmp_path.glob("out/*.dcm"))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_source_that_is_not_legal_makes_results_that_are_and_says_so(
+    brain: tuple[PhantomTruth, dict[str, list[Path]]], tmp_path: Path, needs: Callable[..., str]
+) -> None:
+    source = []
+    for path in brain[1]["flair"]:
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.study", "1.2.series"
+        dataset.SOPInstanceUID += ".x"
+        dataset.StudyDate, dataset.StudyDescription = "no date", "x" * 80
+        dataset.save_as(tmp_path / path.name)
+        source.append(tmp_path / path.name)
+    done = perform(job("brain-mr", {"flair": source}, tmp_path / "out"))
+    keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "StudyDate", "StudyDescription")
+    (note,) = [note for note in done.notes if note.startswith("Not legal in DICOM, and mended or left out")]
+    assert set(note.rpartition(": ")[2].split(", ")) == set(keywords)
+    assert any("lie in a study of their own" in note for note in done.notes)
+    report = pydicom.dcmread(results(done, "report")[0])
+    assert note in [element.value for element in report.iterall() if element.keyword == "TextValue"]
+    program = needs("dciodvfy", package="dicom3tools")
+    for result in done.results:
+        run = subprocess.run([program, result.path], capture_output=True, text=True, check=False)
+        assert not [line for line in run.stderr.splitlines() if line.startswith("Error")], result.path
 
 
 def test_no_finding_is_a_result_too(tmp_path: Path) -> None:
