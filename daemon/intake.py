@@ -30,6 +30,7 @@ from dicomio.content import content_digest
 from dicomio.errors import BadInput, UnreadableFile
 from dicomio.headers import Header, read_header
 from dicomio.received import add_name, make_folder, remove_copies, sync_folder
+from dicomio.same import are_one_image
 from dicomio.spool import OUT_OF_SPACE, harmless
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class Intake:
             return
         self._grown = True
         try:
-            outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed])
+            outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed], are_one_image)
         except Exception as error:  # one that cannot be written down must not hold up the others for ever
             if not may_be_of_a_row(error):
                 raise

@@ -89,7 +89,7 @@ def conflicts(session: Session, narrow: Sequence[ColumnElement[bool]], limit: in
     kept = aliased(Instance)
     query = (
         select(Instance, kept, Study)
-        .join(kept, kept.sop_instance_uid == Instance.sop_instance_uid)
+        .join(kept, (kept.sop_instance_uid == Instance.sop_instance_uid) & (kept.series_id == Instance.series_id))
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Series.study_id)
         .where(Instance.conflict, kept.current, *narrow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from db.corrections import recognise
 from db.moves import move, note
 from db.records import Indexed, IndexedInstance, IndexOutcome
 from db.states import StudyState
@@ -24,6 +25,15 @@ AT_ONCE = 500  # values in one IN list: both databases have a limit, and keep th
 T = TypeVar("T")
 Contents = dict[str, Path]  # digest of a content to where it lies
 SeriesKey = tuple[int, str]  # study.id, Series Instance UID
+ImageKey = tuple[int, str]  # series.id, SOP Instance UID
+Verdicts = dict[tuple[str, str], bool]  # digests of two contents to whether they are one image, encoded in two ways
+
+
+@dataclass
+class Undecided(Exception):  # noqa: N818 - nothing is wrong
+    """Somebody has to look into files: `pairs` are digest and path of a file that is known, and of one that came."""
+
+    pairs: list[tuple[tuple[str, Path], tuple[str, Path]]]
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:
@@ -33,17 +43,23 @@ def chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def index(session: Session, batch: Sequence[IndexedInstance]) -> list[IndexOutcome]:
-    """Writes the rows of a batch and brings series, studies and their states up to date; one outcome per image."""
+def index(session: Session, batch: Sequence[IndexedInstance], verdicts: Verdicts) -> list[IndexOutcome]:
+    """Writes the rows of a batch and brings series, studies and their states up to date; one outcome per image.
+
+    Raises:
+        Undecided: Files with the same UIDs and other bytes have not been compared; nothing may be written before.
+    """
     batch = [_cleaned(item) for item in batch]
     studies = _studies(session, batch)
     series = _series(session, batch, studies)
     known = _known(session, batch)
-    outcomes = [_sort_out(known[item.sop_instance_uid], item) for item in batch]
+    of = [series[studies[item.study_instance_uid].id, item.series_instance_uid] for item in batch]
+    keys = [(one.id, item.sop_instance_uid) for one, item in zip(of, batch, strict=True)]
+    _check_decided(verdicts, known, zip(keys, batch, strict=True))
+    outcomes = [_sort_out(known[key], item, verdicts) for key, item in zip(keys, batch, strict=True)]
     rows = []
     arrivals: dict[str, _Arrivals] = defaultdict(_Arrivals)
-    for item, outcome in zip(batch, outcomes, strict=True):
-        of_series = series[studies[item.study_instance_uid].id, item.series_instance_uid]
+    for item, outcome, of_series in zip(batch, outcomes, of, strict=True):
         arrivals[item.study_instance_uid].add(item, outcome)
         if outcome.kind is not Indexed.DUPLICATE:
             rows.append(_row(item, of_series.id, outcome.kind))
@@ -52,6 +68,7 @@ def index(session: Session, batch: Sequence[IndexedInstance]) -> list[IndexOutco
         session.execute(insert(Instance), rows)
     for uid, arrived in arrivals.items():
         _update(session, studies[uid], arrived)
+        recognise(session, studies[uid], arrived.new, arrived.conflicts, arrived.last)
     return outcomes
 
 
@@ -63,14 +80,20 @@ class _Arrivals:
     """What one batch brought for one study."""
 
     images: int = 0
-    conflicts: list[str] = field(default_factory=list)
+    new: list[IndexedInstance] = field(default_factory=list)
+    conflicts: list[IndexedInstance] = field(default_factory=list)
     last: dt.datetime = _LONG_AGO
 
     def add(self, item: IndexedInstance, outcome: IndexOutcome) -> None:
         self.last = max(self.last, item.received_at)
-        self.images += outcome.kind is Indexed.NEW
-        if outcome.kind is Indexed.CONFLICT:
-            self.conflicts.append(item.sop_instance_uid)
+        match outcome.kind:
+            case Indexed.NEW:
+                self.images += 1
+                self.new.append(item)
+            case Indexed.CONFLICT:
+                self.conflicts.append(item)
+            case Indexed.DUPLICATE | Indexed.SAME:
+                pass
 
 
 _TEXTS = {
@@ -199,21 +222,40 @@ def _new_series(study_id: int, item: IndexedInstance) -> dict[str, Any]:
     }
 
 
-def _known(session: Session, batch: Sequence[IndexedInstance]) -> dict[str, Contents]:
-    """What is there already of the images of the batch: SOP Instance UID to its contents."""
-    known: dict[str, Contents] = defaultdict(dict)
+def _known(session: Session, batch: Sequence[IndexedInstance]) -> dict[ImageKey, Contents]:
+    """What is there already of the images of the batch, the first content first."""
+    known: dict[ImageKey, Contents] = defaultdict(dict)
     for chunk in chunks({item.sop_instance_uid for item in batch}):
-        query = select(Instance.sop_instance_uid, Instance.content_digest, Instance.path)
-        for uid, digest, path in session.execute(query.where(Instance.sop_instance_uid.in_(chunk))):
-            known[uid][digest] = path
+        query = select(Instance.series_id, Instance.sop_instance_uid, Instance.content_digest, Instance.path)
+        query = query.where(Instance.sop_instance_uid.in_(chunk)).order_by(Instance.id)
+        for series_id, uid, digest, path in session.execute(query):
+            known[series_id, uid][digest] = path
     return known
 
 
-def _sort_out(contents: Contents, item: IndexedInstance) -> IndexOutcome:
-    """New, duplicate or conflict; what is not a duplicate joins the contents that are known."""
+def _check_decided(
+    verdicts: Verdicts, known: Mapping[ImageKey, Contents], batch: Iterable[tuple[ImageKey, IndexedInstance]]
+) -> None:
+    """Raises Undecided for what has the same UIDs and other bytes, and has not been compared yet."""
+    pairs = []
+    seen: dict[ImageKey, Contents] = {}
+    for key, item in batch:
+        contents = seen.setdefault(key, dict(known[key]))
+        if item.content_digest not in contents:
+            given = (item.content_digest, item.path)
+            pairs += [(pair, given) for pair in contents.items() if (pair[0], given[0]) not in verdicts]
+            contents[item.content_digest] = item.path
+    if pairs:
+        raise Undecided(pairs)
+
+
+def _sort_out(contents: Contents, item: IndexedInstance, verdicts: Verdicts) -> IndexOutcome:
+    """New, duplicate, same or conflict; what is not a duplicate joins the contents that are known."""
     kind = Indexed.CONFLICT if contents else Indexed.NEW
     if item.content_digest in contents:
         kind = Indexed.DUPLICATE
+    elif any(verdicts.get((digest, item.content_digest)) for digest in contents):
+        kind = Indexed.SAME
     path = contents.setdefault(item.content_digest, item.path)
     return IndexOutcome(kind=kind, sop_instance_uid=item.sop_instance_uid, given=item.path, path=path)
 
@@ -222,6 +264,7 @@ _COPIED = (
     "sop_instance_uid",
     "sop_class_uid",
     "transfer_syntax_uid",
+    "patient_id",
     "content_digest",
     "size",
     "frames",
@@ -260,5 +303,6 @@ def _update(session: Session, study: Study, arrived: _Arrivals) -> None:
         session.flush()
         move(session, study, StudyState.RECEIVING, because="late images", at=at, images=arrived.images)
     if arrived.conflicts:
-        told = {"images": len(arrived.conflicts), "sop_instance_uids": arrived.conflicts[:10]}
+        uids = [item.sop_instance_uid for item in arrived.conflicts]
+        told = {"images": len(uids), "sop_instance_uids": uids[:10]}
         note(session, study, "conflict", because="same UID, different content; both are kept", at=at, **told)

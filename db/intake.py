@@ -1,39 +1,75 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from db.assembly import find_study
+from db.columns import now
+from db.conflicts import Use, resolve, studies_with_conflicts
 from db.connection import Transactions
-from db.indexing import chunks, index
+from db.indexing import Undecided, Verdicts, chunks, index
 from db.records import AssociationRow, IndexedInstance, IndexOutcome
 from db.tables import Association, Instance, Series, Study
 
 _TRIES = 3
+Comparison = Callable[[Path, Path], bool]
 
 
 class Intake(Transactions):
     """What came in: images and associations."""
 
-    def index_instances(self, batch: Sequence[IndexedInstance]) -> list[IndexOutcome]:
+    def index_instances(
+        self,
+        batch: Sequence[IndexedInstance],
+        are_one_image: Callable[[Path, Path], bool] = lambda first, second: False,
+    ) -> list[IndexOutcome]:
         """Writes a batch of images down, all of it or nothing; one outcome per image, in the order given.
 
         Studies and series are made as needed. Images that come late lead their study back to receiving.
-        """
-        for _ in range(_TRIES - 1):
-            # Two daemons on PostgreSQL that index the same image at the same moment: the second must look again.
-            try:
-                return self._index(batch)
-            except IntegrityError:
-                continue
-        return self._index(batch)
 
-    def _index(self, batch: Sequence[IndexedInstance]) -> list[IndexOutcome]:
+        Args:
+            batch: What came.
+            are_one_image: Asked about two files with the same UIDs and other bytes: one image, encoded in two ways? It
+                may take its time, no transaction waits for it.
+        """
+        verdicts: Verdicts = {}
+        collisions = 0
+        while True:
+            try:
+                with self.write() as session:
+                    return index(session, batch, verdicts)
+            except Undecided as question:
+                for (known, first), (given, second) in question.pairs:
+                    verdicts[known, given] = are_one_image(first, second)
+            except IntegrityError:
+                # Two daemons on PostgreSQL that index the same image at the same moment: the second must look again.
+                collisions += 1
+                if collisions == _TRIES:
+                    raise
+
+    def resolve_conflicts(self, use: Use, study_uid: str | None = None) -> dict[str, int]:
+        """Uses the first or the last of the images that came twice with different content; all of them are kept.
+
+        Args:
+            use: "first" or "last".
+            study_uid: Only in this study; in all if None.
+
+        Returns:
+            Study Instance UID to how many images there were conflicts about. Where the last ones are used the rules
+            look at the study again.
+
+        Raises:
+            UnknownStudy.
+        """
         with self.write() as session:
-            return index(session, batch)
+            one = [] if study_uid is None else [find_study(session, study_uid, lock=True)]
+            studies = one or studies_with_conflicts(session)
+            found = {study.study_instance_uid: resolve(session, study, use, now()) for study in studies}
+        return {uid: images for uid, images in found.items() if images}
 
     def record_association(self, association: AssociationRow) -> bool:
         """Writes an association down; False if it was there already, as after a crash between row and file."""

@@ -61,7 +61,10 @@ class Association(Base):
 
 
 class Study(Base):
-    """One study, as far as it has come in; `reasons` say why no rule took it."""
+    """One study, as far as it has come in.
+
+    `reasons` say why no rule took it, `became` what a later sending of the same images made of it.
+    """
 
     __tablename__ = "study"
 
@@ -79,6 +82,7 @@ class Study(Base):
     last_received_at: Mapped[dt.datetime]
     completed_at: Mapped[dt.datetime | None]
     completed_because: Mapped[str | None]
+    became: Mapped[str | None]
     updated_at: Mapped[dt.datetime]
 
     __table_args__ = (
@@ -104,15 +108,21 @@ class Series(Base):
 
 
 class Instance(Base):
-    """One file that came. Of files with the same SOP Instance UID the first is `current`, the others are conflicts."""
+    """One file that came.
+
+    Of files with the same study, series and SOP Instance UID the first is `current`, those of another content are
+    conflicts until somebody says which to use, or the whole study has come again with another PatientID. What is
+    neither `current` nor a conflict is kept and not used.
+    """
 
     __tablename__ = "instance"
 
     id: Mapped[Key]
-    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
-    sop_instance_uid: Mapped[str]
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"))
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
     sop_class_uid: Mapped[str]
     transfer_syntax_uid: Mapped[str]
+    patient_id: Mapped[str]
     content_digest: Mapped[str]
     path: Mapped[Path] = mapped_column(index=True)
     size: Mapped[int]
@@ -129,8 +139,8 @@ class Instance(Base):
     conflict: Mapped[bool]
 
     __table_args__ = (
-        UniqueConstraint("sop_instance_uid", "content_digest"),
-        _where("uq_instance_current", "sop_instance_uid", condition="current", unique=True),
+        UniqueConstraint("series_id", "sop_instance_uid", "content_digest"),
+        _where("uq_instance_current", "series_id", "sop_instance_uid", condition="current", unique=True),
         _where("ix_instance_conflict", "received_at", condition="conflict"),
     )
 

@@ -93,6 +93,21 @@ def frames_of(file: Part10) -> list[Frame]:
         return _frames(file)
 
 
+def stored_pixels(file: Part10) -> StoredPixels:
+    """The pixels of a file with grey values, wherever these lie in space.
+
+    Raises:
+        NoPixelData, UnsupportedPixels, UndecodablePixels.
+    """
+    top = {keyword: plain_value(file.dataset, keyword) for keyword in _WANTED}
+    series_uid = text(top["SeriesInstanceUID"])
+    if file.pixels is None:
+        raise _without_pixels(file, series_uid, text(top["SOPInstanceUID"]))
+    if (samples := integer(plain_value(file.dataset, "SamplesPerPixel")) or 1) != 1:
+        raise UnsupportedPixels(series_uid=series_uid, reason=f"{samples} samples per pixel")
+    return _stored_pixels(file, file.pixels, top)
+
+
 def _frames(file: Part10) -> list[Frame]:
     top = {keyword: plain_value(file.dataset, keyword) for keyword in _WANTED}
     series_uid = text(top["SeriesInstanceUID"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,8 +22,17 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from db.records import JobDetail, JobSummary
+    from db.store import Database
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+class Use(StrEnum):
+    """Which of two contents of one image to use."""
+
+    FIRST = "first"
+    LAST = "last"
+
 
 BY_HAND = "asked for on the command line"
 STATES = sorted({*JobState, StudyState.RECEIVING, StudyState.UNMATCHED})
@@ -92,7 +102,9 @@ def jobs_table(rows: tuple[JobSummary, ...] | list[JobSummary]) -> RenderableTyp
         sent = ", ".join(f"{count} {state}" for state, count in row.deliveries.items() if state != "accepted")
         conflicts = f"{row.conflicts} conflicting images" if row.conflicts else ""
         told = "; ".join(
-            text for text in (row.summary, row.why, f"deliveries: {sent}" if sent else "", conflicts) if text
+            text
+            for text in (row.summary, row.why, f"deliveries: {sent}" if sent else "", conflicts, row.study.became)
+            if text
         )
         changed = row.updated_at.astimezone()
         table.add_row(
@@ -207,9 +219,20 @@ def cancel(job_ids: list[int], config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command("conflicts")
-def conflicts(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Images that came twice under one UID with different content; both are kept, the first one is used."""
+def conflicts(
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+    use: Annotated[Use | None, typer.Option(help="Decide: use the first or the last of each image.")] = None,
+    study: Annotated[str | None, typer.Option(help="Decide only for this Study Instance UID.")] = None,
+) -> None:
+    """Images that came twice under one UID with different content; both are kept, the first one is used.
+
+    With --use it is decided which one is used from now on; studies whose images change are put before the rules again.
+    """
     _, database = open_database(config)
+    if use is not None:
+        _decide(database, use, study)
+        return
     rows = [plain(row) for row in database.recent_conflicts()]
     if as_json:
         console.print_as_json(rows)
@@ -223,6 +246,14 @@ def conflicts(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
         }
         console.print(rows_table(rows, columns))
     else:
+        console.print("No conflicts.")
+
+
+def _decide(database: Database, use: Use, study: str | None) -> None:
+    decided = database.resolve_conflicts(use.value, study)
+    for uid, images in decided.items():
+        console.print(f"study {uid}: the {use.value} of {images} images", markup=False, soft_wrap=True)
+    if not decided:
         console.print("No conflicts.")
 
 

@@ -55,6 +55,7 @@ class Indexed(StrEnum):
     NEW = "new"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
+    SAME = "same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class IndexOutcome:
     """What became of one file.
 
     Attributes:
-        kind: new, a duplicate (same UID, same content), or a conflict (same UID, other content; both are kept).
+        kind: new; a duplicate (same UIDs, same content); the same image in another encoding (kept, not used); or a
+            conflict (same UIDs, other content; both are kept).
         sop_instance_uid: The image.
         given: The path that was given.
         path: Where the database says that this content lies. For a duplicate that is the earlier file.
@@ -194,6 +196,7 @@ class StudyRow:
     completed_at: dt.datetime | None
     completed_because: str | None
     updated_at: dt.datetime
+    became: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from pydicom.uid import ImplicitVRLittleEndian
 from sqlalchemy import text
 
 from daemon.intake import Intake, _association_of
@@ -79,6 +80,26 @@ def test_same_uid_with_other_content_keeps_both_and_is_recorded(
         content_digest(tmp_path / "other.dcm"),
     }
     assert database.list_jobs()[0].conflicts == 1
+
+
+def test_the_same_image_in_another_encoding_is_no_conflict(
+    spool: Spool, database: Database, images: list[Path], tmp_path: Path
+) -> None:
+    """And it is kept: bytes that were acknowledged go only where a copy of them is."""
+    dataset = pydicom.dcmread(images[0])
+    assert dataset.file_meta.TransferSyntaxUID != ImplicitVRLittleEndian
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    pydicom.dcmwrite(tmp_path / "implicit.dcm", dataset, implicit_vr=True, little_endian=True)
+    intake = Intake(spool, database)
+    for path in (tmp_path / "implicit.dcm", images[0], images[0]):
+        spool.store_file(path)
+        intake.step()
+    assert database.recent_conflicts() == []
+    assert database.list_jobs()[0].study.images == 1
+    (image,) = only_study(database).series[0].instances
+    assert content_digest(image.path) == content_digest(tmp_path / "implicit.dcm")
+    assert len(list(spool.studies_folder.rglob("*.dcm"))) == 2
+    assert len(database.known_paths()) == 2
 
 
 def test_what_is_cut_off_goes_to_quarantine_and_takes_nothing_with_it(
@@ -271,12 +292,12 @@ class Flaky:
         self.fault: Exception | None = None
         self.unwanted = ""
 
-    def index_instances(self, batch):  # type: ignore[no-untyped-def]
+    def index_instances(self, batch, are_one_image):  # type: ignore[no-untyped-def]
         if self.fault is not None:
             raise self.fault
         if self.unwanted in {item.sop_instance_uid for item in batch}:
             raise OverflowError
-        return self._database.index_instances(batch)
+        return self._database.index_instances(batch, are_one_image)
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
         return getattr(self._database, name)

@@ -1,0 +1,121 @@
+"""Studies that are sent again under another identity, and SOP Instance UIDs that are used twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from db.records import AlreadyExists, Created, Indexed, JobOrder
+from db.states import JobState, StudyState
+from db.store import Database
+
+from .conftest import NOON, Images
+
+LATER = NOON + timedelta(hours=1)
+
+
+def again(batch: list[Any], **changes: Any) -> list[Any]:
+    """The same images (SOP Instance UIDs) with something changed."""
+    from dataclasses import replace
+
+    return [
+        replace(item, content_digest=f"again-{item.content_digest}", path=item.path.with_suffix(".2.dcm"), **changes)
+        for item in batch
+    ]
+
+
+def test_two_series_that_share_uids_keep_their_images(database: Database, images: Images) -> None:
+    first = images(3)
+    second = again(first, series_instance_uid="1.2.8")
+    assert {outcome.kind for outcome in database.index_instances(first + second)} == {Indexed.NEW}
+    assert [series.images for series in database.show_study("1.2").series] == [3, 3]
+    assert database.recent_conflicts() == []
+
+
+def test_a_study_sent_again_with_another_study_uid_runs_and_the_former_one_says_so(
+    database: Database, images: Images, routed: Callable[..., int], order: Callable[..., JobOrder]
+) -> None:
+    former = routed(number=3)
+    corrected = again(images(3), study_instance_uid="1.9", patient_id="P2", received_at=LATER)
+    database.index_instances(corrected[:2])
+    assert database.show_study("1.2").study.became is None
+    assert {outcome.kind for outcome in database.index_instances(corrected[2:])} == {Indexed.NEW}
+    became = "all of its images came again as study 1.9, with another PatientID"
+    assert database.show_study("1.2").study.became == became
+    assert (database.show_study("1.2").events[-1].event, database.show_study("1.2").events[-1].because) == (
+        "sent again",
+        became,
+    )
+    assert database.show_study("1.9").events[-1].event == "is a study sent again"
+    assert database.list_jobs()[1].study.became == became
+    made = database.create_job("1.9", order("1.9", roles={"ct": "1.2.7"}), now=LATER)
+    assert isinstance(made, Created)
+    assert len(database.show_job(made.job_id).inputs["ct"]) == 3
+    assert database.job(former).state is JobState.QUEUED
+
+
+def test_a_study_sent_again_with_another_patient_id_runs_again(
+    database: Database, images: Images, routed: Callable[..., int], order: Callable[..., JobOrder]
+) -> None:
+    former = routed(number=3)
+    tags = {"PatientID": "P2", "SeriesDescription": "portal venous"}
+    corrected = again(images(3), patient_id="P2", received_at=LATER, tags=tags)
+    database.index_instances(corrected[:2])
+    assert database.show_study("1.2").study.state is StudyState.ROUTED
+    assert len(database.recent_conflicts()) == 2
+    database.index_instances(corrected[2:])
+    study = database.show_study("1.2")
+    assert (study.study.state, study.study.patient_id, study.study.images) == (StudyState.RECEIVING, "P2", 3)
+    assert study.study.became is not None
+    assert "another PatientID" in study.study.became
+    assert [event.event for event in study.events][-2:] == ["routed -> receiving", "identity corrected"]
+    assert study.conflicts == ()
+    used = {instance.path for instance in database.study_facts("1.2").series[0].instances}
+    assert used == {item.path for item in corrected}
+    database.complete_study("1.2", "nothing came", now=LATER)
+    made = database.create_job("1.2", order(), now=LATER)
+    assert isinstance(made, Created)
+    assert made.superseded == (former,)
+
+
+def test_half_a_study_with_another_patient_id_stays_a_conflict(database: Database, images: Images) -> None:
+    database.index_instances(images(4))
+    database.index_instances(again(images(2), patient_id="P2"))
+    study = database.show_study("1.2")
+    assert (study.study.patient_id, study.study.became, len(study.conflicts)) == ("P1", None, 2)
+
+
+def test_the_former_identity_that_comes_once_more_changes_nothing(database: Database, images: Images) -> None:
+    database.index_instances(images(2))
+    database.index_instances(again(images(2), patient_id="P2"))
+    assert {outcome.kind for outcome in database.index_instances(images(2))} == {Indexed.DUPLICATE}
+    assert database.show_study("1.2").study.patient_id == "P2"
+
+
+def test_the_last_or_the_first_of_conflicting_images_can_be_used(
+    database: Database, images: Images, routed: Callable[..., int], order: Callable[..., JobOrder]
+) -> None:
+    routed(number=3)
+    second = again(images(2), received_at=LATER)
+    third = again(second[:1])
+    database.index_instances(second + third)
+    assert database.resolve_conflicts("last") == {"1.2": 2}
+    study = database.show_study("1.2")
+    assert (study.study.state, study.conflicts) == (StudyState.COMPLETE, ())
+    assert study.events[-2].event == "conflicts resolved"
+    used = [instance.path for instance in database.study_facts("1.2").series[0].instances]
+    assert sorted(used) == sorted([images(3)[2].path, second[1].path, third[0].path])
+    assert isinstance(database.create_job("1.2", order(), now=LATER), Created)
+
+
+def test_the_first_of_conflicting_images_stays_in_use(
+    database: Database, images: Images, routed: Callable[..., int], order: Callable[..., JobOrder]
+) -> None:
+    routed(number=3)
+    database.index_instances(again(images(2)) + again(images(1, study="1.5")))
+    assert database.resolve_conflicts("first", study_uid="1.2") == {"1.2": 2}
+    assert database.recent_conflicts() == []
+    assert database.show_study("1.2").study.state is StudyState.ROUTED
+    assert isinstance(database.create_job("1.2", order()), AlreadyExists)
+    assert database.resolve_conflicts("first") == {}

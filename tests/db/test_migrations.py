@@ -1,0 +1,64 @@
+"""Databases of older versions, with rows in them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from alembic import command
+from sqlalchemy import NullPool, text
+
+from db import schema
+from db.connection import make_engine, parse_url
+from db.store import Database
+
+NOW = "2026-11-20 12:00:00"
+
+
+def at_revision(url: str, revision: str, *statements: str) -> None:
+    """Makes the tables of a revision, with rows."""
+    engine = make_engine(parse_url(url), foreign_keys=False, poolclass=NullPool)
+    with engine.connect() as connection:
+        settings = schema.config()
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, revision)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def instance(key: int, series: int, digest: str, current: str, conflict: str) -> str:
+    return (
+        "INSERT INTO instance (id, series_id, sop_instance_uid, sop_class_uid, transfer_syntax_uid, content_digest,"
+        " path, size, frames, has_pixels, tags, received_at, source_ae, origin, current, conflict) VALUES"
+        f" ({key}, {series}, '7.7', '1', '1', '{digest}', '/x/{key}', 1, 1, true, '{{}}', '{NOW}', 'CT', 'listener',"
+        f" {current}, {conflict})"
+    )
+
+
+def test_what_was_a_conflict_between_studies_is_none_any_more(empty_url: str) -> None:
+    """An image of study 2 was a conflict with study 1's; it has one within its own series, too."""
+    studies = [
+        f"INSERT INTO study (id, study_instance_uid, state, patient_id, accession_number, study_date, description,"
+        f" tags, images, reasons, first_received_at, last_received_at, updated_at)"
+        f" VALUES ({key}, '1.{key}', 'routed', 'P{key}', '', '', '', '{{}}', {images}, '[]', '{NOW}', '{NOW}', '{NOW}')"
+        for key, images in ((1, 1), (2, 0))
+    ]
+    series = [
+        f"INSERT INTO series (id, study_id, series_instance_uid, modality, description, tags, images)"
+        f" VALUES ({key}, {key}, '5', 'CT', '', '{{}}', {images})"
+        for key, images in ((1, 1), (2, 0))
+    ]
+    rows = [
+        instance(1, 1, "a", "true", "false"),
+        instance(2, 2, "b", "false", "true"),
+        instance(3, 2, "c", "false", "true"),
+    ]
+    at_revision(empty_url, "0003", *studies, *series, *rows)
+    with closing(Database(empty_url)) as database:
+        database.upgrade()
+        assert [database.show_study(uid).study.images for uid in ("1.1", "1.2")] == [1, 1]
+        (conflict,) = database.recent_conflicts()
+        assert (conflict.kept_digest, conflict.other_digest, conflict.study_uid) == ("b", "c", "1.2")
+        with database.read() as session:
+            patients = session.execute(text("SELECT patient_id FROM instance ORDER BY id")).scalars().all()
+        assert patients == ["P1", "P2", "P2"]
