@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from daemon.sightings import walk
 from daemon.taking import Original, Unusable, header_in, store
 from daemon.unpacking import BAD_ZIP, unpack
 from db.store import inputs_digest
+from db.tags import bounded, storable
 from dicomio.content import content_digest
 from dicomio.errors import BadInput
 from dicomio.headers import Header, read_header
@@ -87,9 +88,15 @@ def read_folder(
             report(number / len(paths))
     if not found.headers:
         raise WrongUsage(f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
-    facts = facts_from_headers(found.headers.values(), source_ae)
+    facts = facts_from_headers(map(_as_kept, found.headers.values()), source_ae)
     studies = tuple(FolderStudy(study, _files_by_series(study, found.headers)) for study in facts)
     return FolderContents(studies, found.unusable, found.copies)
+
+
+def _as_kept(header: Header) -> Header:
+    """The header as the database would keep it, so that the rules see the same."""
+    tags, instance_tags = storable(header.tags), storable(header.instance_tags)
+    return replace(header, source_ae=bounded(header.source_ae, "AE"), tags=tags, instance_tags=instance_tags)
 
 
 class _Found:

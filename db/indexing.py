@@ -64,6 +64,8 @@ def index(session: Session, batch: Sequence[IndexedInstance], verdicts: Verdicts
         if outcome.kind is not Indexed.DUPLICATE:
             rows.append(_row(item, of_series.id, outcome.kind))
             of_series.images += outcome.kind is Indexed.NEW
+            if outcome.kind is Indexed.NEW and place_in_series(item.tags) < place_in_series(of_series.tags):
+                of_series.tags = dict(item.tags)
     if rows:
         session.execute(insert(Instance), rows)
     for uid, arrived in arrivals.items():
@@ -94,6 +96,12 @@ class _Arrivals:
                 self.conflicts.append(item)
             case Indexed.DUPLICATE | Indexed.SAME:
                 pass
+
+
+def place_in_series(tags: Mapping[str, Any]) -> tuple[float, str]:
+    """By which images are ordered. A series has the tags of its first image, in whatever order they arrive."""
+    number = tags.get("InstanceNumber")
+    return number if isinstance(number, int | float) else 0.0, str(tags.get("SOPInstanceUID", ""))
 
 
 _TEXTS = {

@@ -62,72 +62,73 @@ class Acquired:
 
 def phases(series: Sequence[Acquired], study: Mapping[str, Any]) -> dict[str, Derived[Phase]]:
     """Series UID -> phase, for the CT series of one study; None where it cannot be known."""
-    return {one.uid: _phase(one, series, study) for one in series}
+    timeline = _Timeline.of(series)
+    return {one.uid: _phase(one, timeline, study) for one in series}
 
 
-def _phase(one: Acquired, series: Sequence[Acquired], study: Mapping[str, Any]) -> Derived[Phase]:
+@dataclass(frozen=True)
+class _Timeline:
+    """What the series of a study tell together.
+
+    Attributes:
+        injections: When the injection began, and how that is known; the surest first.
+        given: When the series with contrast were acquired, in their order.
+    """
+
+    injections: tuple[tuple[float, str], ...]
+    given: tuple[float, ...]
+
+    @classmethod
+    def of(cls, series: Sequence[Acquired]) -> _Timeline:
+        given = {one.at for one in series if one.contrast and one.at is not None and not one.tracking}
+        return cls(tuple(dict.fromkeys(_injections(series))), tuple(sorted(given)))
+
+
+def _injections(series: Sequence[Acquired]) -> Iterator[tuple[float, str]]:
+    yield from (
+        (one.injected, "ContrastBolusStartTime of another series") for one in series if one.injected is not None
+    )
+    acquired = [(one, one.at) for one in series if one.at is not None]
+    yield from ((at - TRACKED_FROM, "by the bolus tracking") for one, at in acquired if one.tracking)
+    for phase, typical in _TYPICAL.items():
+        yield from ((at - typical, f"by the {phase} series") for one, at in acquired if one.named.value is phase)
+
+
+def _phase(one: Acquired, timeline: _Timeline, study: Mapping[str, Any]) -> Derived[Phase]:
     if one.named.value is not None:
         return one.named
     if one.contrast is False:
         return Derived(Phase.NATIVE, "no contrast agent was given")
-    timed = list(_by_times(one, series))
-    for found in timed:
+    between = None
+    for found in () if one.at is None or one.tracking else _by_times(one, one.at, timeline):
         if found.value is not None:
             return found
-    if one.contrast and not timed and one.named.because == NO_WORDS:
+        between = between or found
+    if one.contrast and between is None and one.named.because == NO_WORDS:
         return by_study_words(study)
-    return next(iter(timed), one.named)
+    return between or one.named
 
 
-def _by_times(one: Acquired, series: Sequence[Acquired]) -> Iterator[Derived[Phase]]:
-    if one.at is None or one.tracking:
-        return
-    for began, whence in _injections(one, series):
-        delay = _after(began, one.at)
+def _by_times(one: Acquired, at: float, timeline: _Timeline) -> Iterator[Derived[Phase]]:
+    own = () if one.injected is None else ((one.injected, "ContrastBolusStartTime"),)
+    for began, whence in (*own, *timeline.injections):
+        delay = _after(began, at)
         if delay is not None:
             said = f"{delay:.0f} s after the injection" if delay >= 0 else "before the injection"
             yield Derived(by_delay(delay), f"acquired {said} ({whence})")
-    for step in (_by_agents, _by_neighbours):
-        found = step(one, one.at, series)
-        if found is not None:
-            yield found
-
-
-def _injections(one: Acquired, series: Sequence[Acquired]) -> Iterator[tuple[float, str]]:
-    """When the injection began, and how that is known; the surest first."""
-    if one.injected is not None:
-        yield one.injected, "ContrastBolusStartTime"
-    for other in series:
-        if other.injected is not None and other is not one:
-            yield other.injected, "ContrastBolusStartTime of another series"
-    for other in series:
-        if other.tracking and other.at is not None:
-            yield other.at - TRACKED_FROM, "by the bolus tracking"
-    for phase, typical in _TYPICAL.items():
-        for other in series:
-            if other.named.value is phase and other.at is not None:
-                yield other.at - typical, f"by the {phase} series"
-
-
-def _by_agents(one: Acquired, at: float, series: Sequence[Acquired]) -> Derived[Phase] | None:
-    """A series without a contrast agent that came before all that have one."""
-    given = [other.at for other in series if other.contrast and other.at is not None]
-    later = _after(at, min(given)) if given else None
+    later = _after(at, timeline.given[0]) if timeline.given else None
     if one.contrast is None and later is not None and later > 0:
-        return Derived(Phase.NATIVE, "names no contrast agent, and came before the series that do")
-    return None
+        yield Derived(Phase.NATIVE, "names no contrast agent, and came before the series that do")
+    if one.contrast:
+        yield from _by_neighbours(at, timeline.given)
 
 
-def _by_neighbours(one: Acquired, at: float, series: Sequence[Acquired]) -> Derived[Phase] | None:
+def _by_neighbours(at: float, given: Sequence[float]) -> Iterator[Derived[Phase]]:
     """Acquisitions with contrast of which the first two follow each other as arterial and portal phase do."""
-    times = sorted({other.at for other in series if other.contrast and other.at is not None and not other.tracking})
-    if not one.contrast or len(times) < 2:
-        return None
-    gap = times[1] - times[0]
-    if not _ARTERIAL_TO_PORTAL[0] <= gap <= _ARTERIAL_TO_PORTAL[1]:
-        return None
-    phase = Phase.ARTERIAL if at == times[0] else by_delay(at - times[1] + _TYPICAL[Phase.PORTAL])
-    return Derived(phase, f"the first two acquisitions with contrast are {gap:.0f} s apart")
+    gap = given[1] - given[0] if len(given) > 1 else 0.0
+    if _ARTERIAL_TO_PORTAL[0] <= gap <= _ARTERIAL_TO_PORTAL[1]:
+        phase = Phase.ARTERIAL if at == given[0] else by_delay(at - given[1] + _TYPICAL[Phase.PORTAL])
+        yield Derived(phase, f"the first two acquisitions with contrast are {gap:.0f} s apart")
 
 
 def _after(began: float, at: float) -> float | None:

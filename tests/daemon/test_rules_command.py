@@ -43,7 +43,7 @@ def study(tmp_path: Path, images: list[Path]) -> Path:
         dataset.PatientBirthDate, dataset.PatientComments = "19600102", "said too much"
         dataset.EthnicGroup, dataset.OperatorsName = "none", "Doe^Jane"
         dataset.RequestedProcedureDescription = "CT abdomen" if number == 2 else ""
-        dataset.AcquisitionTime = f"1200{number:02}"
+        dataset.AcquisitionTime, dataset.KVP = f"1200{number:02}", str(100 + number)
         dataset.save_as(folder / path.name)
     return folder
 
@@ -64,14 +64,15 @@ def test_a_folder_and_the_database_say_the_same_of_a_study(tmp_path: Path, study
     spool = Spool(tmp_path / "spool", reserve=0)
     paths = sorted(study.iterdir())
     random.Random(5).shuffle(paths)
-    for path in paths:
+    for path in paths:  # in no order, and in batches of one
         spool.store_file(path)
-    Intake(spool, database).step()
+        Intake(spool, database).step()
     (row,) = database.list_jobs()
 
     (found,) = read_folder(study).studies
 
     assert routing_facts(database.study_facts(row.study.study_instance_uid)) == found.facts
+    assert found.facts.series[0].tags["KVP"] == 100
     assert found.facts.tags["RequestedProcedureDescription"] == "CT abdomen"
     assert not PERSONAL & (found.facts.tags.keys() | found.facts.series[0].tags.keys())
 
