@@ -53,7 +53,7 @@ def test_what_was_a_conflict_between_studies_is_none_any_more(empty_url: str) ->
         instance(2, 2, "b", "false", "true"),
         instance(3, 2, "c", "false", "true"),
     ]
-    at_revision(empty_url, "0003", *studies, *series, *rows)
+    at_revision(empty_url, "0004", *studies, *series, *rows)
     with closing(Database(empty_url)) as database:
         database.upgrade()
         assert [database.show_study(uid).study.images for uid in ("1.1", "1.2")] == [1, 1]
