@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from db.errors import DatabaseUnavailable, InputsChanged
+from db.reasons import NOT_ROUTABLE
 from db.records import AlreadyExists, Created, JobOrder, Wish
 from db.states import Priority
 from db.store import inputs_digest
@@ -82,7 +83,7 @@ class Assembly:
             raise
         except Exception as error:  # a model package that is missing or broken, or our own fault
             log.exception("study_not_routable", study=study_uid)
-            self._database.set_unmatched(study_uid, [f"cannot be routed: {error}"])
+            self._database.set_unmatched(study_uid, [f"cannot be routed: {error}"], code=NOT_ROUTABLE)
 
     def route_study(self, study_uid: str, rules: RuleSet) -> None:
         """Puts one complete study before the rules and makes its jobs, or writes down why no rule takes it."""

@@ -18,6 +18,7 @@ import structlog
 
 from daemon.identity import WORKER
 from db.errors import BadRequest, DatabaseUnavailable
+from db.reasons import NO_ANSWER, code_of
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.sender import Peer, SendResult, send
 from dicomio.tls import TLSFiles
@@ -75,19 +76,19 @@ class Courier:
             if item is not None:
                 self._note(partial(self._settle, item, result))
 
-        reason = "the association ended before it was sent"
+        reason, code = "the association ended before it was sent", NO_ANSWER
         try:
             send(self._peer, list(items), on_result=settle)
         except (PeerRefused, PeerUnreachable) as error:
-            reason = str(error)
+            reason, code = str(error), code_of(error)
             log.warning("delivery_failed", destination=self.name, job_id=batch.job_id, reason=reason, left=len(left))
         except (
             Exception
         ) as error:  # a certificate that cannot be read, or our own fault; without this it hangs for ever
-            reason = f"{type(error).__name__}: {error}"
+            reason, code = f"{type(error).__name__}: {error}", code_of(error)
             log.exception("delivery_broken", destination=self.name, job_id=batch.job_id, left=len(left))
         for item in left.values():
-            self._note(partial(self._retry, item, reason))
+            self._note(partial(self._retry, item, reason, code=code))
         self._write_down()
         sent = len(items) - len(left)
         if sent:
@@ -119,13 +120,13 @@ class Courier:
             log.error("delivery_refused", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=reason)
             self._database.delivery_failed(item.id, reason, status)
 
-    def _retry(self, item: DueDelivery, reason: str, status: int | None = None) -> None:
+    def _retry(self, item: DueDelivery, reason: str, status: int | None = None, code: str = "") -> None:
         if waited(item.attempts + 1) > self._destination.retry_for:
             tries = f"given up after {item.attempts + 1} tries over {self._destination.retry_for}; last: {reason}"
             log.error("delivery_given_up", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=tries)
-            self._database.delivery_failed(item.id, tries, status)
+            self._database.delivery_failed(item.id, tries, status, code=code)
             return
-        self._database.delivery_retry(item.id, reason, next_try(item.attempts, datetime.now(UTC)), status)
+        self._database.delivery_retry(item.id, reason, next_try(item.attempts, datetime.now(UTC)), status, code=code)
 
 
 def next_try(attempts: int, now: datetime) -> datetime:

@@ -15,6 +15,7 @@ from daemon.assembly import routing_facts
 from daemon.errands import Failed, Finished, Lost, Return
 from daemon.identity import WORKER
 from db.errors import BadRequest, DatabaseUnavailable
+from db.reasons import REFUSED, RESULTS_UNUSABLE, code_named, code_of
 from db.records import JobOutcome, NewMeasurement, NewResult, Wish
 from db.states import ResultKind
 from pipelines.registry import model_digest, packages_for, pipeline_named
@@ -102,7 +103,7 @@ class Dispatch:
             raise
         except Exception as error:  # a missing model package must fail this job with its reason and stop no other
             log.exception("job_not_startable", job_id=job.id)
-            self._fail(job.id, str(error))
+            self._fail(job.id, str(error), code_of(error))
             return
         log.info("job_started", job_id=job.id, pipeline=job.pipeline, priority=str(job.priority), attempt=job.attempts)
         self._pool.submit(description)
@@ -151,14 +152,14 @@ class Dispatch:
             match answer:
                 case Finished(outcome=outcome) if outcome.refused:
                     log.info("job_refused", job_id=job_id, reason=outcome.refused)
-                    self._database.refuse_job(job_id, outcome.refused)
+                    self._database.refuse_job(job_id, outcome.refused, code=code_named(outcome.refused_as) or REFUSED)
                 case Finished(outcome=outcome):
                     self._database.finish_job(job_id, self._outcome(job_id, outcome))
                     self._on_computed()
                     log.info("job_computed", job_id=job_id, seconds=dict(outcome.seconds))
-                case Failed(reason=reason):
+                case Failed(reason=reason, kind=kind):
                     log.error("job_failed", job_id=job_id, reason=reason)
-                    self._database.fail_job(job_id, reason)
+                    self._database.fail_job(job_id, reason, code=code_named(kind))
                 case Lost(reason=reason):
                     log.warning("worker_lost", job_id=job_id, reason=reason)
                     self._database.lose_job(job_id, reason)
@@ -168,11 +169,12 @@ class Dispatch:
             raise
         except Exception as error:  # its files are gone, say: this job's misfortune, and nobody else's
             log.exception("answer_unusable", job_id=job_id)
-            self._fail(job_id, f"its results cannot be used: {type(error).__name__}: {error}")
+            reason = f"its results cannot be used: {type(error).__name__}: {error}"
+            self._fail(job_id, reason, RESULTS_UNUSABLE)
 
-    def _fail(self, job_id: int, reason: str) -> None:
+    def _fail(self, job_id: int, reason: str, code: str) -> None:
         try:
-            self._database.fail_job(job_id, reason)
+            self._database.fail_job(job_id, reason, code=code)
         except BadRequest as error:  # cancelled or superseded meanwhile
             log.info("failure_not_wanted", job_id=job_id, reason=str(error))
 

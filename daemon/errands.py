@@ -25,10 +25,14 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The worker raised: our bug, or an input that nobody foresaw. Trying again would give the same."""
+    """The worker raised: our bug, or an input that nobody foresaw. Trying again would give the same.
+
+    `kind` is the name of the error's class.
+    """
 
     job_id: str
     reason: str
+    kind: str = "Failed"
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,6 @@ def answer_of(job_id: str, future: Any) -> Return | Stranded:
             case KilledWorker():
                 return Lost(job_id, "its worker process died (crash or memory limit)")
             case _:
-                return Failed(job_id, f"{type(error).__name__}: {error}")
+                return Failed(job_id, f"{type(error).__name__}: {error}", kind=type(error).__name__)
     except Exception as error:  # the worker died between finishing and handing over
         return Lost(job_id, f"its answer could not be fetched ({type(error).__name__})")

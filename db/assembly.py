@@ -11,6 +11,7 @@ from db.columns import now as this_moment
 from db.connection import Transactions
 from db.errors import UnknownStudy
 from db.moves import move
+from db.reasons import NO_RULE
 from db.records import Completable, InstanceFacts, SeriesFacts, StudyFacts, StudyRow
 from db.records.mapping import record
 from db.states import AssociationEnd, StudyState
@@ -66,7 +67,7 @@ class Assembly(Transactions):
             UnknownStudy.
         """
         at = now or this_moment()
-        values: dict[str, Any] = {"completed_at": at, "completed_because": reason, "reasons": []}
+        values: dict[str, Any] = {"completed_at": at, "completed_because": reason, "reasons": [], "reason_code": None}
         return self._from(StudyState.RECEIVING, study_uid, StudyState.COMPLETE, because=reason, at=at, **values)
 
     def set_routed(self, study_uid: str, routes: str, *, now: dt.datetime | None = None) -> bool:
@@ -75,17 +76,25 @@ class Assembly(Transactions):
         Raises:
             UnknownStudy.
         """
-        return self._from(StudyState.COMPLETE, study_uid, StudyState.ROUTED, because=routes, at=now, reasons=[])
+        return self._from(
+            StudyState.COMPLETE, study_uid, StudyState.ROUTED, because=routes, at=now, reasons=[], reason_code=None
+        )
 
-    def set_unmatched(self, study_uid: str, reasons: Sequence[str], *, now: dt.datetime | None = None) -> bool:
-        """From complete to unmatched: no rule took it, and why. False if images came in meanwhile.
+    def set_unmatched(
+        self, study_uid: str, reasons: Sequence[str], *, code: str = NO_RULE, now: dt.datetime | None = None
+    ) -> bool:
+        """From complete to unmatched: no rule took it, and why, in words and as a code.
+
+        False if images came in meanwhile.
 
         Raises:
             UnknownStudy.
         """
         why = [plain(str(reason)) for reason in reasons]
         because = "no rule took it"
-        return self._from(StudyState.COMPLETE, study_uid, StudyState.UNMATCHED, because=because, at=now, reasons=why)
+        return self._from(
+            StudyState.COMPLETE, study_uid, StudyState.UNMATCHED, because=because, at=now, reasons=why, reason_code=code
+        )
 
     def reroute_study(self, study_uid: str, because: str, *, now: dt.datetime | None = None) -> None:
         """From unmatched or routed to complete: the rules have changed, let them look again.

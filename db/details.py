@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, func, select
@@ -11,12 +12,14 @@ from db.records import (
     AssociationRow,
     Conflict,
     DeliveryRow,
+    DestinationRow,
     EventRow,
     MeasurementRow,
     ResultRow,
     SeriesRow,
 )
 from db.records.mapping import record
+from db.states import DeliveryState
 from db.tables import Association, Delivery, Instance, Job, JobEvent, JobInput, Measurement, Result, Series, Study
 
 
@@ -42,6 +45,36 @@ def deliveries(session: Session, job: Job) -> tuple[DeliveryRow, ...]:
     query = select(Delivery, Result.name).join(Result, Result.id == Delivery.result_id)
     query = query.where(Delivery.job_id == job.id).order_by(Delivery.id)
     return tuple(record(DeliveryRow, row, result=name) for row, name in session.execute(query))
+
+
+def destinations(session: Session) -> list[DestinationRow]:
+    """Where results go, and how far they are."""
+    waiting = Delivery.state.in_((DeliveryState.PENDING, DeliveryState.SENDING))
+    query = select(
+        Delivery.destination,
+        func.count().filter(waiting),
+        func.count().filter(Delivery.state == DeliveryState.FAILED),
+        func.max(Delivery.accepted_at),
+    )
+    rows = session.execute(query.group_by(Delivery.destination).order_by(Delivery.destination)).all()
+    return [_destination(session, *row) for row in rows]
+
+
+def _destination(
+    session: Session, name: str, waiting: int, failed: int, accepted: dt.datetime | None
+) -> DestinationRow:
+    open_states = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
+    query = select(Delivery).where(Delivery.destination == name, Delivery.state.in_(open_states))
+    newest = (Delivery.updated_at.desc(), Delivery.id.desc())
+    last = session.scalar(query.where(Delivery.last_error.is_not(None)).order_by(*newest).limit(1))
+    return DestinationRow(
+        name=name,
+        waiting=waiting,
+        failed=failed,
+        last_accepted_at=accepted,
+        last_error=(last.last_error if last else "") or "",
+        reason_code=last.reason_code if last else None,
+    )
 
 
 def series(session: Session, study: Study) -> tuple[SeriesRow, ...]:

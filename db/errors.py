@@ -8,6 +8,7 @@
     │   │   ├── UnknownSeries
     │   │   ├── UnknownJob
     │   │   └── UnknownDelivery
+    │   ├── NothingToResend
     │   ├── InputsChanged           images came in between the decision and the job
     │   ├── RowRefused              a value that the database does not take; other rows it would take
     │   └── NaiveTimestamp
@@ -98,6 +99,14 @@ class UnknownJob(Unknown):
 
 class UnknownDelivery(Unknown):
     """There is no delivery {name}."""
+
+
+@dataclass(eq=False, kw_only=True)
+class NothingToResend(BadRequest):
+    """Nothing of job {name} was accepted by {destination}; what was never sent, `scanward jobs retry` sends."""
+
+    name: object
+    destination: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -12,13 +12,14 @@ from db import details, losses
 from db.assembly import find_study
 from db.columns import now as this_moment
 from db.connection import Transactions
-from db.errors import InputsChanged
+from db.errors import InputsChanged, NothingToResend
 from db.jobrows import drop_undelivered, find_job, inputs_of, job_record
 from db.moves import move
 from db.ordering import order_job
-from db.outbox import of_host, recover_deliveries, resume_deliveries
+from db.outbox import of_host, recover_deliveries, resend_deliveries, resume_deliveries
 from db.outcomes import findings, write_outcome
 from db.ranks import BY_PRIORITY
+from db.reasons import CANCELLED, FAILED, REFUSED, WORKER_LOST_TWICE
 from db.records import AlreadyExists, ClaimedJob, Created, JobOrder, JobOutcome, JobRow, Recovered, Wish
 from db.states import JobState, StudyState
 from db.tables import Job, Result, Study
@@ -74,7 +75,8 @@ class Jobs(Transactions):
             if study.state is not StudyState.COMPLETE:
                 raise InputsChanged(study_uid=study_uid)
             made = [order_job(session, study, order, at, wishes) for order in orders]
-            move(session, study, StudyState.ROUTED, because=because, at=at, values={"reasons": []}, images=study.images)
+            values: dict[str, Any] = {"reasons": [], "reason_code": None}
+            move(session, study, StudyState.ROUTED, because=because, at=at, values=values, images=study.images)
             return made
 
     def claim_job(self, worker: str, now: dt.datetime | None = None) -> ClaimedJob | None:
@@ -92,7 +94,7 @@ class Jobs(Transactions):
             job = session.scalar(query.with_for_update(skip_locked=True, key_share=True))
             if job is None:
                 return None
-            values = {"worker": worker, "attempts": job.attempts + 1, "started_at": now, "reason": None}
+            values = {"worker": worker, "attempts": job.attempts + 1, "started_at": now, **_NO_REASON}
             move(session, job, JobState.RUNNING, because="claimed", at=now, values=values, worker=worker)
             return job_record(session, ClaimedJob, job, inputs=inputs_of(session, job), **_of_study(session, job))
 
@@ -125,7 +127,8 @@ class Jobs(Transactions):
             job = find_job(session, job_id, lock=True)
             deaths = job.deaths + 1
             if deaths >= DEATHLY:
-                _end(session, job, JobState.FAILED, f"killed its worker twice: {why}", now, deaths=deaths)
+                reason = f"killed its worker twice: {why}"
+                _end(session, job, JobState.FAILED, reason, now, code=WORKER_LOST_TWICE, deaths=deaths)
             else:
                 values = _UNCLAIMED | {"deaths": deaths}
                 move(session, job, JobState.QUEUED, because=f"worker lost: {why}", at=now, values=values)
@@ -149,23 +152,23 @@ class Jobs(Transactions):
                 move(session, job, JobState.DONE, because="nothing to deliver", at=at, values=values)
             return job.state
 
-    def refuse_job(self, job_id: int, reason: str, *, now: dt.datetime | None = None) -> None:
-        """From running to refused: the data does not suit, and why, in a technologist's words.
+    def refuse_job(self, job_id: int, reason: str, *, code: str = REFUSED, now: dt.datetime | None = None) -> None:
+        """From running to refused: the data does not suit, and why, in a technologist's words and as a code.
 
         Raises:
             UnknownJob, IllegalMove.
         """
         with self.write() as session:
-            _end(session, find_job(session, job_id, lock=True), JobState.REFUSED, reason, now)
+            _end(session, find_job(session, job_id, lock=True), JobState.REFUSED, reason, now, code=code)
 
-    def fail_job(self, job_id: int, reason: str, *, now: dt.datetime | None = None) -> None:
-        """From queued or running to failed, and why.
+    def fail_job(self, job_id: int, reason: str, *, code: str = FAILED, now: dt.datetime | None = None) -> None:
+        """From queued or running to failed, and why, in words and as a code.
 
         Raises:
             UnknownJob, IllegalMove.
         """
         with self.write() as session:
-            _end(session, find_job(session, job_id, lock=True), JobState.FAILED, reason, now)
+            _end(session, find_job(session, job_id, lock=True), JobState.FAILED, reason, now, code=code)
 
     def cancel_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> None:
         """From queued, running or delivering to cancelled; what was not sent is not sent any more.
@@ -176,7 +179,7 @@ class Jobs(Transactions):
         at = now or this_moment()
         with self.write() as session:
             job = find_job(session, job_id, lock=True)
-            _end(session, job, JobState.CANCELLED, why, at)
+            _end(session, job, JobState.CANCELLED, why, at, code=CANCELLED)
             drop_undelivered(session, job, f"job {job.id} was cancelled", at)
 
     def retry_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> JobState:
@@ -190,13 +193,35 @@ class Jobs(Transactions):
         at = now or this_moment()
         with self.write() as session:
             job = find_job(session, job_id, lock=True)
-            fresh = {"reason": None, "finished_at": None, "deaths": 0}
+            fresh = {**_NO_REASON, "finished_at": None, "deaths": 0}
             if job.state is JobState.FAILED and session.scalar(select(exists().where(Result.job_id == job.id))):
                 move(session, job, JobState.DELIVERING, because=why, at=at, values=fresh)
                 resume_deliveries(session, job, why, at)
             else:
                 move(session, job, JobState.QUEUED, because=why, at=at, values=fresh | _UNCLAIMED)
             return job.state
+
+    def resend_job(
+        self, job_id: int, why: str, *, destination: str | None = None, now: dt.datetime | None = None
+    ) -> int:
+        """Sends again what was accepted, to one destination or to all: a done job is delivering again.
+
+        Returns how many results will be sent.
+
+        Raises:
+            UnknownJob.
+            NothingToResend: The destination has accepted nothing of this job.
+            IllegalMove: It is neither done nor being delivered.
+        """
+        at = now or this_moment()
+        with self.write() as session:
+            job = find_job(session, job_id, lock=True)
+            if job.state not in (JobState.DELIVERING, JobState.FAILED):
+                move(session, job, JobState.DELIVERING, because=why, at=at, values={"finished_at": None})
+            number = resend_deliveries(session, job, destination, why, at)
+            if number == 0:
+                raise NothingToResend(name=job_id, destination=destination or "any destination")
+            return number
 
     def recover_after_restart(self, worker: str | None = None, *, now: dt.datetime | None = None) -> Recovered:
         """Takes up what a daemon that died had begun: running jobs go back to the queue, deliveries are tried again.
@@ -228,10 +253,14 @@ def _of_study(session: Session, job: Job) -> dict[str, Any]:
     return {"descriptions": descriptions, "images": study.images, "lost": losses.of_study(session, study)}
 
 
+_NO_REASON: dict[str, Any] = {"reason": None, "reason_code": None}
 _UNCLAIMED: dict[str, Any] = {"worker": None, "started_at": None}
 
 
-def _end(session: Session, job: Job, to: JobState, reason: str, now: dt.datetime | None, **values: Any) -> None:
+def _end(
+    session: Session, job: Job, to: JobState, reason: str, now: dt.datetime | None, *, code: str, **values: Any
+) -> None:
     at = now or this_moment()
     reason = plain(reason)
-    move(session, job, to, because=reason, at=at, values=values | {"reason": reason, "finished_at": at})
+    values |= {"reason": reason, "reason_code": code, "finished_at": at}
+    move(session, job, to, because=reason, at=at, values=values, code=code)

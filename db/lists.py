@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.assembly import study_row
 from db.indexing import chunks
@@ -18,7 +19,7 @@ from db.records.mapping import record
 from db.states import DeliveryState, JobState, StudyState
 from db.tables import Delivery, Instance, Job, Series, Study
 
-_NEED_A_PERSON = (JobState.FAILED, JobState.REFUSED)
+NEED_A_PERSON = (JobState.FAILED, JobState.REFUSED)
 _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 _WITHOUT_JOB = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.UNMATCHED)
 
@@ -30,14 +31,15 @@ def lines(session: Session, wanted: JobFilter) -> list[JobSummary]:
     if wanted.pipeline is None and wanted.rule is None:
         found += [_study_line(study) for study in session.scalars(_studies(wanted))]
     found.sort(key=lambda line: line.updated_at, reverse=True)
-    return _count_conflicts(session, found[: wanted.limit])
+    return _with_senders(session, _count_conflicts(session, found[: wanted.limit]))
 
 
 def _studies(wanted: JobFilter) -> Any:
     states = [state for state in _WITHOUT_JOB if not wanted.states or state in wanted.states]
     query = select(Study).where(Study.state.in_(states), *_narrowing(wanted))
-    if wanted.since is not None:
-        query = query.where(Study.updated_at >= wanted.since)
+    query = query.where(*_between(Study.updated_at, wanted))
+    if wanted.reason_code is not None:
+        query = query.where(Study.reason_code == wanted.reason_code)
     if wanted.stuck_before is not None:
         query = query.where(or_(Study.state == StudyState.UNMATCHED, Study.updated_at < wanted.stuck_before))
     return query.order_by(Study.updated_at.desc()).limit(wanted.limit)
@@ -50,11 +52,12 @@ def _jobs(wanted: JobFilter) -> Any:
     for column, value in ((Job.pipeline, wanted.pipeline), (Job.rule, wanted.rule)):
         if value is not None:
             query = query.where(column == value)
-    if wanted.since is not None:
-        query = query.where(Job.updated_at >= wanted.since)
+    query = query.where(*_between(Job.updated_at, wanted))
+    if wanted.reason_code is not None:
+        query = query.where(or_(Job.reason_code == wanted.reason_code, _undelivered_for(wanted.reason_code)))
     if wanted.stuck_before is not None:
         still = and_(Job.state.in_(_UNDER_WAY), Job.updated_at < wanted.stuck_before)
-        query = query.where(or_(Job.state.in_(_NEED_A_PERSON), still))
+        query = query.where(or_(Job.state.in_(NEED_A_PERSON), still))
     return query.order_by(Job.updated_at.desc(), Job.id.desc()).limit(wanted.limit)
 
 
@@ -65,7 +68,22 @@ def _narrowing(wanted: JobFilter) -> list[ColumnElement[bool]]:
         (Study.patient_id, wanted.patient_id),
         (Study.accession_number, wanted.accession_number),
     )
-    return [column == value for column, value in given if value is not None]
+    narrow = [column == value for column, value in given if value is not None]
+    if wanted.source_ae is not None:
+        of_study = (Series.study_id == Study.id) & (Instance.series_id == Series.id)
+        narrow.append(exists().where(of_study, Instance.source_ae == wanted.source_ae))
+    return narrow
+
+
+def _between(column: InstrumentedAttribute[dt.datetime], wanted: JobFilter) -> list[ColumnElement[bool]]:
+    since = [] if wanted.since is None else [column >= wanted.since]
+    return since if wanted.until is None else [*since, column < wanted.until]
+
+
+def _undelivered_for(reason_code: str) -> ColumnElement[bool]:
+    open_states = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
+    why = (Delivery.reason_code == reason_code) & Delivery.state.in_(open_states)
+    return exists().where(Delivery.job_id == Job.id, why)
 
 
 def _study_line(study: Study) -> JobSummary:
@@ -74,6 +92,7 @@ def _study_line(study: Study) -> JobSummary:
         state=study.state,
         study=study_row(study),
         why="; ".join(study.reasons),
+        reason_code=study.reason_code,
         created_at=study.first_received_at,
         updated_at=study.updated_at,
     )
@@ -130,3 +149,13 @@ def _count_conflicts(session: Session, found: list[JobSummary]) -> list[JobSumma
         for line in found
         for uid in [line.study.study_instance_uid]
     ]
+
+
+def _with_senders(session: Session, found: list[JobSummary]) -> list[JobSummary]:
+    senders: dict[str, list[str]] = defaultdict(list)
+    for chunk in chunks({line.study.study_instance_uid for line in found}):
+        query = select(Study.study_instance_uid, Instance.source_ae).join(Series, Series.study_id == Study.id)
+        query = query.join(Instance, Instance.series_id == Series.id).where(Study.study_instance_uid.in_(chunk))
+        for uid, sender in session.execute(query.distinct().order_by(Instance.source_ae)):
+            senders[uid].append(sender)
+    return [replace(line, senders=tuple(senders[line.study.study_instance_uid])) for line in found]

@@ -13,6 +13,7 @@ from db.errors import UnknownDelivery
 from db.jobrows import find_job
 from db.moves import move
 from db.ranks import BY_PRIORITY
+from db.reasons import NOT_DELIVERED, code_of_status
 from db.records import DeliveryBatch, DueDelivery
 from db.states import DeliveryState, JobState
 from db.tables import Delivery, Job, Result, Study
@@ -70,6 +71,8 @@ class Outbox(Transactions):
     def delivery_accepted(self, delivery_id: int, status: int, *, now: dt.datetime | None = None) -> JobState:
         """From sending to accepted; with the last one the job is done. Returns the state of the job.
 
+        What else waits for that destination is due at once: it answers again, and nobody has to sit out a pause.
+
         Args:
             delivery_id: Of the result that the destination has taken.
             status: DICOM status that it answered: 0x0000, or a warning (0xBxxx).
@@ -81,10 +84,11 @@ class Outbox(Transactions):
         at = now or this_moment()
         with self.write() as session:
             delivery, job = _find(session, delivery_id)
-            values = {"status": status, "accepted_at": at, "last_error": None}
+            values = {"status": status, "accepted_at": at, "last_error": None, "reason_code": None}
             move(session, delivery, DeliveryState.ACCEPTED, because="accepted", at=at, values=values, status=status)
+            _wake(session, delivery.destination, at)
             if job.state is JobState.DELIVERING and not _left(session, job):
-                values = {"finished_at": at, "reason": None}
+                values = {"finished_at": at, "reason": None, "reason_code": None}
                 move(session, job, JobState.DONE, because="everything was accepted", at=at, values=values)
             return job.state
 
@@ -95,6 +99,7 @@ class Outbox(Transactions):
         next_attempt_at: dt.datetime,
         status: int | None = None,
         *,
+        code: str = "",
         now: dt.datetime | None = None,
     ) -> None:
         """From sending to pending, to be tried again; cancelled if its job was given up meanwhile.
@@ -105,12 +110,18 @@ class Outbox(Transactions):
         with self.write() as session:
             delivery, job = _find(session, delivery_id)
             to = DeliveryState.PENDING if job.state in _SERVING else DeliveryState.CANCELLED
-            told: dict[str, Any] = {"last_error": plain(error), "status": status}
-            values = told | {"next_attempt_at": next_attempt_at, "worker": None}
-            move(session, delivery, to, because=plain(error), at=now, values=values, status=status)
+            told = _told(error, status, code)
+            values = told | {"next_attempt_at": next_attempt_at}
+            move(session, delivery, to, because=told["last_error"], at=now, values=values, status=status)
 
     def delivery_failed(
-        self, delivery_id: int, error: str, status: int | None = None, *, now: dt.datetime | None = None
+        self,
+        delivery_id: int,
+        error: str,
+        status: int | None = None,
+        *,
+        code: str = "",
+        now: dt.datetime | None = None,
     ) -> JobState:
         """From sending to failed: refused for good, or tried often enough. The job fails with it, and says so at once.
 
@@ -123,15 +134,30 @@ class Outbox(Transactions):
         with self.write() as session:
             delivery, job = _find(session, delivery_id)
             to = DeliveryState.FAILED if job.state in _SERVING else DeliveryState.CANCELLED
-            values = {"last_error": plain(error), "status": status, "worker": None}
-            move(session, delivery, to, because=plain(error), at=at, values=values, status=status)
+            told = _told(error, status, code)
+            move(session, delivery, to, because=told["last_error"], at=at, values=told, status=status)
             reason = _undelivered(session, job)
             if job.state is JobState.DELIVERING:
-                values = {"reason": reason, "finished_at": at}
-                move(session, job, JobState.FAILED, because=reason, at=at, values=values)
+                values = {"reason": reason, "reason_code": NOT_DELIVERED, "finished_at": at}
+                move(session, job, JobState.FAILED, because=reason, at=at, values=values, code=NOT_DELIVERED)
             elif job.state is JobState.FAILED:
                 session.execute(update(Job).where(Job.id == job.id).values(reason=reason))
             return job.state
+
+
+def _wake(session: Session, destination: str, at: dt.datetime) -> None:
+    waiting = select(Delivery.id).where(
+        Delivery.destination == destination, Delivery.state == DeliveryState.PENDING, Delivery.next_attempt_at > at
+    )
+    # What another sender holds just now settles itself; waiting for it could be waiting for each other.
+    waiting = waiting.with_for_update(skip_locked=True)
+    session.execute(update(Delivery).where(Delivery.id.in_(waiting)).values(next_attempt_at=at))
+
+
+def _told(error: str, status: int | None, code: str) -> dict[str, Any]:
+    """The columns that say why a delivery did not succeed; without a code of its own, the status is the code."""
+    why = {"last_error": plain(error), "reason_code": code or code_of_status(status)}
+    return why | {"status": status, "worker": None}
 
 
 def _batches(rows: Iterable[Any]) -> list[DeliveryBatch]:
@@ -188,6 +214,18 @@ def resume_deliveries(session: Session, job: Job, why: str, at: dt.datetime) -> 
     for delivery in session.scalars(query.order_by(Delivery.id)).all():
         values = {"next_attempt_at": at, "attempts": 0}
         move(session, delivery, DeliveryState.PENDING, because=why, at=at, values=values)
+
+
+def resend_deliveries(session: Session, job: Job, destination: str | None, why: str, at: dt.datetime) -> int:
+    """What was accepted is sent once more, to one destination or to all; returns how many results that are."""
+    query = select(Delivery).where(Delivery.job_id == job.id, Delivery.state == DeliveryState.ACCEPTED)
+    if destination is not None:
+        query = query.where(Delivery.destination == destination)
+    deliveries = session.scalars(query.order_by(Delivery.id)).all()
+    for delivery in deliveries:
+        values = {"next_attempt_at": at, "attempts": 0, "accepted_at": None}
+        move(session, delivery, DeliveryState.PENDING, because=why, at=at, values=values)
+    return len(deliveries)
 
 
 def recover_deliveries(session: Session, worker: str | None, why: str, at: dt.datetime) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ from db import details, lists, losses
 from db.assembly import find_study, study_row
 from db.connection import Transactions
 from db.jobrows import find_job, inputs_of, job_record
-from db.records import Conflict, Counts, JobDetail, JobFilter, JobRow, JobSummary, StudyDetail
+from db.lists import NEED_A_PERSON
+from db.records import Conflict, Counts, DestinationRow, JobDetail, JobFilter, JobRow, JobSummary, StudyDetail
 from db.states import DeliveryState, JobState, StudyState
 from db.tables import Delivery, Instance, Job, JobEvent, Study
 
@@ -71,6 +72,23 @@ class Queries(Transactions):
                 jobs=_count(session, Job.state, JobState),
                 deliveries=_count(session, Delivery.state, DeliveryState),
             )
+
+    def reasons(self) -> dict[JobState | StudyState, dict[str, int]]:
+        """How many jobs and studies wait for a person, by state and code of the reason."""
+        found: dict[JobState | StudyState, dict[str, int]] = {}
+        with self.read() as session:
+            jobs = select(Job.state, Job.reason_code, func.count()).where(Job.state.in_(NEED_A_PERSON))
+            for state, code, number in session.execute(jobs.group_by(Job.state, Job.reason_code)):
+                found.setdefault(state, {})[code or ""] = number
+            studies = select(Study.reason_code, func.count()).where(Study.state == StudyState.UNMATCHED)
+            for code, number in session.execute(studies.group_by(Study.reason_code)):
+                found.setdefault(StudyState.UNMATCHED, {})[code or ""] = number
+        return found
+
+    def destinations(self) -> list[DestinationRow]:
+        """How far deliveries to each destination are, by name; those that nothing was ever sent to are not there."""
+        with self.read() as session:
+            return details.destinations(session)
 
 
 S = TypeVar("S", StudyState, JobState, DeliveryState)

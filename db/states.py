@@ -9,7 +9,7 @@ job        queued -> running -> delivering -> done
 
 delivery   pending -> sending -> accepted                     one row per result and destination
               ^         ├-> failed (for good; an operator's retry leads back to pending)
-              └─────────┘
+              └─────────┘   an operator's resend leads from accepted back to pending
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ MOVES: Mapping[type[State], Mapping[State, frozenset[State]]] = MappingProxyType
                 {DeliveryState.ACCEPTED, DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.CANCELLED}
             ),
             DeliveryState.FAILED: frozenset({DeliveryState.PENDING, DeliveryState.CANCELLED}),
-            DeliveryState.ACCEPTED: frozenset(),
+            # Back to pending: the PACS has lost it, and somebody asks for it once more.
+            DeliveryState.ACCEPTED: frozenset({DeliveryState.PENDING}),
             DeliveryState.CANCELLED: frozenset(),
         },
     }

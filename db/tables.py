@@ -78,6 +78,7 @@ class Study(Base):
     tags: Mapped[dict[str, Any]]
     images: Mapped[int] = mapped_column(default=0)
     reasons: Mapped[list[str]] = mapped_column(default=list)
+    reason_code: Mapped[str | None]
     first_received_at: Mapped[dt.datetime]
     last_received_at: Mapped[dt.datetime]
     completed_at: Mapped[dt.datetime | None]
@@ -194,6 +195,7 @@ class Job(Base):
     read: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     summary: Mapped[str | None]
     reason: Mapped[str | None]
+    reason_code: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
     deaths: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None]
@@ -298,6 +300,7 @@ class Delivery(Base):
     worker: Mapped[str | None]
     status: Mapped[int | None]
     last_error: Mapped[str | None]
+    reason_code: Mapped[str | None]
     sent_at: Mapped[dt.datetime | None]
     accepted_at: Mapped[dt.datetime | None]
     updated_at: Mapped[dt.datetime]

@@ -93,12 +93,14 @@ class Outcome:
     """What came of a job: results, or `refused` with the reason that a technologist understands.
 
     Attributes:
+        refused_as: Name of the refusal's class, such as "UnevenSpacing".
         answer: What the study as a whole shows: one of `pipelines.findings.Answer`, '' without findings.
         headline: The same for people, with the question.
     """
 
     job_id: str
     refused: str | None = None
+    refused_as: str = ""
     results: tuple[ResultFile, ...] = ()
     pictures: tuple[str, ...] = ()
     measurements: tuple[Measured, ...] = ()
@@ -139,7 +141,7 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
                 volumes, left_out = load(job, report)
         except BadInput as error:
             log.info("input_refused", reason=str(error), kind=type(error).__name__)
-            return Outcome(job.job_id, refused=str(error), seconds=clock.seconds)
+            return Outcome(job.job_id, refused=str(error), refused_as=type(error).__name__, seconds=clock.seconds)
         with clock.step("engines"):
             networks = networks_of(job)
         with clock.step("infer"):

@@ -67,6 +67,7 @@ class DeliveryRow:
     next_attempt_at: dt.datetime
     status: int | None
     last_error: str | None
+    reason_code: str | None
     sent_at: dt.datetime | None
     accepted_at: dt.datetime | None
 
@@ -136,12 +137,34 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DestinationRow:
+    """How far deliveries to a destination are; moments are None where there is no such delivery.
+
+    Attributes:
+        waiting: Results that are still to be sent.
+        failed: Results that it refused for good, or that were given up.
+        last_accepted_at: When it last took one.
+        last_error: Of what waits or failed, the latest; '' if nothing did.
+    """
+
+    name: str
+    waiting: int
+    failed: int
+    last_accepted_at: dt.datetime | None
+    last_error: str
+    reason_code: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobFilter:
     """Which jobs to list; what is not given does not matter.
 
     Attributes:
         states: States of jobs, and of studies that have no job (yet): "receiving", "unmatched".
+        source_ae: Somebody sent images of the study under this AE title.
+        reason_code: Refused, failed, unmatched or not delivered for that reason (see `db.reasons`).
         since: Changed since then.
+        until: Not changed since then.
         stuck_before: Only what needs a person (failed, refused, unmatched), or has not moved since that moment.
     """
 
@@ -151,7 +174,10 @@ class JobFilter:
     study_uid: str | None = None
     patient_id: str | None = None
     accession_number: str | None = None
+    source_ae: str | None = None
+    reason_code: str | None = None
     since: dt.datetime | None = None
+    until: dt.datetime | None = None
     stuck_before: dt.datetime | None = None
     limit: int = 100
 
@@ -162,6 +188,8 @@ class JobSummary:
 
     Attributes:
         why: What holds it up or went wrong, in words; '' if nothing did.
+        reason_code: The same as a code, to count by.
+        senders: Who sent its images: AE titles, as the rules see them.
         deliveries: State to number.
         conflicts: Images of the study that came twice with different content.
         lost: Images of the study that came and could not be used.
@@ -175,6 +203,7 @@ class JobSummary:
     priority: Priority | None = None
     summary: str = ""
     why: str = ""
+    reason_code: str | None = None
     attempts: int = 0
     worker: str | None = None
     created_at: dt.datetime
@@ -184,3 +213,4 @@ class JobSummary:
     deliveries: Mapping[DeliveryState, int] = field(default_factory=dict)
     conflicts: int = 0
     lost: int = 0
+    senders: tuple[str, ...] = ()

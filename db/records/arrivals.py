@@ -191,6 +191,7 @@ class StudyRow:
     description: str
     images: int
     reasons: tuple[str, ...]
+    reason_code: str | None
     first_received_at: dt.datetime
     last_received_at: dt.datetime
     completed_at: dt.datetime | None

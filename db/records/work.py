@@ -103,6 +103,7 @@ class JobRow:
     read: Mapping[str, Any]
     summary: str | None
     reason: str | None
+    reason_code: str | None
     attempts: int
     deaths: int
     worker: str | None

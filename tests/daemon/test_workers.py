@@ -137,7 +137,7 @@ def resident() -> int:
 @pytest.mark.slow
 def test_a_bug_is_not_tried_again_and_costs_no_process(pool: WorkerPool) -> None:
     answer, process = outcome(pool, "bug")
-    assert answer == Failed("7", "ZeroDivisionError: ours")
+    assert answer == Failed("7", "ZeroDivisionError: ours", "ZeroDivisionError")
     assert process_now(pool) == process
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from db.errors import IllegalMove, UnknownDelivery
-from db.records import DeliveryBatch
+from db.errors import IllegalMove, NothingToResend, UnknownDelivery
+from db.records import DeliveryBatch, JobFilter
 from db.states import DeliveryState, JobState
 from db.store import Database
 
@@ -166,6 +166,81 @@ def test_cancelling_stops_what_is_not_on_the_wire(
     assert due() == []
     assert database.delivery_accepted(second, 0) is JobState.CANCELLED
     assert states(job_id) == ["accepted", "accepted", "cancelled"]
+
+
+def test_a_success_makes_all_that_waits_for_that_destination_due_at_once(
+    database: Database, routed: Routed, finish: Finish, due: Callable[..., list[int]]
+) -> None:
+    far = NOON + timedelta(minutes=15)
+    for study in ("1.2", "1.3"):
+        finish(routed(study, send_to=("pacs", "archive")))
+    waiting = due()
+    database.start_delivery(waiting)
+    for delivery in waiting[:3]:
+        database.delivery_retry(delivery, "no answer", far, now=NOON)
+    assert due(LATER) == []
+    last = waiting[3]
+    name = next(row.destination for job in (1, 2) for row in database.show_job(job).deliveries if row.id == last)
+    database.delivery_accepted(last, 0, now=LATER)
+    assert len(due(LATER, name)) == 1
+    assert due(LATER) == due(LATER, name)
+    assert len(due(far)) == 3
+
+
+def test_what_was_accepted_is_sent_again_when_somebody_asks(
+    database: Database,
+    routed: Routed,
+    finish: Finish,
+    due: Callable[..., list[int]],
+    states: Callable[[int], list[str]],
+) -> None:
+    job_id = routed(send_to=("pacs", "archive"))
+    finish(job_id, results=2)
+    for delivery in due():
+        database.start_delivery([delivery])
+        database.delivery_accepted(delivery, 0, now=NOON)
+    with pytest.raises(NothingToResend, match="accepted by other"):
+        database.resend_job(job_id, "by hand", destination="other")
+    assert database.job(job_id).state == "done"
+    assert database.resend_job(job_id, "by hand", destination="pacs", now=LATER) == 2
+    assert database.job(job_id).state == "delivering"
+    assert sorted(states(job_id)) == ["accepted", "accepted", "pending", "pending"]
+    for delivery in due(LATER):
+        database.start_delivery([delivery])
+        database.delivery_accepted(delivery, 0, now=LATER)
+    assert database.job(job_id).state == "done"
+    assert database.resend_job(job_id, "by hand") == 4
+
+
+def test_a_job_that_never_had_results_has_nothing_to_send_again(database: Database, routed: Routed) -> None:
+    with pytest.raises(IllegalMove):
+        database.resend_job(routed(), "by hand")
+
+
+def test_why_something_was_not_delivered_has_a_code(
+    database: Database, routed: Routed, finish: Finish, due: Callable[..., list[int]]
+) -> None:
+    job_id = routed()
+    finish(job_id, results=3)
+    first, second, third = due()
+    database.start_delivery([first, second, third])
+    database.delivery_retry(first, "no answer within 30 s", LATER, now=NOON)
+    database.delivery_retry(second, "its AE title is not known", LATER, code="peer-refused", now=NOON)
+    database.delivery_failed(third, "out of resources", 0xA700, now=NOON)
+    assert [row.reason_code for row in database.show_job(job_id).deliveries] == [
+        "no-answer",
+        "peer-refused",
+        "status-a700",
+    ]
+    assert database.job(job_id).reason_code == "not-delivered"
+    assert [line.job_id for line in database.list_jobs(JobFilter(reason_code="peer-refused"))] == [job_id]
+    (pacs,) = database.destinations()
+    assert (pacs.name, pacs.waiting, pacs.failed, pacs.last_accepted_at) == ("pacs", 2, 1, None)
+    assert (pacs.last_error, pacs.reason_code) == ("out of resources", "status-a700")
+    database.start_delivery([first], now=LATER)
+    database.delivery_accepted(first, 0, now=LATER)
+    (pacs,) = database.destinations()
+    assert (pacs.waiting, pacs.last_accepted_at) == (1, LATER)
 
 
 def test_unknown_deliveries_are_said_to_be_unknown(database: Database) -> None:

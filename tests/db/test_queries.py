@@ -27,8 +27,10 @@ def house(database: Database, images: Images, routed: Routed) -> dict[str, int]:
         if name != "queued":
             database.claim_job("host:1", NOON + timedelta(seconds=number))
     database.fail_job(jobs["failed"], "killed its worker twice: out of memory", now=NOON + timedelta(seconds=20))
-    database.refuse_job(jobs["refused"], "the gantry was tilted", now=NOON + timedelta(seconds=10))
-    database.index_instances(images(1, study="1.8", patient_id="P8", accession_number="A8"))
+    database.refuse_job(
+        jobs["refused"], "the gantry was tilted", code="tilted-gantry", now=NOON + timedelta(seconds=10)
+    )
+    database.index_instances(images(1, study="1.8", patient_id="P8", accession_number="A8", source_ae="MR7"))
     database.index_instances(images(1, study="1.9"))
     database.complete_study("1.9", "quiet", now=NOON)
     database.set_unmatched("1.9", ["liver: Modality is MR, not CT"], now=NOON + timedelta(seconds=30))
@@ -61,6 +63,10 @@ def test_all_that_is_in_the_house_is_on_one_list_latest_change_first(database: D
         (JobFilter(accession_number="A8"), {"receiving"}),
         (JobFilter(patient_id="P1", states=frozenset({"queued"})), {"queued"}),
         (JobFilter(since=NOON + timedelta(seconds=15)), {"failed", "unmatched"}),
+        (JobFilter(since=NOON + timedelta(seconds=5), until=NOON + timedelta(seconds=15)), {"refused"}),
+        (JobFilter(source_ae="MR7"), {"receiving"}),
+        (JobFilter(reason_code="tilted-gantry"), {"refused"}),
+        (JobFilter(reason_code="no-rule"), {"unmatched"}),
         (JobFilter(stuck_before=NOON), {"failed", "refused", "unmatched"}),
         (
             JobFilter(stuck_before=NOON + timedelta(seconds=1)),
@@ -84,6 +90,25 @@ def test_counts_know_every_state(database: Database, house: dict[str, int]) -> N
         "failed": 1,
     }
     assert set(counts.jobs) == set(JobState)
+
+
+def test_reasons_are_counted_by_their_codes(database: Database, house: dict[str, int]) -> None:
+    assert database.reasons() == {
+        "failed": {"failed": 1},
+        "refused": {"tilted-gantry": 1},
+        "unmatched": {"no-rule": 1},
+    }
+    listed = {line.state.value: line.reason_code for line in database.list_jobs()}
+    assert (listed["refused"], listed["unmatched"], listed["queued"]) == ("tilted-gantry", "no-rule", None)
+    (event,) = [event for event in database.show_job(house["refused"]).events if "refused" in event.event]
+    assert event.detail["code"] == "tilted-gantry"
+    database.retry_job(house["refused"], "by hand")
+    assert database.job(house["refused"]).reason_code is None
+
+
+def test_a_line_says_who_sent_the_images(database: Database, images: Images) -> None:
+    database.index_instances([*images(1, source_ae="CT1"), *images(1, first=2, source_ae="CT2")])
+    assert database.list_jobs()[0].senders == ("CT1", "CT2")
 
 
 def test_a_study_knows_its_jobs(database: Database, house: dict[str, int]) -> None:
