@@ -36,10 +36,10 @@ class Outbox:
     def delivery_accepted(self, delivery_id: int, status: int) -> None:
         self._write(delivery_id, "accepted")
 
-    def delivery_retry(self, delivery_id: int, error: str, *_: Any) -> None:
+    def delivery_retry(self, delivery_id: int, error: str, *_: Any, code: str = "") -> None:
         self._write(delivery_id, f"retry: {error}")
 
-    def delivery_failed(self, delivery_id: int, error: str, status: int | None = None) -> None:
+    def delivery_failed(self, delivery_id: int, error: str, status: int | None = None, code: str = "") -> None:
         self._write(delivery_id, f"failed: {error}")
 
     def _write(self, delivery_id: int, what: str) -> None:
