@@ -1,9 +1,10 @@
-"""How fast images come in: our listener against Orthanc, both durable, on the same disk, in the same run.
+"""How fast images come in: our listener against Orthanc and dcmtk's storescp, on the same disk, in the same run.
 
 A 300-image CT (512x512, 16 bit) is sent by dcmtk's dcmsend with one association and with four at once, each its own
-series. Every repetition starts both servers anew and lets them take turns, so that what else the machine does hits both
-alike; the ratio is the median over the repetitions. TCP_NODELAY=1 is set for dcmsend and for Orthanc (which is dcmtk
-inside): without it one measures dcmtk's Nagle delay.
+series. Every repetition starts each server anew and lets them take turns, so that what else the machine does hits all
+alike; a ratio is the median over the repetitions. Scanward and Orthanc answer when the image is on the disk; storescp
+(C++, a process per association) does not wait for that, so it is the bar for a server that does nothing but write.
+TCP_NODELAY=1 is set for dcmsend and for the servers of dcmtk: without it one measures dcmtk's Nagle delay.
 
     python -m benchmarks.ingest [--images 300] [--repeat 5] [--folder /somewhere/on/the/disk/of/the/spool]
 """
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +97,7 @@ def send(port: int, called: str, folders: list[Path]) -> Run:
 @contextmanager
 def orthanc(folder: Path) -> Iterator[int]:
     """A fresh Orthanc with its storage and index in `folder`, synchronous; yields its DICOM port."""
-    folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = _free_port()
     configuration = {
         "StorageDirectory": str(folder / "db"),
         "IndexDirectory": str(folder / "db"),
@@ -112,11 +110,17 @@ def orthanc(folder: Path) -> Iterator[int]:
         "DicomAlwaysAllowStore": True,
     }
     (folder / "orthanc.json").write_text(json.dumps(configuration))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["Orthanc", folder / "orthanc.json"], env=ENVIRONMENT, stdout=log, stderr=log)
+    with _serving(["Orthanc", str(folder / "orthanc.json")], folder / "log", port):
+        yield port
+
+
+@contextmanager
+def _serving(command: list[str], log: Path, port: int) -> Iterator[None]:
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=stream, stderr=stream)
         try:
             _wait_for(port)
-            yield port
+            yield
         finally:
             process.terminate()
             process.wait()
@@ -126,9 +130,18 @@ def measure_orthanc(folder: Path, series: list[Path]) -> Run:
     """One run against Orthanc; raises RuntimeError when it did not store all."""
     with orthanc(folder) as port:
         run = send(port, "ORTHANC", series)
-    stored = sum(1 for path in (folder / "db").glob("??/??/*") if path.stat().st_size > MATRIX * MATRIX)
-    if stored != run.images:
-        raise RuntimeError(f"Orthanc stored {stored} of {run.images} images")
+    _check("Orthanc", run, folder, "db/??/??/*")
+    return run
+
+
+def measure_storescp(folder: Path, series: list[Path]) -> Run:
+    """One run against dcmtk's storescp, which writes what comes as it comes; RuntimeError when it did not store all."""
+    port = _free_port()
+    (folder / "received").mkdir()
+    command = ["storescp", "--fork", "+B", "-od", str(folder / "received"), str(port)]
+    with _serving(command, folder / "log", port):
+        run = send(port, "STORESCP", series)
+    _check("storescp", run, folder, "received/*")
     return run
 
 
@@ -137,15 +150,28 @@ def measure_scanward(folder: Path, series: list[Path]) -> Run:
     settings = ListenerSettings(spool=folder, host="127.0.0.1", port=0)
     with Listener(settings) as listener:
         run = send(listener.port, settings.ae_title, series)
-    stored = len(list((folder / "incoming").iterdir()))
-    if stored != run.images:
-        raise RuntimeError(f"the listener stored {stored} of {run.images} images")
+    _check("the listener", run, folder, "incoming/*")
     return run
 
 
-def compare(root: Path, images: int, repeat: int, console: Console) -> dict[int, list[tuple[Run, Run]]]:
-    """Pairs of (ours, Orthanc's) runs by number of associations."""
-    runs: dict[int, list[tuple[Run, Run]]] = {associations: [] for associations in ASSOCIATIONS}
+def _check(server: str, run: Run, folder: Path, pattern: str) -> None:
+    stored = sum(1 for path in folder.glob(pattern) if path.stat().st_size > MATRIX * MATRIX)
+    if stored != run.images:
+        raise RuntimeError(f"{server} stored {stored} of {run.images} images")
+
+
+Measure = Callable[[Path, list[Path]], Run]
+SERVERS: dict[str, Measure] = {
+    "Scanward": measure_scanward,
+    "Orthanc": measure_orthanc,
+    "storescp": measure_storescp,
+}
+Round = dict[str, Run]
+
+
+def compare(root: Path, images: int, repeat: int, console: Console) -> dict[int, list[Round]]:
+    """Rounds, each a run of every server, by number of associations."""
+    rounds: dict[int, list[Round]] = {associations: [] for associations in ASSOCIATIONS}
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("making the CT", total=max(ASSOCIATIONS) + repeat * len(ASSOCIATIONS))
         series = [root / f"series{number}" for number in range(max(ASSOCIATIONS))]
@@ -155,44 +181,58 @@ def compare(root: Path, images: int, repeat: int, console: Console) -> dict[int,
         for repetition in range(repeat):
             progress.update(task, description=f"repetition {repetition + 1} of {repeat}")
             for associations in ASSOCIATIONS:
-                runs[associations].append(_one_pair(root, series[:associations], ours_first=bool(repetition % 2)))
+                rounds[associations].append(_one_round(root, series[:associations], repetition))
                 progress.advance(task)
+    return rounds
+
+
+def _one_round(root: Path, series: list[Path], repetition: int) -> Round:
+    names = list(SERVERS)
+    first = repetition % len(names)
+    runs = {}
+    for name in names[first:] + names[:first]:
+        folder = root / "server"
+        folder.mkdir()
+        try:
+            runs[name] = SERVERS[name](folder, series)
+        finally:
+            shutil.rmtree(folder)
+            os.sync()  # or the next one would wait for what this one left to be written
     return runs
 
 
-def _one_pair(root: Path, series: list[Path], *, ours_first: bool) -> tuple[Run, Run]:
-    ours, theirs = root / "scanward", root / "orthanc"
-    try:
-        if ours_first:
-            first = measure_scanward(ours, series)
-            return first, measure_orthanc(theirs, series)
-        second = measure_orthanc(theirs, series)
-        return measure_scanward(ours, series), second
-    finally:
-        shutil.rmtree(ours, ignore_errors=True)
-        shutil.rmtree(theirs, ignore_errors=True)
-
-
-def table(runs: dict[int, list[tuple[Run, Run]]], images: int) -> Table:
+def table(rounds: dict[int, list[Round]], images: int) -> Table:
     """The result, medians over the repetitions."""
-    result = Table(title=f"Ingest: {images} CT images of {MATRIX}x{MATRIX} per association, durable")
-    for heading in ("senders", "Scanward img/s", "MB/s", "Orthanc img/s", "MB/s", "ratio", "from..to"):
+    result = Table(title=f"Ingest: {images} CT images of {MATRIX}x{MATRIX} per association")
+    for heading in ("senders", "Scanward img/s", "MB/s"):
         result.add_column(heading, justify="right")
-    for associations, pairs in runs.items():
-        ours, theirs = _median([pair[0] for pair in pairs]), _median([pair[1] for pair in pairs])
-        ratios = sorted(pair[0].rate / pair[1].rate for pair in pairs)
-        result.add_row(
-            str(associations),
-            *(f"{value:.0f}" for value in (*ours, *theirs)),
-            f"{statistics.median(ratios):.2f}",
-            f"{ratios[0]:.2f}..{ratios[-1]:.2f}",
-        )
+    others = [name for name in SERVERS if name != "Scanward"]
+    for name in others:
+        for heading in (f"{name} img/s", "ratio", "from..to"):
+            result.add_column(heading, justify="right")
+    for associations, runs in rounds.items():
+        cells = [f"{value:.0f}" for value in _median([run["Scanward"] for run in runs])]
+        for name in others:
+            cells += [f"{_median([run[name] for run in runs])[0]:.0f}", *_ratio(runs, name)]
+        result.add_row(str(associations), *cells)
     return result
+
+
+def _ratio(rounds: list[Round], name: str) -> tuple[str, str]:
+    """How many times as fast as `name` we are: the median, and the range."""
+    ratios = sorted(runs["Scanward"].rate / runs[name].rate for runs in rounds)
+    return f"{statistics.median(ratios):.2f}", f"{ratios[0]:.2f}..{ratios[-1]:.2f}"
 
 
 def _median(runs: list[Run]) -> tuple[float, float]:
     """Images and megabytes per second."""
     return statistics.median(run.rate for run in runs), statistics.median(run.megabytes / run.seconds for run in runs)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int, seconds: float = 30.0) -> None:
@@ -209,14 +249,14 @@ def _wait_for(port: int, seconds: float = 30.0) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison and print the table."""
-    parser = argparse.ArgumentParser(description="Ingest speed against Orthanc.")
+    parser = argparse.ArgumentParser(description="Ingest speed against Orthanc and storescp.")
     parser.add_argument("--images", type=int, default=300, help="per association")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="on the disk to measure; a temporary folder by default")
     options = parser.parse_args(arguments)
-    console = Console()
+    console = Console(width=None if Console().is_terminal else 120)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    for program in ("dcmsend", "Orthanc"):
+    for program in ("dcmsend", "storescp", "Orthanc"):
         if shutil.which(program) is None:
             console.print(f"ingest: {program} is not installed (Debian: apt install dcmtk orthanc)")
             return 1
