@@ -4,7 +4,9 @@ A 300-image CT (512x512, 16 bit) is sent by dcmtk's dcmsend with one association
 series. Every repetition starts each server anew and lets them take turns, so that what else the machine does hits all
 alike; a ratio is the median over the repetitions. Scanward and Orthanc answer when the image is on the disk; storescp
 (C++, a process per association) does not wait for that, so it is the bar for a server that does nothing but write.
-TCP_NODELAY=1 is set for dcmsend and for the servers of dcmtk: without it one measures dcmtk's Nagle delay.
+TCP_NODELAY=1 is set for dcmsend and for the servers of dcmtk: without it one measures dcmtk's Nagle delay. What was
+received stays until the end (12 GB with the defaults): ext4 is slow to make files where others were removed lately,
+which happens in no archive.
 
     python -m benchmarks.ingest [--images 300] [--repeat 5] [--folder /somewhere/on/the/disk/of/the/spool]
 """
@@ -191,13 +193,10 @@ def _one_round(root: Path, series: list[Path], repetition: int) -> Round:
     first = repetition % len(names)
     runs = {}
     for name in names[first:] + names[:first]:
-        folder = root / "server"
+        folder = root / f"{name}-{len(series)}-{repetition}"
         folder.mkdir()
-        try:
-            runs[name] = SERVERS[name](folder, series)
-        finally:
-            shutil.rmtree(folder)
-            os.sync()  # or the next one would wait for what this one left to be written
+        runs[name] = SERVERS[name](folder, series)
+        os.sync()  # or the next one would wait for what this one left to be written
     return runs
 
 

@@ -47,7 +47,8 @@ class ListenerProcess:
         poller = select.poll()
         poller.register(self._listening, select.POLLIN)
         poller.register(lifeline, select.POLLIN | select.POLLHUP)
-        due = time.monotonic()
+        self.health.check()  # which has files prepared as well
+        due = time.monotonic() + CHECK_EVERY
         while lifeline not in (ready := {fd for fd, _ in poller.poll(CHECK_EVERY * 1000)}):
             if ready:
                 self._accept()

@@ -20,6 +20,7 @@ from dicomio.listener_settings import ListenerSettings
 LOG = logging.getLogger(__name__)
 
 PENDING, ASSOCIATED = 1, 2
+FEWEST_PENDING = 16
 _ENTRY = 8  # bytes: seven that stand for the address, one for the state; all zero where nobody is
 
 
@@ -125,7 +126,7 @@ class ConnectionTable:
         surplus = None
         if len(same) >= self._settings.max_associations_per_host:
             surplus = same[0]
-        elif len(self._pending) >= 2 * self._settings.max_associations:
+        elif len(self._pending) >= _most_pending(self._settings):
             surplus = next(iter(self._pending))
         if surplus is not None:
             del self._pending[surplus]
@@ -134,7 +135,12 @@ class ConnectionTable:
 
 def _entries(settings: ListenerSettings) -> int:
     """Of each process: associations, pending connections, and some that are being closed."""
-    return 4 * settings.max_associations
+    return 2 * (settings.max_associations + _most_pending(settings))
+
+
+def _most_pending(settings: ListenerSettings) -> int:
+    """Connections of a process that have no association yet."""
+    return max(2 * settings.max_associations, FEWEST_PENDING)
 
 
 def _loads(entries: memoryview, processes: int) -> tuple[int, ...]:

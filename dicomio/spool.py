@@ -27,10 +27,8 @@ import os
 import secrets
 import stat
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +49,7 @@ from dicomio.part import (
     open_locked,
 )
 from dicomio.received import FOLDER_MODE, add_name, make_folder, move, remove_copies, sync_folder
+from dicomio.stock import Stock
 
 __all__ = [
     "COPY_CHUNK",
@@ -96,9 +95,7 @@ class Spool:
             make_folder(root / name)
         self._writer = secrets.token_hex(8)
         self._count = itertools.count(1)
-        self._stock = stock
-        self._blanks: list[Blank] = []
-        self._lock = threading.Lock()
+        self._stock = Stock(self.tmp, self._new_blank, stock) if stock else None
 
     def __repr__(self) -> str:
         return f"Spool({str(self.root)!r})"
@@ -115,7 +112,8 @@ class Spool:
         """
         self.require_room()
         try:
-            return Part(self, f"{harmless(hint)}.{receipt or self._receipt()}", self._take_blank())
+            blank = self._stock.take() if self._stock else self._new_blank()
+            return Part(self, f"{harmless(hint)}.{receipt or self._receipt()}", blank)
         except OSError as error:
             raise self.explained(error) from error
 
@@ -249,42 +247,15 @@ class Spool:
 
     def close(self) -> None:
         """Remove the prepared files that were not needed."""
-        with self._lock:
-            while self._blanks:
-                blank = self._blanks.pop()
-                blank.path.unlink(missing_ok=True)
-                os.close(blank.fd)
+        if self._stock is not None:
+            self._stock.close()
 
     def _receipt(self) -> str:
         return f"{self._writer}_{next(self._count)}"
 
-    def _take_blank(self) -> Blank:
-        if not self._stock:
-            return self._new_blank(listed=False)
-        with self._lock:
-            if not self._blanks:
-                self._blanks = self._new_stock()
-            return self._blanks.pop()
-
-    def _new_stock(self) -> list[Blank]:
-        """Empty files, at most as many as `stock`: where descriptors run out, fewer do."""
-        blanks: list[Blank] = []
-        try:
-            for _ in range(self._stock):
-                blanks.append(self._new_blank(listed=True))
-            sync_folder(self.tmp)
-        except OSError:
-            for blank in blanks[1:]:
-                os.close(blank.fd)
-                blank.path.unlink(missing_ok=True)
-            if not blanks:
-                raise
-            return [replace(blanks[0], listed=False)]
-        return blanks
-
-    def _new_blank(self, *, listed: bool, suffix: str = ".part") -> Blank:
+    def _new_blank(self, *, suffix: str = ".part") -> Blank:
         path = self.tmp / f"{self._receipt()}{suffix}"
-        return Blank(fd=open_locked(path), path=path, listed=listed)
+        return Blank(fd=open_locked(path), path=path, listed=False)
 
     def _settle(self, path: Path) -> bool:
         """Whether a file in tmp/ was finished, and is in incoming/ now; what has a living writer is left alone."""
@@ -340,7 +311,7 @@ class Spool:
             sync_folder(self.root)
 
     def _write_json(self, target: Path, content: Mapping[str, Any]) -> None:
-        with Part(self, target.name, self._new_blank(listed=False, suffix=".note")) as part:
+        with Part(self, target.name, self._new_blank(suffix=".note")) as part:
             part.write(json.dumps(content, indent=1).encode())
             part.move(target, sync_entry=True)
 

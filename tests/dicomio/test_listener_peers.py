@@ -368,15 +368,16 @@ def test_no_descriptors_left_is_said_and_passes(settings: ListenerSettings, spoo
     with Listener(settings) as listener, wire(listener.port, request()) as peer:
         pid = listener.pids[0]
         peer.send(p_data(store_command(98), (1, 2, b"an image")))
-        assert peer.status() == 0, "and files are prepared for those to come"
+        assert peer.status() == 0
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         assert limits[0] == limits[1], "it takes what it may"
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
         statuses = []
-        for number in range(40):  # those with a prepared file go through
+        for number in range(80):  # those with a prepared file go through
             peer.send(p_data(store_command(number), (1, 2, b"an image")))
             statuses.append(peer.status())
-        assert set(statuses) == {0, 0xA700}
+        assert statuses[-1] == 0xA700
+        assert set(statuses) <= {0, 0xA700}
         until(lambda: "Too many open files" in listener.state.processes[0].trouble)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
         peer.send(p_data(store_command(99), (1, 2, b"an image")))
