@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
-from dicomio.legal import legal_uid, legal_value, study_uid_of
+from dicomio.legal import legal_text, legal_uid, legal_value, study_uid_of
 from dicomio.result import base_attributes, complete, local_time, lossy_compression
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _describe(capture: Dataset, image: KeyImage, header: Dataset, created: datet
     for keyword, value in lossy_compression(header):
         setattr(capture, keyword, value)
     if image.comment:
-        capture.ImageComments = image.comment
+        capture.ImageComments = legal_text(image.comment)
     capture.SourceImageSequence = [_reference(source) for source in image.sources]
 
 

@@ -68,6 +68,11 @@ def legal_uid(value: str) -> str:
     return derived_uid("in place of an illegal UID", value)
 
 
+def legal_text(text: str) -> str:
+    """Prose without control characters: what we say may quote what a scanner wrote."""
+    return _NOT_IN_PROSE.sub("", text)
+
+
 def legal_charset(header: Dataset) -> Any:
     """Specific Character Set of the source; None for the default one, and for what nobody can know."""
     with suppress(Exception):  # whatever its bytes are: without it, what is not ASCII goes out as UTF-8

@@ -40,7 +40,7 @@ from dicomio.concepts import (
     PROCEDURES,
     SUMMARY,
 )
-from dicomio.legal import legal_uid
+from dicomio.legal import legal_text, legal_uid
 from dicomio.report_content import (
     AbsentFinding,
     ClassificationFinding,
@@ -228,6 +228,6 @@ def _texts(content: ReportContent, statement: str) -> ContainerContentItem:
     """What a person reads first: the summary, the notes, and that this is research."""
     texts = [(SUMMARY, content.summary), *((COMMENT, note) for note in content.notes), (COMMENT, statement)]
     container = ContainerContentItem(_EVALUATIONS, relationship_type=_CONTAINS)
-    items = [TextContentItem(concept(name), text, _CONTAINS) for name, text in texts]
+    items = [TextContentItem(concept(name), legal_text(text), _CONTAINS) for name, text in texts]
     container.ContentSequence = ContentSequence(items)
     return container

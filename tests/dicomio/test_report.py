@@ -236,6 +236,13 @@ def test_notes_in_any_language_survive(report_file):
     assert _child(document, "C0034375").ContentSequence[0].TextValue == notes.summary
 
 
+def test_notes_that_quote_a_scanner_carry_no_control_characters(report_file):
+    notes = ReportContent("Series \x1b[31mlate\x07", absent=NOTHING.absent, notes=("a\x00b",))
+    document, _, _ = report_file(notes)
+    texts = [item.TextValue for item in _child(document, "C0034375").ContentSequence]
+    assert texts[:2] == ["Series [31mlate", "ab"]
+
+
 def test_a_group_must_track_what_its_segment_tracks(report, case, encode):
     volume, header, masks = case()
     segmentation = encode(masks, volume, header)
