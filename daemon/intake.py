@@ -13,6 +13,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -224,11 +225,11 @@ class Intake:
             return
         ((arrival, path),) = placed
         log.error("not_indexable", sop_instance_uid=arrival.header.sop_instance_uid, kind=type(error).__name__)
-        if path.exists():  # else it was taken away by hand
-            reason = f"it cannot be written to the database ({type(error).__name__})"
-            kept = self._quarantine(path, reason, type(error).__name__)
-            if arrival.path != path:
-                remove_copies([(arrival.path, kept)])
+        reason = f"it cannot be written to the database ({type(error).__name__})"
+        with suppress(FileNotFoundError):  # it was taken away by hand
+            kept = self._quarantine(arrival.path, reason, type(error).__name__)
+            if path.samefile(kept):  # and not a file that was there before, and has a row
+                remove_copies([(path, kept)])
 
 
 def association_row(record: Mapping[str, Any]) -> AssociationRow:

@@ -21,7 +21,7 @@ from db.states import JobState, StudyState
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from db.records import JobDetail, JobSummary
+    from db.records import Conflict, JobDetail, JobSummary
     from db.store import Database
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -139,6 +139,7 @@ def _detail(detail: JobDetail) -> RenderableType:
         f"Study {job.study_uid}\n",
         f"Patient ID {detail.study.patient_id}  Accession {detail.study.accession_number}  ",
         f"{detail.study.images} images\n",
+        f"Since then: {detail.study.became}\n" if detail.study.became else "",
         f"Found: {job.summary}\n" if job.summary else "",
         f"Why: {job.reason}\n" if job.reason else "",
         *(f"Note: {note}\n" for note in job.notes),
@@ -233,20 +234,25 @@ def conflicts(
     if use is not None:
         _decide(database, use, study)
         return
-    rows = [plain(row) for row in database.recent_conflicts()]
+    rows = database.recent_conflicts()
     if as_json:
-        console.print_as_json(rows)
+        console.print_as_json([plain(row) for row in rows])
     elif rows:
-        columns = {
-            "sop_instance_uid": "SOP Instance UID",
-            "source_ae": "From",
-            "received_at": "Received",
-            "kept": "Used",
-            "other": "Kept beside",
-        }
-        console.print(rows_table(rows, columns))
+        columns = {"study": "Study", "images": "Images", "source_ae": "From", "received_at": "Last received"}
+        console.print(rows_table(_by_study(rows), columns, state_column=""))
+        console.print("To decide: scanward jobs conflicts --use first|last --study UID; --json names the files.")
     else:
         console.print("No conflicts.")
+
+
+def _by_study(rows: list[Conflict]) -> list[dict[str, Any]]:
+    """One line per study, latest first, of images that come latest first."""
+    lines: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        received = f"{row.received_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        first = {"study": row.study_uid, "images": 0, "source_ae": row.source_ae, "received_at": received}
+        lines.setdefault(row.study_uid, first)["images"] += 1
+    return list(lines.values())
 
 
 def _decide(database: Database, use: Use, study: str | None) -> None:
