@@ -17,11 +17,14 @@ from rich.console import Console
 
 from daemon.demo import Stage, send_study, wait_for_jobs
 from daemon.render import plain_table
+from engines.machine import usable_cores
 from pipelines.phantom_dicom import write_phantom
 
 QUIET_SECONDS = 2.0
 CASES = (300, 1000)
 TARGET_SECONDS, TARGET_GB = 2.0, 4.0
+AIM = {300: 5.0}
+"""Seconds from the last image to accepted, less the quiet period, inference included, on two cores with AMX or VNNI."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Measured:
         infer: Seconds of those that the pipeline spent between loading and encoding.
         steps: Seconds per step of the worker.
         peak_gb: Largest sum of proportional set sizes of the daemon's whole process tree.
+        engine: What computed.
     """
 
     images: int
@@ -41,11 +45,17 @@ class Measured:
     infer: float
     steps: dict[str, float]
     peak_gb: float
+    engine: str
+
+    @property
+    def waited(self) -> float:
+        """What a person waits for that the quiet period, which is for the hospital to choose, is no part of."""
+        return self.total - QUIET_SECONDS
 
     @property
     def around(self) -> float:
-        """What is left without the quiet period and inference."""
-        return self.total - QUIET_SECONDS - self.infer
+        """What is left of that without inference."""
+        return self.waited - self.infer
 
 
 class MemoryWatch:
@@ -101,7 +111,8 @@ def measure(images: int, folder: Path, *, memory: bool) -> Measured:
     accepted = [d.accepted_at for d in job.deliveries if d.accepted_at and d.result.startswith(("seg", "sr"))]
     total = (max(accepted) - last).total_seconds() if accepted else float("nan")
     steps = dict(job.job.timings)
-    return Measured(images, str(row.state), total, steps.get("infer", 0.0), steps, watch.peak / 1e9)
+    engines = "; ".join(engine.split(",")[0] for engine in job.job.engines.values())
+    return Measured(images, str(row.state), total, steps.get("infer", 0.0), steps, watch.peak / 1e9, engines)
 
 
 def main() -> None:
@@ -109,16 +120,21 @@ def main() -> None:
     counts = tuple(int(argument) for argument in sys.argv[1:]) if __name__ == "__main__" and sys.argv[1:] else CASES
     title = "Last image to SEG and SR accepted, phantom CT 512 x 512"
     around, peak = f">Around s (<= {TARGET_SECONDS:.0f})", f">Peak GB (<= {TARGET_GB:.0f})"
-    table = plain_table("Images", "Job", ">Total s", ">Inference s", around, peak, "Worker", title=title)
+    columns = ("Images", "Job", ">Total s", ">Less quiet s", ">Inference s", around, peak, "Worker")
+    table = plain_table(*columns, title=title)
+    engines = set()
     for images in counts:
         with tempfile.TemporaryDirectory(prefix="scanward-bench-") as name:
             one = measure(images, Path(name), memory=False)
         with tempfile.TemporaryDirectory(prefix="scanward-bench-") as name:
             peak_gb = measure(images, Path(name), memory=True).peak_gb
         steps = ", ".join(f"{step} {seconds:.2f}" for step, seconds in one.steps.items())
-        row = (one.images, one.state, f"{one.total:.2f}", f"{one.infer:.2f}", f"{one.around:.2f}", f"{peak_gb:.2f}")
-        table.add_row(*map(str, row), steps)
+        aim = f" (aim {AIM[images]:.0f})" if images in AIM else ""
+        seconds = (f"{one.total:.2f}", f"{one.waited:.2f}{aim}", f"{one.infer:.2f}", f"{one.around:.2f}")
+        table.add_row(str(one.images), one.state, *seconds, f"{peak_gb:.2f}", steps)
+        engines.add(one.engine)
     Console().print(table)
+    Console().print(f"{usable_cores()} cores, quiet period {QUIET_SECONDS:g} s, served by {', '.join(sorted(engines))}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from dicomio.errors import BadInput
+from dicomio.headers import read_header
 from dicomio.masks import extents
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicomio.volume import Volume
-    from pipelines.findings import Findings, Region
+    from pipelines.findings import Findings, Label, Region
 
 CT_WINDOW = (40.0, 400.0)
 """Level and width in HU of the usual abdominal soft tissue window."""
@@ -29,6 +31,11 @@ SMALLEST_SIDE = 512
 
 TILE = 384
 """The same for a picture in the overview."""
+
+WHITE = (255, 255, 255)
+
+VISIBLE = 8
+"""Pixels of an outline that must be left of it for the legend to name it."""
 
 NOTICE = "Scanward - research use only, not for diagnosis"
 
@@ -44,7 +51,7 @@ class KeySlice:
 
 def key_slices(findings: Findings, *, most: int = 6) -> tuple[KeySlice, ...]:
     """The slices worth showing: the largest section of each large lesion and each organ; else the middle one."""
-    window = grey_window(findings.volume)
+    window, series = grey_window(findings.volume), series_shown(findings.volume)
     wanted: dict[int, list[str]] = {}
     parts_of_lesions = any(not lesion.outlined for lesion in findings.lesions)
     organs = [region for region in findings.regions if region.component is None and not parts_of_lesions]
@@ -53,7 +60,7 @@ def key_slices(findings: Findings, *, most: int = 6) -> tuple[KeySlice, ...]:
     if not wanted:
         wanted[findings.volume.array.shape[0] // 2] = ["No lesion found"]
     return tuple(
-        KeySlice(index, draw_slice(findings, index, captions, window), "; ".join(captions))
+        KeySlice(index, draw_slice(findings, index, [series, *captions], window), "; ".join(captions))
         for index, captions in sorted(wanted.items())
     )
 
@@ -76,26 +83,51 @@ def grey_window(volume: Volume) -> tuple[float, float]:
     return float(sample.min()), float(np.percentile(tissue, 99.5)) + 1e-6
 
 
+def series_shown(volume: Volume) -> str:
+    """Which series a picture is of, as a workstation lists it: nothing that somebody typed, which may be a name."""
+    try:
+        number = read_header(volume.sources[0].path).tags.get("SeriesNumber")
+    except (BadInput, OSError, IndexError):
+        number = None
+    return f"{volume.modality} series {number}" if number not in {None, ""} else volume.modality
+
+
 def draw_slice(
     findings: Findings, index: int, captions: list[str], window: tuple[float, float], *, side: int = SMALLEST_SIDE
 ) -> NDArray[np.uint8]:
-    """Grey image of a source slice with the outline of each segment, lesion numbers, a legend and the notice."""
+    """Grey image of a source slice with outlines, what they are, where the slice lies, its sides, and the notice."""
     volume = findings.volume
     low, high = window
     grey = np.clip((volume.array[index].astype(np.float32) - low) / (high - low), 0.0, 1.0)
     size = _shown_size(grey.shape, volume.spacing[1:], side)
     picture = Image.fromarray((grey * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
     canvas = np.asarray(picture).copy()
-    for label in findings.labels:
-        mask = findings.segmentation[index] == label.number
-        if label.number < max(entry.number for entry in findings.labels):  # an organ's outline goes round its lesions
-            mask |= findings.segmentation[index] > label.number
-            touched = _window(mask)
-            mask[touched] = ndimage.binary_fill_holes(mask[touched])
-        canvas[_outline(mask, size)] = label.colour
+    drawn = _draw_outlines(canvas, findings, index)
     shown = Image.fromarray(canvas)
-    _write_legend(shown, findings, index, captions)
+    _write_words(shown, [f"{_position(volume, index)}", *captions], drawn)
+    _write_sides(shown, volume.affine)
     return np.asarray(shown)
+
+
+def _draw_outlines(canvas: NDArray[np.uint8], findings: Findings, index: int) -> list[Label]:
+    """Draws round each segment and what it holds, the larger ones first; returns those of which something is seen."""
+    size = (canvas.shape[1], canvas.shape[0])
+    shapes = [(label, _filled(findings, index, label)) for label in findings.labels]
+    owner = np.zeros(canvas.shape[:2], np.uint8)
+    for label, mask in sorted(shapes, key=lambda shape: int(shape[1].sum()), reverse=True):
+        outline = _outline(mask, size)
+        canvas[outline], owner[outline] = label.colour, label.number
+    seen = np.bincount(owner.ravel(), minlength=256)
+    return [label for label in findings.labels if seen[label.number] >= VISIBLE]
+
+
+def _filled(findings: Findings, index: int, label: Label) -> NDArray[np.bool_]:
+    """A segment with what it holds, and without holes: a ring is drawn once, and what lies in it by its own outline."""
+    holds = {number for region in findings.regions if region.label == label for number in region.holds}
+    mask: NDArray[np.bool_] = np.isin(findings.segmentation[index], [label.number, *holds])
+    touched = _window(mask)
+    mask[touched] = ndimage.binary_fill_holes(mask[touched])
+    return mask
 
 
 def _shown_size(shape: tuple[int, ...], spacing: tuple[float, float], side: int) -> tuple[int, int]:
@@ -120,18 +152,47 @@ def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
     return extents(mask[None])[1:] if mask.any() else (slice(None), slice(None))
 
 
-def _write_legend(shown: Image.Image, findings: Findings, index: int, captions: list[str]) -> None:
+def _position(volume: Volume, index: int) -> str:
+    """Number of a slice, and where its centre lies along the patient's axis that the slices follow most, LPS in mm."""
+    slices, rows, columns = volume.array.shape
+    axis = int(np.argmax(np.abs(volume.affine[:3, 0])))
+    centre = volume.to_patient(np.array([[index, (rows - 1) / 2, (columns - 1) / 2]]))[0]
+    return f"Slice {index + 1} of {slices}, {'xyz'[axis]} {centre[axis]:.1f} mm"
+
+
+def _write_words(shown: Image.Image, captions: list[str], drawn: list[Label]) -> None:
+    """Captions above; below, each outline's meaning in the colour that it has, and the notice."""
     draw = ImageDraw.Draw(shown)
     size = max(12, shown.height // 42)
     font = _font(size)
     line = int(size * 1.25)
-    total = findings.volume.array.shape[0]
-    for number, text in enumerate([f"Slice {index + 1} of {total}", *captions]):
-        _outlined_text(draw, (8, 6 + number * line), text, (255, 255, 255), font)
-    present = [label for label in findings.labels if (findings.segmentation[index] == label.number).any()]
-    for number, label in enumerate(present):
-        _outlined_text(draw, (8, shown.height - (len(present) + 1 - number) * line - 6), label.name, label.colour, font)
+    for number, text in enumerate(captions):
+        _outlined_text(draw, (8, 6 + number * line), text, WHITE, font)
+    for number, label in enumerate(drawn):
+        _outlined_text(draw, (8, shown.height - (len(drawn) + 1 - number) * line - 6), label.name, label.colour, font)
     _outlined_text(draw, (8, shown.height - line - 6), NOTICE, (255, 215, 0), font)
+
+
+def _write_sides(shown: Image.Image, affine: NDArray[np.float64]) -> None:
+    """What lies at each edge, as Patient Orientation (0020,0020) calls it: R and L of an axial slice, A and P."""
+    draw = ImageDraw.Draw(shown)
+    font = _font(max(16, shown.height // 24))
+    (left, right), (top, bottom) = (_sides(affine[:3, axis]) for axis in (2, 1))
+    width, height = shown.size
+    for letter, at, anchor in (
+        (left, (8, height // 2), "lm"),
+        (right, (width - 8, height // 2), "rm"),
+        (top, (width // 2, 8), "ma"),
+        (bottom, (width // 2, height - 2 * max(12, height // 42)), "md"),  # above the notice
+    ):
+        _outlined_text(draw, at, letter, WHITE, font, anchor=anchor)
+
+
+def _sides(direction: NDArray[np.float64]) -> tuple[str, str]:
+    """What lies where an axis of the picture begins and where it ends: the patient's axis that it follows most."""
+    axis = int(np.argmax(np.abs(direction)))
+    towards, away = ("LR", "PA", "HF")[axis]  # LPS: x grows to the left, y to the back, z to the head
+    return (away, towards) if direction[axis] > 0 else (towards, away)
 
 
 @cache
@@ -146,18 +207,20 @@ def _outlined_text(
     text: str,
     colour: tuple[int, ...],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    *,
+    anchor: str = "la",
 ) -> None:
-    draw.text(at, text, fill=colour, font=font, stroke_width=2, stroke_fill=(0, 0, 0))
+    draw.text(at, text, fill=colour, font=font, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
 def overview(findings: Findings, *, columns: int = 3, tiles: int = 9) -> NDArray[np.uint8]:
     """Montage (rows, columns, 3) of evenly spread slices, or of those through the lesions where there are some."""
-    window = grey_window(findings.volume)
+    window, series = grey_window(findings.volume), series_shown(findings.volume)
     box = findings.occupied
     touched = box[0].start + np.flatnonzero(findings.segmentation[box].any(axis=(1, 2)))
     span = touched if touched.size else np.arange(findings.volume.array.shape[0])
     chosen = np.unique(span[np.linspace(0, span.size - 1, min(tiles, span.size)).astype(int)])
-    pictures = [Image.fromarray(draw_slice(findings, int(k), [], window, side=TILE)) for k in chosen]
+    pictures = [Image.fromarray(draw_slice(findings, int(k), [series], window, side=TILE)) for k in chosen]
     width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * width, rows * height))
