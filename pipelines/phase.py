@@ -38,7 +38,7 @@ _ANGIOGRAPHY = any_of(r"\bcta\b", r"\bct ?a\b|\bangio\w*|\bctpa\b")
 _PORTAL = any_of(
     rf"(?<![a-z])port(?:al|o)?[- ]?{_VENOUS}|\bport[- ]ven\b",
     r"(?<![a-z])portaa?l\w*|\bporto\b|\bportovenou?s\w*",
-    r"\bpvp\b|\bpv[- ](?:phase|ph)\b",
+    r"\bpvp\b|\bpv[- ](?:phase|ph)\b|\bvena porta",
 )
 _PORTAL_CT = any_of(rf"\b{_VENOUS}", r"\bven\b|\bpvs?\b|\bp[- ]?ven\b|\bhepatic phase\b")
 _DELAYED = any_of(

@@ -70,6 +70,7 @@ class LocatedYaml:
         """Parses text; `name` stands for the file in messages."""
         loader = YAML(typ="rt", pure=True)
         loader.Resolver, loader.Constructor, loader.max_depth = _Values, _Collecting, _DEEPEST
+        loader.composer.warn_double_anchors = False  # the later one counts, as YAML says
         try:
             tree = loader.load(text)
             data = {} if tree is None else _plain(tree, {})

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipelines.conditions import Condition
@@ -404,6 +406,32 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RulesInvalid, match="cannot be read"):
         load_rules(tmp_path / "rules.yaml")
+
+
+SNIPPETS = [
+    *("&x ", "*x", "<<: ", "!!int ", "!!map ", "? ", "- ", ": ", "\n", "  ", "%", "\x07", "1"),
+    *"{}[]|'\"",
+]
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 5), st.sampled_from(SNIPPETS)), min_size=1, max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_whatever_is_typed_is_a_rule_set_or_a_problem_at_a_place(changes: list[tuple[int, int, str]]) -> None:
+    text = DESIGN
+    for at, dropped, snippet in changes:
+        text = text[:at] + snippet + text[at + dropped :]
+    found: list[RuleProblem] = []
+    try:
+        parse_rules(text)
+    except RulesInvalid as error:
+        found.extend(error.problems)
+    assert all(item.line >= 1 and item.column >= 1 and item.message for item in found)
+
+
+def test_an_anchor_may_be_used_again() -> None:
+    text = role("ProtocolName: {in: [&x a, &x b, *x]}")
+
+    assert parse_rules(text).rules[0].series["r"].conditions["ProtocolName"].in_ == ("a", "b", "b")
 
 
 def test_anchors_and_merges_work(tmp_path: Path) -> None:
