@@ -20,14 +20,14 @@ from pynetdicom.pdu_items import PresentationContextItemAC, TransferSyntaxSubIte
 from dicomio.association_request import AssociationRequest, parse_association_request
 from dicomio.peer_faults import MalformedPDU, PeerFault, TooLarge, TooSlow, UnexpectedPDU, UnknownPDU
 from dicomio.polled_socket import PolledSocket
-from dicomio.upper_layer import DATA_PDU, LINGER, TICK, UnthreadedUpperLayer
+from dicomio.upper_layer import LINGER, TICK, UnthreadedUpperLayer
 
 if TYPE_CHECKING:
     from dicomio.reception import Reception
 
 LOG = logging.getLogger(__name__)
 
-ASSOCIATE_RQ, LAST_PDU = 0x01, 0x07
+ASSOCIATE_RQ, DATA_PDU, LAST_PDU = 0x01, 0x04, 0x07
 LARGEST_CONTROL_PDU = 1 << 10  # all but A-ASSOCIATE-RQ have ten bytes
 PDV_HEADER = 6
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -88,7 +88,12 @@ class AcceptedSocket(PolledSocket):
 
 
 class AcceptorUpperLayer(UnthreadedUpperLayer):
-    """The upper layer service provider of such an association."""
+    """The upper layer service provider of such an association.
+
+    Attributes:
+        request: What the peer asked for, once it has.
+        lost: Whether the connection ended, or the peer fell silent, before the association did.
+    """
 
     assoc: Reception
 
@@ -97,6 +102,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         self._buffer = bytearray()
         self._abort_reason = 0x00
         self.request: AssociationRequest | None = None
+        self.lost = False
 
     def send_data(self, context_id: int, command: bytes) -> None:
         """Send a command set in P-DATA-TF PDUs that the peer can take (PS3.8, 9.3.5 and D.1)."""
@@ -148,6 +154,10 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         fields = {"association_id": self.assoc.association_id, "peer_host": self.assoc.peer_host, "reason": reason}
         LOG.warning("connection_lost", extra={"fields": fields})
         self._lose()
+
+    def _lose(self) -> None:
+        self.lost = self.lost or self.state_machine.current_state != "Sta13"  # there, the end is what we wait for
+        self.event_queue.put("Evt17")  # transport connection closed
 
     def _read_pdu(self) -> bool:
         """Whether a PDU was read that leaves the association as it is."""

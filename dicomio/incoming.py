@@ -7,12 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pynetdicom.dimse import DIMSEServiceProvider
+
 from dicomio import lost
 from dicomio.identity import Identity, identity_of
 from dicomio.part import Part, SpoolFull
 from dicomio.peer_faults import MalformedPDU, TooLarge, TooSlow
 from dicomio.store_messages import StoreRequest, command_field, decode_request, has_data_set, parse_command
-from dicomio.upper_layer import UnthreadedMessages
 
 if TYPE_CHECKING:
     from dicomio.reception import Reception
@@ -80,7 +81,7 @@ class IncomingDataSet:
             self._part.discard()
 
 
-class ReceivingMessages(UnthreadedMessages):
+class ReceivingMessages(DIMSEServiceProvider):  # type: ignore[misc]
     """Takes messages apart as their fragments arrive, and has each served before the next one is looked at."""
 
     def __init__(self, assoc: Reception) -> None:

@@ -1,4 +1,4 @@
-"""C-STORE requests and responses to and from bytes (PS3.7, 9.3.1 and E.1), without pydicom.
+"""C-STORE requests and responses from and to bytes (PS3.7, 9.3.1 and E.1), without pydicom.
 
 pynetdicom sends each command set through pydicom's general reader and writer, which costs more per image than all the
 rest of receiving it. The messages of which there is one per image have these shortcuts, and so have the answers of the
@@ -16,8 +16,6 @@ STORE_REQUEST = 0x0001
 STORE_RESPONSE = 0x8001
 ECHO_REQUEST = 0x0030
 NO_DATA_SET = 0x0101
-WITH_DATA_SET = 0x0001
-MEDIUM_PRIORITY = 0x0000
 LONGEST_COMMENT = 64
 
 
@@ -73,17 +71,6 @@ def decode_request(context_id: int, command: dict[int, bytes]) -> StoreRequest |
     if not has_data_set(command) or not request.sop_instance_uid:
         raise MalformedPDU("a C-STORE request without data set or SOP Instance UID")
     return request
-
-
-def encode_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
-    """The encoded command set of a request with a data set, of medium priority."""
-    body = _element(0x0002, _padded(sop_class_uid, b"\x00"))
-    body += _element(0x0100, struct.pack("<H", STORE_REQUEST))
-    body += _element(0x0110, struct.pack("<H", message_id))
-    body += _element(0x0700, struct.pack("<H", MEDIUM_PRIORITY))
-    body += _element(0x0800, struct.pack("<H", WITH_DATA_SET))
-    body += _element(0x1000, _padded(sop_instance_uid, b"\x00"))
-    return _element(0x0000, struct.pack("<I", len(body))) + body
 
 
 def encode_response(request: StoreRequest, status: int, comment: str = "") -> bytes:

@@ -2,9 +2,8 @@
 
 pynetdicom gives each association two threads, and each sleeps 1 ms whenever it finds nothing to do; an image costs
 several of those naps. Here the upper layer (`DULServiceProvider`) has no thread of its own: whoever would wait for it
-(the acceptor's loop, `get_msg`, `receive_pdu`, `kill`) makes its turns, and each turn waits for the peer in poll(2).
-State machine, PDUs, negotiation and services stay pynetdicom's. Incoming P-DATA is handed on as views of one buffer
-instead of being copied five times.
+(the acceptor's loop, `receive_pdu`, `kill`) makes its turns, and each turn waits for the peer in poll(2). State
+machine, PDUs and negotiation stay pynetdicom's. How an acceptor reads is in `dicomio.acceptor`.
 
 What is overridden here relies on how pynetdicom 3.0 works inside. tests/dicomio/test_upper_layer.py holds a digest of
 every function that is replaced or relied upon, and fails when a new pynetdicom changes one, so that somebody looks.
@@ -22,34 +21,11 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import P_DATA
 
 LOG = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds: how often a waiting thread looks at its timers
 LINGER = 1.0  # seconds that the peer has to close the connection after the association's end
-DATA_PDU = 0x04
-LARGEST_PDU = 64 << 20  # bytes; a length beyond this is an attack or nonsense, whatever was negotiated
-LARGEST_CONTROL_PDU = 1 << 20
-
-
-class ReceivedData:
-    """A received P-DATA-TF PDU (PS3.8, 9.3.5); its values are views of the receive buffer, valid till the next read."""
-
-    def __init__(self, body: memoryview) -> None:
-        self.body = body
-
-    def to_primitive(self) -> P_DATA:
-        """The primitive that the state machine passes on; raises ValueError when the lengths inside do not add up."""
-        primitive = P_DATA()
-        body, at = self.body, 0
-        while at < len(body):
-            length = int.from_bytes(body[at : at + 4], "big")
-            if length < 2 or at + 4 + length > len(body):
-                raise ValueError("a presentation data value is longer than its PDU")
-            primitive.presentation_data_value_list.append((body[at + 4], body[at + 5 : at + 4 + length]))
-            at += 4 + length
-        return primitive
 
 
 class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
@@ -59,8 +35,6 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         super().__init__(assoc)
         self._running = False
         self._turning = False
-        self.lost = False
-        self._buffer = bytearray()
 
     def start(self) -> None:
         """There is no thread to start."""
@@ -131,65 +105,15 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         super().kill_dul()
         self.socket._shutdown_socket()
 
-    def _read_pdu_data(self) -> None:
-        """Read one PDU: P-DATA here, without copying; the others, which are few and small, as pynetdicom does."""
-        try:
-            header = bytes(self.socket.recv(6))
-            length = int.from_bytes(header[2:6], "big")
-            if len(header) == 6 and header[0] == DATA_PDU:
-                self._read_data(length)
-                return
-        except OSError as error:
-            LOG.warning("connection_lost", extra={"fields": {"reason": str(error)}})
-            self._lose()
-            return
-        if len(header) < 6:
-            self._lose()
-            return
-        if length > LARGEST_CONTROL_PDU:
-            self.event_queue.put("Evt19")
-            return
-        self.socket.unread(header)
-        super()._read_pdu_data()
-
-    def _read_data(self, length: int) -> None:
-        if length > LARGEST_PDU:
-            self.event_queue.put("Evt19")
-            return
-        if length > len(self._buffer):
-            self._buffer = bytearray(max(length, 1 << 18))
-        body = memoryview(self._buffer)[:length]
-        if self.socket.recv_into(body) < length:
-            self._lose()
-            return
-        self._recv_pdu.put(ReceivedData(body))
-        self.event_queue.put("Evt10")
-
-    def _lose(self) -> None:
-        self.lost = self.lost or self.state_machine.current_state != "Sta13"  # there, the end is what we wait for
-        self.event_queue.put("Evt17")  # transport connection closed
-
-
-class UnthreadedMessages(DIMSEServiceProvider):  # type: ignore[misc]
-    """The DIMSE provider of such an association."""
-
-    def get_msg(self, block: bool = False) -> Any:
-        """The next message: (context id, message), or (None, None)."""
-        if block:
-            self.dul.pump(lambda: self.msg_queue.queue, self.dimse_timeout)
-        return super().get_msg(block=False)
-
 
 class UnthreadedAssociation(Association):  # type: ignore[misc]
-    """An association that runs in one thread: the acceptor's `run_reactor`, or the requestor's own calls.
-
-    As requestor it needs no `start`: `send_c_store` and the others make the turns that they need.
+    """An association that runs in one thread, the one that calls `run_reactor`.
 
     Attributes:
         end_soon: Set by another thread: abort at the next tick.
     """
 
-    messages: type[DIMSEServiceProvider] = UnthreadedMessages
+    messages: type[DIMSEServiceProvider] = DIMSEServiceProvider
     upper_layer: type[UnthreadedUpperLayer] = UnthreadedUpperLayer
 
     def __init__(self, ae: Any, mode: str) -> None:
@@ -210,12 +134,12 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
             self.bind(event, evt.get_default_handler(event))
 
     def _run_reactor(self) -> None:
-        """The acceptor's loop of `Association._run_reactor`, with a turn of the upper layer in the place of its nap."""
+        """The acceptor's loop of `Association._run_reactor`, with a turn of the upper layer in the place of its nap.
+
+        There are no messages to be served: that is done while they are read.
+        """
         while not self._kill:
             self.dul.turn(TICK)
-            context_id, message = self.dimse.get_msg(block=False)
-            if message:
-                self._serve_request(message, context_id)
             if self.is_established and self.acse.is_release_requested():
                 self.acse.send_release(is_response=True)
                 self.is_released, self.is_established = True, False
@@ -232,10 +156,3 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
                 self.dul.lost = not self.end_soon
                 self.abort()
                 self.kill()
-
-
-def p_data(context_id: int, value: bytes) -> P_DATA:
-    """A P-DATA primitive with one value; its first byte is the message control header (PS3.8, E.2)."""
-    primitive = P_DATA()
-    primitive.presentation_data_value_list.append((context_id, value))
-    return primitive

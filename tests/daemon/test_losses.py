@@ -20,8 +20,8 @@ from db.store import Database
 from dicomio.filemeta import read_head
 from dicomio.listener import Listener, ListenerSettings
 from dicomio.spool import Spool
-from dicomio.store_messages import encode_request
 from tests.dicomio.making import SERIES, stack
+from tests.dicomio.requestor import encode_request
 
 from .watching import until
 

@@ -36,11 +36,9 @@ from dicomio.filemeta import read_head
 from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.sender import echo
 from dicomio.spool import Spool
-from dicomio.store_messages import encode_request
-from dicomio.upper_layer import UnthreadedAssociation, p_data
 
 from .network import NODELAY, ct_image, data_set, until, write_series
-from .requestor import association
+from .requestor import Requestor, association, encode_request, p_data
 
 PRIVATE = "1.2.276.0.7230010.3.1.0.9999"
 Start = Callable[..., Listener]
@@ -70,14 +68,14 @@ def call(port: int, *contexts: tuple[str, list[str]], called: str = "SCANWARD", 
 
 
 @contextmanager
-def calling(port: int, *contexts: tuple[str, str]) -> Iterator[UnthreadedAssociation]:
+def calling(port: int, *contexts: tuple[str, str]) -> Iterator[Requestor]:
     """An association that lets us send bytes, whatever they are."""
     proposals = [build_context(*context) for context in contexts or ((CTImageStorage, ExplicitVRLittleEndian),)]
     with association(Peer(ae_title="SCANWARD", host="127.0.0.1", port=port, calling_ae="CT1"), proposals) as opened:
         yield opened
 
 
-def store_raw(opened: UnthreadedAssociation, context: int, sop_class: str, sop_instance: str, data: bytes) -> int:
+def store_raw(opened: Requestor, context: int, sop_class: str, sop_instance: str, data: bytes) -> int:
     """C-STORE of any bytes; returns the status."""
     opened.dul.send_pdu(p_data(context, b"\x03" + encode_request(1, sop_class, sop_instance)))
     opened.dul.send_pdu(p_data(context, b"\x02" + data))

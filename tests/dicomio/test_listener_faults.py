@@ -26,12 +26,10 @@ from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.listener import Listener, ListenerSettings
 from dicomio.sender import SendResult, echo, send
 from dicomio.spool import Spool
-from dicomio.store_messages import encode_request
 from dicomio.tls import TLSFiles
-from dicomio.upper_layer import UnthreadedAssociation, p_data
 
 from .network import NODELAY, data_set, until, write_series
-from .requestor import association
+from .requestor import Requestor, association, encode_request, p_data
 
 HERE = "127.0.0.1"
 
@@ -51,7 +49,7 @@ def us(port: int) -> Peer:
 
 
 @contextmanager
-def calling(port: int) -> Iterator[UnthreadedAssociation]:
+def calling(port: int) -> Iterator[Requestor]:
     with association(us(port), [build_context(CTImageStorage, ExplicitVRLittleEndian)]) as opened:
         yield opened
 
@@ -207,7 +205,7 @@ def test_other_faults_of_the_disk_are_answered_too(settings: ListenerSettings, s
     assert len(spool.incoming()) == 2
 
 
-def _store(opened: UnthreadedAssociation, sop_instance: str, data: bytes) -> int:
+def _store(opened: Requestor, sop_instance: str, data: bytes) -> int:
     opened.dul.send_pdu(p_data(1, b"\x03" + encode_request(1, CTImageStorage, f"1.2.{sop_instance}")))
     for at in range(0, len(data), 100_000):
         last = b"\x02" if at + 100_000 >= len(data) else b"\x00"

@@ -30,9 +30,10 @@ from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.peer_faults import MalformedPDU
 from dicomio.sender import echo
 from dicomio.spool import Part, Spool, SpoolFull
-from dicomio.store_messages import encode_request, parse_command
+from dicomio.store_messages import parse_command
 
 from .network import data_set, until
+from .requestor import encode_request
 
 HERE = "127.0.0.1"
 ABORT_PROVIDER = 0x02
@@ -172,6 +173,23 @@ def listening(settings: ListenerSettings, capsys: pytest.CaptureFixture[str]) ->
     assert "Traceback" not in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+    """A listener that bears peer after peer."""
+    spool = tmp_path_factory.mktemp("shared") / "spool"
+    with Listener(ListenerSettings(spool=spool, host=HERE, port=0, processes=1, grace=1.0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def port(shared: Listener, capsys: pytest.CaptureFixture[str]) -> Iterator[int]:
+    """Its port; afterwards it still answers, has logged no traceback, and has left nothing behind."""
+    yield shared.port
+    echo(us(shared.port))
+    until(lambda: shared.loads == (0,))
+    assert "Traceback" not in capsys.readouterr().out
+
+
 # Sloppy association requests
 
 SLOPPY = {
@@ -195,15 +213,15 @@ SLOPPY = {
 
 
 @pytest.mark.parametrize("sloppy", SLOPPY.values(), ids=SLOPPY)
-def test_sloppy_requests_are_accepted(
-    settings: ListenerSettings, spool: Spool, sloppy: dict[str, bytes], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with listening(settings, capsys) as listener, wire(listener.port, request(**sloppy)) as peer:  # type: ignore[arg-type]
+def test_sloppy_requests_are_accepted(shared: Listener, port: int, sloppy: dict[str, bytes]) -> None:
+    spool = Spool(shared.settings.spool)
+    before = set(spool.incoming())
+    with wire(port, request(**sloppy)) as peer:  # type: ignore[arg-type]
         peer.send(p_data(store_command()) + p_data((1, 2, b"an image")))
         assert peer.status() == 0
         peer.send(pdu(0x05, bytes(4)))
         assert peer.read()[0] == 0x06
-    (path,) = spool.incoming()
+    (path,) = set(spool.incoming()) - before
     assert data_set(path) == b"an image"
 
 
@@ -235,22 +253,18 @@ def test_a_caller_without_a_name_is_taken_where_everybody_is(
         (pdu(0x44, bytes(4)), (0x07, bytes([0, 0, ABORT_PROVIDER, UNKNOWN]))),
     ],
 )
-def test_what_cannot_be_accepted_hears_why(
-    settings: ListenerSettings, asked: bytes, answer: tuple[int, bytes | None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with listening(settings, capsys) as listener, wire(listener.port) as peer:
+def test_what_cannot_be_accepted_hears_why(port: int, asked: bytes, answer: tuple[int, bytes | None]) -> None:
+    with wire(port) as peer:
         peer.send(asked)
         kind, body = peer.read()
         assert kind == answer[0]
         assert answer[1] in (None, body)
 
 
-def test_contexts_that_cannot_be_accepted_are_refused_one_by_one(
-    settings: ListenerSettings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_contexts_that_cannot_be_accepted_are_refused_one_by_one(port: int) -> None:
     odd = context(2, CTImageStorage, ExplicitVRLittleEndian) + context(5, CTImageStorage) + context(7, "", "1.2.3")
     odd += context(0, CTImageStorage, "1.2.3") + context(9, "1.2.840.10008.5.1.4.31", "1.2.840.10008.1.2")
-    with listening(settings, capsys) as listener, wire(listener.port) as peer:
+    with wire(port) as peer:
         peer.send(request(contexts=odd + CT))
         kind, body = peer.read()
         assert kind == 0x02
@@ -295,21 +309,16 @@ def test_any_request_is_read_or_malformed(data: bytes, at: int, around: bytes) -
         p_data((1, 1, bytes(70_000))),
     ],
 )
-def test_after_nonsense_there_is_an_abort_with_a_reason(
-    settings: ListenerSettings, spool: Spool, nonsense: bytes, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with listening(settings, capsys) as listener, wire(listener.port, request()) as peer:
+def test_after_nonsense_there_is_an_abort_with_a_reason(port: int, nonsense: bytes) -> None:
+    with wire(port, request()) as peer:
         peer.send(nonsense)
         assert peer.read() == (0x07, bytes([0, 0, ABORT_PROVIDER, MALFORMED]))
         assert peer.ends()
-    assert not list(spool.tmp.iterdir())
 
 
-def test_commands_that_are_not_served_are_answered(
-    settings: ListenerSettings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_commands_that_are_not_served_are_answered(port: int) -> None:
     find = encode_request(5, CTImageStorage, "1.2.3").replace(struct.pack("<IH", 2, 1), struct.pack("<IH", 2, 0x20), 1)
-    with listening(settings, capsys) as listener, wire(listener.port, request()) as peer:
+    with wire(port, request()) as peer:
         peer.send(p_data((1, 3, find)) + p_data((1, 0, bytes(1000)), (1, 2, bytes(1000))))
         assert peer.status() == 0x0211
         peer.send(p_data((3, 3, ECHO_COMMAND)))
@@ -406,8 +415,8 @@ def test_who_has_no_association_gets_no_memory(settings: ListenerSettings, capsy
         until(lambda: listener.loads == (0,))
 
 
-def test_a_data_pdu_has_a_limit_too(settings: ListenerSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    with listening(settings, capsys) as listener, wire(listener.port, request()) as peer:
+def test_a_data_pdu_has_a_limit_too(port: int) -> None:
+    with wire(port, request()) as peer:
         peer.send(struct.pack(">BxI", 0x04, 60 << 20))
         assert peer.read() == (0x07, bytes([0, 0, ABORT_PROVIDER, MALFORMED]))
 
