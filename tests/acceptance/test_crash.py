@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import text
 
 from daemon.roster import Readiness
 from daemon.standing import read_standing
@@ -62,6 +63,9 @@ def test_killed_during_reception_and_during_a_job(
         return {instance.sop_instance_uid for series in study.series for instance in series.instances}
 
     until(lambda: acknowledged <= known(), 30, lambda: f"{len(acknowledged - known())} acknowledged images are gone")
+    with daemon.database().read() as session:
+        ways = session.execute(text("SELECT DISTINCT origin, association_id IS NULL FROM instance")).all()
+    assert ways == [("listener", 0)], "how an image came is told by its row, whenever the power went"
 
     send(daemon.peer, paths, on_result=note)  # the scanner sends the study again, as scanners do
     assert len(acknowledged) == len(paths)
