@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pipelines.work import Measured, Outcome
+
+_UNITS = {"1": "", "mL": "ml"}
 
 STATE_STYLES = {
     "done": "green",
@@ -92,10 +95,23 @@ def _totals_table(study: Mapping[str, tuple[float, str]]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
-    for name, (value, unit) in study.items():
-        shown = f"{value:.0f}" if name.endswith("count") else f"{value:.2f}"
-        table.add_row(name, shown, "" if unit == "1" else {"mL": "ml"}.get(unit, unit))
+    for name, figure in study.items():
+        number, _, unit = quantity(name, *figure).partition(" ")
+        table.add_row(name, number, unit)
     return table
+
+
+def quantity(name: str, value: float | None, unit: str) -> str:
+    """A figure for people: what is counted is whole, what has no unit has none (UCUM writes it as 1)."""
+    if value is None:
+        return ""
+    shown = f"{value:.0f}" if name.endswith("count") else f"{value:.2f}"
+    return f"{shown} {_UNITS.get(unit, unit)}".rstrip()
+
+
+def moment(at: datetime | None, *, exact: bool = False) -> str:
+    """A moment in this machine's time zone, with its offset: `2026-11-20 13:00:00+01:00`."""
+    return "" if at is None else at.astimezone().isoformat(" ", "milliseconds" if exact else "seconds")
 
 
 def files_table(outcome: Outcome, out: Path) -> Table:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Group
-from rich.text import Text
 
-from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, open_database
-from daemon.config import parse_duration
+from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, notes, open_database
+from daemon.commands.selection import (
+    AccessionOption,
+    PatientOption,
+    PipelineOption,
+    ReasonOption,
+    RuleOption,
+    SinceOption,
+    SourceOption,
+    StateOption,
+    StuckOption,
+    StudyOption,
+    UntilOption,
+    job_filter,
+)
 from daemon.errors import WrongUsage
-from daemon.render import plain_table, rows_table, styled_state
-from db.records import JobFilter
+from daemon.render import moment, rows_table
+from daemon.render_jobs import job_detail, jobs_csv, jobs_table, plain
+from db.errors import BadRequest
 from db.states import JobState, StudyState
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from collections.abc import Sequence
 
-    from db.records import Conflict, JobDetail, JobSummary
+    from db.records import Conflict, JobSummary
     from db.store import Database
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -35,88 +45,42 @@ class Use(StrEnum):
 
 
 BY_HAND = "asked for on the command line"
-STATES = sorted({*JobState, StudyState.RECEIVING, StudyState.UNMATCHED})
+ALL = 1_000_000
+WORTH_A_RETRY = frozenset({JobState.FAILED, JobState.REFUSED})
 
 
 @app.command("list")
 def list_jobs(
     config: ConfigOption = DEFAULT_CONFIG,
-    state: Annotated[list[str] | None, typer.Option(help=f"Repeat: {', '.join(STATES)}.")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline.")] = None,
-    rule: Annotated[str | None, typer.Option(help="Only this rule.")] = None,
-    study: Annotated[str | None, typer.Option(help="Study Instance UID.")] = None,
-    patient_id: Annotated[str | None, typer.Option(help="Patient ID.")] = None,
-    accession: Annotated[str | None, typer.Option(help="Accession number.")] = None,
-    since: Annotated[str | None, typer.Option(help="Changed within: 2h, 7d.")] = None,
-    stuck: Annotated[
-        bool, typer.Option("--stuck", help="Only what needs a person, or has not moved for 10 minutes.")
-    ] = False,
+    state: StateOption = None,
+    pipeline: PipelineOption = None,
+    rule: RuleOption = None,
+    study: StudyOption = None,
+    patient_id: PatientOption = None,
+    accession: AccessionOption = None,
+    source_ae: SourceOption = None,
+    reason: ReasonOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    stuck: StuckOption = False,
     limit: Annotated[int, typer.Option(min=1)] = 100,
     as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
 ) -> None:
     """List jobs, and studies that have none (still receiving, or matched by no rule)."""
-    strangers = set(state or ()) - set(STATES)
-    if strangers:
-        raise WrongUsage(f"there is no state {', '.join(sorted(strangers))}; there are: {', '.join(STATES)}")
-    now = datetime.now(UTC)
-    wanted = JobFilter(
-        states=frozenset(state or ()),
-        pipeline=pipeline,
-        rule=rule,
-        study_uid=study,
-        patient_id=patient_id,
-        accession_number=accession,
-        since=now - _duration(since) if since else None,
-        stuck_before=now - timedelta(minutes=10) if stuck else None,
-        limit=limit,
-    )
+    exact = {"pipeline": pipeline, "rule": rule, "study_uid": study, "patient_id": patient_id}
+    exact |= {"accession_number": accession, "source_ae": source_ae, "reason_code": reason}
+    wanted = job_filter(exact, state=state, since=since, until=until, stuck=stuck, limit=limit)
     _, database = open_database(config)
     rows = database.list_jobs(wanted)
     if as_json:
         console.print_as_json([plain(row) for row in rows])
+    elif as_csv:
+        console.file.write(jobs_csv(rows))
     elif not rows:
         console.print("Nothing to show.")
     else:
         console.print(jobs_table(rows))
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        value = parse_duration(text)
-    except ValueError as error:
-        raise WrongUsage(f"--since: {error}") from error
-    if not isinstance(value, timedelta):
-        raise WrongUsage(f"--since: {text!r} is not a duration")
-    return value
-
-
-def jobs_table(rows: tuple[JobSummary, ...] | list[JobSummary]) -> RenderableType:
-    """One line per job or study without one."""
-    table = plain_table(
-        "Job", "State", "Pipeline", ">Images", "Patient ID, accession", "Changed", "Found, or why it waits"
-    )
-    for column in ("State", "Pipeline", "Changed"):
-        next(one for one in table.columns if one.header == column).no_wrap = True
-    today = datetime.now().astimezone().date()
-    for row in rows:
-        sent = ", ".join(f"{count} {state}" for state, count in row.deliveries.items() if state != "accepted")
-        conflicts = f"{row.conflicts} conflicting images" if row.conflicts else ""
-        told = "; ".join(
-            text
-            for text in (row.summary, row.why, f"deliveries: {sent}" if sent else "", conflicts, row.study.became)
-            if text
-        )
-        changed = row.updated_at.astimezone()
-        table.add_row(
-            "" if row.job_id is None else str(row.job_id),
-            styled_state(str(row.state)),
-            row.pipeline,
-            str(row.study.images),
-            "\n".join(part for part in (row.study.patient_id, row.study.accession_number) if part),
-            f"{changed:%H:%M:%S}" if changed.date() == today else f"{changed:%m-%d %H:%M}",
-            Text(told),
-        )
-    return table
 
 
 @app.command("show")
@@ -127,87 +91,74 @@ def show(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption
     if as_json:
         console.print_as_json(plain(detail))
     else:
-        console.print(_detail(detail))
-
-
-def _detail(detail: JobDetail) -> RenderableType:
-    job = detail.job
-    head = Text.assemble(
-        f"Job {job.id}  ",
-        styled_state(str(job.state)),
-        f"  {job.pipeline} by rule {job.rule}, priority {job.priority}\n",
-        f"Study {job.study_uid}\n",
-        f"Patient ID {detail.study.patient_id}  Accession {detail.study.accession_number}  ",
-        f"{detail.study.images} images\n",
-        f"Since then: {detail.study.became}\n" if detail.study.became else "",
-        f"Found: {job.summary}\n" if job.summary else "",
-        f"Why: {job.reason}\n" if job.reason else "",
-        *(f"Note: {note}\n" for note in job.notes),
-        *(
-            f"Model {name} {digest[:12]} on {job.engines.get(name, 'no engine yet')}\n"
-            for name, digest in job.models.items()
-        ),
-        "Time: " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in job.timings.items()) if job.timings else "",
-    )
-    events = [
-        {"at": f"{event.at.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3], "event": event.event, "why": event.because}
-        for event in detail.events
-    ]
-    parts: list[RenderableType] = [
-        head,
-        rows_table(events, {"at": "When", "event": "Move", "why": "Why"}, state_column=""),
-    ]
-    if detail.measurements:
-        figures = [
-            {"of": m.subject or "Study", "what": m.quantity, "value": m.text or f"{m.value:.2f} {m.unit}"}
-            for m in detail.measurements
-        ]
-        parts.append(rows_table(figures, {"of": "Of", "what": "What", "value": "Value"}))
-    if detail.deliveries:
-        parts.append(
-            rows_table(
-                [plain(d) for d in detail.deliveries],
-                {
-                    "result": "Result",
-                    "destination": "To",
-                    "state": "State",
-                    "attempts": "Tries",
-                    "last_error": "Last error",
-                },
-            )
-        )
-    if detail.associations:
-        parts.append(
-            rows_table(
-                [plain(a) for a in detail.associations],
-                {
-                    "calling_ae": "From",
-                    "peer_host": "Host",
-                    "opened_at": "Opened",
-                    "closed_at": "Closed",
-                    "how": "Ended",
-                    "files": "Files",
-                },
-            )
-        )
-    return Group(*parts)
+        console.print(job_detail(detail))
 
 
 @app.command("retry")
 def retry(
     what: Annotated[
-        list[str], typer.Argument(help="Job numbers, or Study Instance UIDs to put before the rules again.")
-    ],
+        list[str] | None,
+        typer.Argument(help="Job numbers, or Study Instance UIDs to put before the rules again; or options instead."),
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    state: Annotated[list[str] | None, typer.Option(help="failed, refused (both by default) or unmatched.")] = None,
+    pipeline: PipelineOption = None,
+    rule: RuleOption = None,
+    source_ae: SourceOption = None,
+    reason: ReasonOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
 ) -> None:
-    """Put failed or refused jobs back in the queue; where only the sending failed, only that is done again."""
+    """Put failed or refused jobs back in the queue; where only the sending failed, only that is done again.
+
+    With options instead of numbers: all jobs that they fit, or with --state unmatched all studies.
+    """
+    exact = {"pipeline": pipeline, "rule": rule, "source_ae": source_ae, "reason_code": reason}
+    by_options = bool(state or since or until or any(exact.values()))
+    if bool(what) == by_options:
+        raise WrongUsage("name jobs or studies, or say by options which: --state failed, --reason CODE, --since 2h")
+    if strangers := set(state or ()) - {*WORTH_A_RETRY, StudyState.UNMATCHED}:
+        raise WrongUsage(f"what is {', '.join(sorted(strangers))} cannot be retried; failed, refused or unmatched can")
     _, database = open_database(config)
-    for name in what:
-        if name.isdecimal():
-            console.print(f"job {name}: {database.retry_job(int(name), BY_HAND)}")
-        else:
-            database.reroute_study(name, BY_HAND)
-            console.print(f"study {name}: will be put before the rules again")
+    if what:
+        for name in what:
+            _retry(database, name)
+        return
+    wanted = job_filter(exact, state=state or sorted(WORTH_A_RETRY), since=since, until=until, limit=ALL)
+    _retry_all(database, database.list_jobs(wanted))
+
+
+def _retry(database: Database, name: str) -> None:
+    if name.isdecimal():
+        console.print(f"job {name}: {database.retry_job(int(name), BY_HAND)}")
+    else:
+        database.reroute_study(name, BY_HAND)
+        console.print(f"study {name}: will be put before the rules again")
+
+
+def _retry_all(database: Database, rows: Sequence[JobSummary]) -> None:
+    """One that has moved meanwhile stops none of the others."""
+    done = 0
+    for row in rows:
+        try:
+            _retry(database, str(row.job_id or row.study.study_instance_uid))
+            done += 1
+        except BadRequest as error:
+            notes.print(str(error), style="yellow")
+    console.print(f"{done} of {len(rows)} retried")
+
+
+@app.command("resend")
+def resend(
+    job_ids: list[int],
+    config: ConfigOption = DEFAULT_CONFIG,
+    destination: Annotated[str | None, typer.Option(help="Only to this one; by default to all that had it.")] = None,
+) -> None:
+    """Send the results of jobs again that were accepted, for a PACS that has lost them."""
+    _, database = open_database(config)
+    for job_id in job_ids:
+        number = database.resend_job(job_id, BY_HAND, destination=destination)
+        console.print(f"job {job_id}: {number} results will be sent again")
 
 
 @app.command("cancel")
@@ -249,8 +200,8 @@ def _by_study(rows: list[Conflict]) -> list[dict[str, Any]]:
     """One line per study, latest first, of images that come latest first."""
     lines: dict[str, dict[str, Any]] = {}
     for row in rows:
-        received = f"{row.received_at.astimezone():%Y-%m-%d %H:%M:%S}"
-        first = {"study": row.study_uid, "images": 0, "source_ae": row.source_ae, "received_at": received}
+        first = {"study": row.study_uid, "images": 0, "source_ae": row.source_ae}
+        first["received_at"] = moment(row.received_at)
         lines.setdefault(row.study_uid, first)["images"] += 1
     return list(lines.values())
 
@@ -261,20 +212,3 @@ def _decide(database: Database, use: Use, study: str | None) -> None:
         console.print(f"study {uid}: the {use.value} of {images} images", markup=False, soft_wrap=True)
     if not decided:
         console.print("No conflicts.")
-
-
-def plain(value: Any) -> Any:
-    """A record as JSON values: dataclasses to objects, times to ISO 8601, everything else that is no number to text."""
-    match value:
-        case None | bool() | int() | float():
-            return value
-        case datetime():
-            return value.isoformat()
-        case dict():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple() | frozenset():
-            return [plain(item) for item in value]
-        case _ if dataclasses.is_dataclass(value):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        case _:
-            return str(value)

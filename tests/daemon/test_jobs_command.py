@@ -1,0 +1,128 @@
+"""`scanward jobs`, on what a daemon would have written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from tests.daemon.house import NOON, House
+
+Jobs = Callable[..., Result]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture
+def jobs(house: House, scanward: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """`jobs("list", "--csv")`, on a wide terminal in India."""
+    monkeypatch.setenv("COLUMNS", "300")
+    return lambda command, *options: scanward("jobs", command, *options, "-c", house.config)
+
+
+@pytest.fixture(autouse=True)
+def in_india() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def listed(jobs: Jobs, *options: str) -> list[int]:
+    return sorted(row["job_id"] for row in json.loads(jobs("list", "--json", *options).stdout))
+
+
+def test_the_list_tells_study_sender_and_the_moment_with_its_offset(house: House, jobs: Jobs) -> None:
+    house.order("1.2.3", source_ae="CT7")
+    said = jobs("list").stdout
+    assert all(word in said for word in ("1.2.3", "CT7", "P1", "A1", "queued"))
+    assert "2026-11-20" in said
+    assert "17:30:00+05:30" in said
+
+
+def test_csv_opens_in_a_spreadsheet_and_holds_no_formula(house: House, jobs: Jobs) -> None:
+    house.compute("1.2.3", patient_id="=HYPERLINK()", source_ae="CT7")
+    (row,) = csv.DictReader(jobs("list", "--csv").stdout.splitlines())
+    assert (row["job"], row["state"], row["study_instance_uid"]) == ("1", "delivering", "1.2.3")
+    assert (row["patient_id"], row["senders"], row["images"]) == ("'=HYPERLINK()", "CT7", "2")
+    assert row["updated_at"] == "2026-11-20T17:30:00+05:30"
+
+
+def test_the_list_can_be_narrowed_by_sender_reason_and_time(house: House, jobs: Jobs) -> None:
+    early = house.order("1.2", source_ae="CT7", at=NOON - timedelta(days=2))
+    house.claim(early)
+    house.database.refuse_job(early, "tilted", code="tilted-gantry", now=NOON - timedelta(days=2))
+    late = house.order("1.3", source_ae="CT8")
+    assert listed(jobs, "--source-ae", "CT8") == [late]
+    assert listed(jobs, "--reason", "tilted-gantry") == [early]
+    assert listed(jobs, "--until", "2026-11-20") == [early]
+    assert listed(jobs, "--since", "2026-11-20T17:30+05:30", "--until", "2026-11-20T12:00:01+00:00") == [late]
+    assert listed(jobs, "--until", "30m") == [early, late]
+    wrong = jobs("list", "--until", "yesterday")
+    assert "no duration (2h, 7d)" in str(wrong.exception)
+
+
+def test_a_job_tells_of_which_object_each_move_is_and_what_was_counted(house: House, jobs: Jobs) -> None:
+    job_id = house.compute("1.2", results=2)
+    house.answer(job_id, 0xA700)
+    said = jobs("show", job_id).stdout
+    assert re.search(r"seg2\.dcm to pacs +sending -> failed", said)
+    assert re.search(r"2026-11-20 17:30:00\.000\+05:30 +job +-> queued", said)
+    assert re.search(r"Tumour count +1\s", said)
+    assert re.search(r"Volume +12\.35 ml", said) or re.search(r"Volume +12\.3\d ml", said)
+    assert "1.00 1" not in said
+    assert "[not-delivered]" in said
+    assert "status-a700" in said
+    moments = re.findall(r"\d\d:\d\d:\d\d(?:\.\d+)?(\S*)", said)
+    assert set(moments) == {"+05:30"}
+
+
+def test_what_failed_for_one_reason_is_retried_at_once(house: House, jobs: Jobs) -> None:
+    ids = []
+    for study in ("1.2", "1.3", "1.4"):
+        ids.append(house.order(study))
+        house.claim(ids[-1])
+    house.database.fail_job(ids[0], "no such package", code="model-missing", now=NOON)
+    house.database.fail_job(ids[1], "no such package", code="model-missing", now=NOON)
+    house.database.refuse_job(ids[2], "tilted", code="tilted-gantry", now=NOON)
+    run = jobs("retry", "--reason", "model-missing")
+    assert run.exit_code == 0, run.stdout
+    assert "2 of 2 retried" in run.stdout
+    assert [house.database.job(job).state.value for job in ids] == ["queued", "queued", "refused"]
+    assert "1 of 1 retried" in jobs("retry", "--state", "refused", "--until", "2026-11-21").stdout
+
+
+def test_a_retry_of_everything_must_be_meant(house: House, jobs: Jobs) -> None:
+    assert "which" in str(jobs("retry").exception)
+    assert "which" in str(jobs("retry", 1, "--state", "failed").exception)
+    assert "cannot be retried" in str(jobs("retry", "--state", "done").exception)
+
+
+def test_studies_that_no_rule_took_go_before_the_rules_again(house: House, jobs: Jobs) -> None:
+    house.arrive("1.2")
+    house.database.complete_study("1.2", "quiet", now=NOON)
+    house.database.set_unmatched("1.2", ["liver: it is MR"], now=NOON)
+    assert "1 of 1 retried" in jobs("retry", "--state", "unmatched").stdout
+    assert house.database.show_study("1.2").study.state == "complete"
+
+
+def test_results_are_sent_again_to_a_pacs_that_lost_them(house: House, jobs: Jobs) -> None:
+    job_id = house.compute("1.2", send_to=("pacs", "archive"))
+    house.answer(job_id)
+    assert house.database.job(job_id).state == "done"
+    assert "accepted by other" in str(jobs("resend", job_id, "--destination", "other").exception)
+    assert "2 results will be sent again" in jobs("resend", job_id, "--destination", "archive").stdout
+    pending = [row.destination for row in house.database.show_job(job_id).deliveries if row.state == "pending"]
+    assert pending == ["archive", "archive"]
+    assert house.database.job(job_id).state == "delivering"
