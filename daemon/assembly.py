@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import structlog
 from db.errors import DatabaseUnavailable, InputsChanged
 from db.reasons import NOT_ROUTABLE
 from db.records import AlreadyExists, Created, JobOrder, Wish
-from db.states import Priority
+from db.states import LossKind, Priority
 from db.store import inputs_digest
 from pipelines.facts import KnownImage, KnownSeries, study_facts
 from pipelines.registry import model_digest, packages_for, pipeline_named
@@ -90,6 +90,7 @@ class Assembly:
         recorded = self._database.study_facts(study_uid)
         match route(routing_facts(recorded), rules):
             case Unmatched(reasons=reasons):
+                reasons = (*_why_fewer(self._database.lost_images(study_uid)), *reasons)
                 log.info("study_unmatched", study=study_uid, reasons=list(reasons))
                 self._database.set_unmatched(study_uid, reasons)
             case routes:
@@ -124,6 +125,14 @@ class Assembly:
         """Read anew for every job: packages may be replaced while we run, and the dispatcher goes by what is there."""
         pipeline = pipeline_named(name)
         return model_digest(pipeline, packages_for(pipeline, self._model_folders))
+
+
+def _why_fewer(lost: Iterable[records.LostImage]) -> tuple[str, ...]:
+    """Rules saw fewer images than came where several share a UID: said first, for the other reasons follow from it."""
+    sharing = sum(one.kind is LossKind.CONFLICTING for one in lost)
+    if not sharing:
+        return ()
+    return (f"{sharing} more images carry the SOP Instance UID of another image: each needs its own to be used",)
 
 
 def _tell(made: Created | AlreadyExists, study_uid: str, found: Route) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from daemon.assembly import Assembly
@@ -73,3 +74,20 @@ def test_a_study_is_not_complete_while_images_may_wait_to_be_indexed(
     until = long_after
     assembly.step()
     assert states(database) == ["queued", "queued"]
+
+
+def test_images_that_share_one_uid_are_told_before_the_rules_that_saw_one_image(
+    tmp_path: Path, database: Database
+) -> None:
+    spool = Spool(tmp_path / "spool")
+    write_phantom("abdomen-ct", tmp_path / "ct", slices=20, matrix=64, slice_mm=5.0)
+    for path in (tmp_path / "ct").rglob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        dataset.save_as(path)
+        spool.store_file(path)
+    Intake(spool, database).step()
+    Assembly(database, builtin_rules, quiet_period=timedelta(0)).step()
+    (row,) = database.list_jobs()
+    assert row.why.startswith("19 more images carry the SOP Instance UID of another image")
+    assert "saw 1" in row.why
