@@ -118,10 +118,14 @@ class LimitsPart(Part):
 
 
 class AssemblyPart(Part):
-    """When a study is complete: nothing came for `quiet_period`, or for `after_release` since a sender hung up."""
+    """When a study is complete: nothing came for `quiet_period`, or for `after_release` since a sender hung up.
+
+    `lost_images` says what becomes of a job one of whose series lost an image, that is, one came and cannot be used.
+    """
 
     quiet_period: Duration = timedelta(seconds=30)
     after_release: Duration | None = None
+    lost_images: Literal["strict", "lenient"] = "strict"
 
 
 class WorkersPart(Part):

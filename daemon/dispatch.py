@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +21,7 @@ from db.records import JobOutcome, NewMeasurement, NewResult, Wish
 from db.states import ResultKind
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.remarks import remarks
+from pipelines.whole import JobSeries, LostImage
 from pipelines.work import EngineChoice, JobDescription, Outcome
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from daemon.config import Config
     from daemon.workers import WorkerPool
+    from db import records
     from db.records import ClaimedJob
     from db.store import Database
     from engines.contract import EngineSettings
@@ -132,6 +135,10 @@ class Dispatch:
             output=str(self._config.outbox_dir / str(job.id)),
             created=job.created_at,
             largest_inflated=self._config.limits.inflated,
+            series={role: JobSeries(uid, job.descriptions.get(role, "")) for role, uid in job.roles.items()},
+            study_images=job.images,
+            lost=tuple(map(_lost, job.lost)),
+            lenient=self._config.assembly.lost_images == "lenient",
             segmentations=tuple(sorted(encodings)) or ("BINARY",),
             key_images=not wanted or any(destination.key_images for destination in wanted),
             notes=self._remarks(job, pipeline),
@@ -199,6 +206,7 @@ class Dispatch:
             timings=dict(outcome.seconds),
             summary=outcome.summary,
             notes=outcome.notes,
+            read={role: asdict(read) for role, read in outcome.read.items()},
         )
 
     def _results(self, outcome: Outcome, send_to: tuple[str, ...]) -> Iterator[NewResult]:
@@ -254,6 +262,18 @@ def wishes_of(config: Config) -> dict[str, Wish]:
         name: Wish(encoding=destination.segmentation, key_images=destination.key_images)
         for name, destination in config.destinations.items()
     }
+
+
+def _lost(image: records.LostImage) -> LostImage:
+    """What the database knows of a lost image, as a worker needs it: no name of a file, which may name a patient."""
+    return LostImage(
+        kind=str(image.kind),
+        reason=image.reason,
+        series_uid=image.series_instance_uid,
+        sop_uid=image.sop_instance_uid,
+        number=image.number,
+        position=image.position,
+    )
 
 
 def _digest(path: Path) -> str:

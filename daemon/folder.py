@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +21,11 @@ from dicomio.content import content_digest
 from dicomio.errors import BadInput
 from dicomio.headers import Header, read_header
 from dicomio.headless import missing_head
+from dicomio.identity import Identity, identity_of
 from dicomio.spool import Spool
 from pipelines.attributes import StudyFacts
 from pipelines.facts import facts_from_headers
+from pipelines.whole import LostImage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +37,12 @@ class FolderStudy:
 
     Attributes:
         files: Series Instance UID -> its files.
+        lost: What is part of it and cannot be used.
     """
 
     facts: StudyFacts
     files: Mapping[str, tuple[Path, ...]]
+    lost: tuple[LostImage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,13 @@ def read_folder(
         for number, path in enumerate(paths, start=1):
             found.read(path)
             report(number / len(paths))
-    if not found.headers:
-        raise WrongUsage(f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
-    facts = facts_from_headers(map(_as_kept, found.headers.values()), source_ae)
-    studies = tuple(FolderStudy(study, _files_by_series(study, found.headers)) for study in facts)
+        if not found.headers:
+            raise WrongUsage(f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
+        facts = facts_from_headers(map(_as_kept, found.headers.values()), source_ae)
+        studies = tuple(
+            FolderStudy(study, _files_by_series(study, found.headers), found.lost_of(study, alone=len(facts) == 1))
+            for study in facts
+        )
     return FolderContents(studies, found.unusable, found.copies)
 
 
@@ -106,6 +114,7 @@ class _Found:
         self.headers: dict[Path, Header] = {}
         self.unusable: Counter[str] = Counter()
         self.copies = 0
+        self._lost: list[tuple[Identity, LostImage]] = []
         self._spool = spool
         self._known: dict[tuple[str, str, str], list[Path]] = {}
 
@@ -114,16 +123,40 @@ class _Found:
         try:
             for image, header in self._images(path):
                 self._add(image, header)
-        except BadInput as error:
+        except (BadInput, OSError) as error:
             self.note(path, error)
         except Unusable as fault:
-            self.unusable[fault.kind] += 1
-        except OSError as error:
-            self.note(path, error)
+            self._lose(path, fault.kind, fault.reason)
 
     def note(self, path: Path, error: Exception) -> None:
         """A file or folder cannot be used."""
-        self.unusable[type(error).__name__] += 1
+        reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        self._lose(path, type(error).__name__, reason)
+
+    def lost_of(self, study: StudyFacts, *, alone: bool) -> tuple[LostImage, ...]:
+        """What is part of a study and cannot be used: by its UIDs, or because there is no other study it could be of.
+
+        A file that names no image (a text, a picture) is none that was lost; nor is one that is there whole as well.
+        """
+        series = {one.series_instance_uid for one in study.series}
+        there = {header.sop_instance_uid for header in self.headers.values()}
+        return tuple(
+            lost
+            for whose, lost in (*self._lost, *map(_from_note, self._spool.lost()))
+            if lost.sop_uid not in there
+            and (
+                whose.study_uid == study.study_instance_uid
+                or (not whose.study_uid and whose.series_uid in series)
+                or (alone and not whose.study_uid and not whose.series_uid and whose.sop_uid)
+            )
+        )
+
+    def _lose(self, path: Path, kind: str, reason: str) -> None:
+        self.unusable[kind] += 1
+        with suppress(OSError):
+            whose = identity_of(path)
+            why = reason.removeprefix(f"{path} ").removeprefix(f"{path.name} ")
+            self._lost.append((whose, _lost(whose, kind, why, path.name)))
 
     def _images(self, path: Path) -> list[tuple[Path, Header]]:
         with path.open("rb") as stream:
@@ -146,6 +179,31 @@ class _Found:
             return
         same.append(path)
         self.headers[path] = header
+
+
+def _lost(whose: Identity, kind: str, reason: str, name: str) -> LostImage:
+    return LostImage(
+        kind=kind,
+        reason=reason,
+        series_uid=whose.series_uid,
+        sop_uid=whose.sop_uid,
+        number=whose.number,
+        position=whose.position,
+        name=name,
+    )
+
+
+def _from_note(path: Path) -> tuple[Identity, LostImage]:
+    """A member of a zip file, by what the spool noted of it."""
+    note = json.loads(path.read_text())
+    whose = Identity(
+        study_uid=note["study"],
+        series_uid=note["series"],
+        sop_uid=note["sop"],
+        number=note["number"],
+        position=note["position"] and tuple(note["position"]),
+    )
+    return whose, _lost(whose, note["kind"], note["reason"], "")
 
 
 def _files_by_series(study: StudyFacts, headers: Mapping[Path, Header]) -> dict[str, tuple[Path, ...]]:

@@ -63,6 +63,7 @@ def findings_table(outcome: Outcome, *, title: str) -> RenderableType:
         parts.append(Text("Nothing outlined"))
     parts.append(_totals_table(study))
     parts.extend(Text(f"Note: {note}", style="yellow") for note in outcome.notes)
+    parts.extend([Text(outcome.told_read)] if outcome.told_read else [])
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.seconds.items())
     parts.append(Text(f"Time: {steps}", style="dim"))
     parts.extend(Text(f"{name}: {engine}", style="dim") for name, engine in outcome.engines.items())

@@ -112,7 +112,7 @@ def report_content(writer: ResultWriter, segmentation: Dataset | None) -> Report
         ),
         absent=absent,
         totals=tuple(_totals(writer, segmenter)),
-        notes=findings.notes,
+        notes=(*findings.notes, *filter(None, [findings.read])),
     )
 
 

@@ -96,6 +96,7 @@ class Findings:
         used: What a network was for (`segmenter`, `classifier`) -> name of the package that did it.
         engines: Model package name -> engine, precision and device that ran it.
         notes: What a reader must know (a sequence was missing and replaced, ...).
+        read: How many images were read of how many, and of which series, in a sentence.
         question: What the study was asked, as headlines call it ("Brain tumour").
         inconclusive: Why nothing outlined does not mean that there is nothing; '' where it does.
     """
@@ -111,6 +112,7 @@ class Findings:
     engines: dict[str, str] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    read: str = ""
     question: str = "Tumour"
     inconclusive: str = ""
 

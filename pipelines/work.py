@@ -25,6 +25,17 @@ from pipelines.networks import EnginePool, Network, Networks, Progress, silent
 from pipelines.registry import model_digest, pipeline_named
 from pipelines.result_writer import ResultFile, tracking_uid
 from pipelines.summary import headline, summary_line
+from pipelines.whole import (
+    JobSeries,
+    LostImage,
+    SeriesRead,
+    also_known,
+    losses_of,
+    notes,
+    refusal,
+    series_read,
+    told_read,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +70,10 @@ class JobDescription:
         output: Folder for the results; is made, and cleared of an earlier try's.
         largest_inflated: Bytes that a deflated image may inflate to.
         created: When the job was made: the date of the results, the same in every try.
+        series: Role -> the series that fills it.
+        study_images: Images of the whole study.
+        lost: What came for the study and could not be used.
+        lenient: The job runs although its series lost images, and says so; else it is refused.
         notes: What a reader must know of the series that were chosen (`pipelines.remarks`).
     """
 
@@ -73,6 +88,10 @@ class JobDescription:
     segmentations: tuple[Literal["BINARY", "LABELMAP"], ...] = ("BINARY",)
     key_images: bool = True
     largest_inflated: int = LARGEST_INFLATED
+    series: Mapping[str, JobSeries] = field(default_factory=dict)
+    study_images: int = 0
+    lost: tuple[LostImage, ...] = ()
+    lenient: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -96,6 +115,8 @@ class Outcome:
         refused_as: Name of the refusal's class, such as "UnevenSpacing".
         answer: What the study as a whole shows: one of `pipelines.findings.Answer`, '' without findings.
         headline: The same for people, with the question.
+        read: Role to how much of its series was read.
+        told_read: The same in a sentence.
     """
 
     job_id: str
@@ -111,6 +132,8 @@ class Outcome:
     models: Mapping[str, str] = field(default_factory=dict)
     engines: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    read: Mapping[str, SeriesRead] = field(default_factory=dict)
+    told_read: str = ""
 
 
 class _Clock:
@@ -141,17 +164,32 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
                 volumes, left_out = load(job, report)
         except BadInput as error:
             log.info("input_refused", reason=str(error), kind=type(error).__name__)
-            return Outcome(job.job_id, refused=str(error), refused_as=type(error).__name__, seconds=clock.seconds)
+            known = losses_of(job, [series.uid for series in job.series.values()])
+            return _refused(job, f"{error}{also_known(known)}", type(error).__name__, clock)
+        lost = losses_of(job, [volume.series_instance_uid for volume in volumes.values()])
+        if lost and not job.lenient:
+            log.info("input_refused", lost_images=len(lost))
+            return _refused(job, refusal(lost, volumes), "LostImages", clock)
         with clock.step("engines"):
             networks = networks_of(job)
         with clock.step("infer"):
             findings = pipeline.run(volumes, networks, report)
-            notes = (*job.notes, *left_out, *findings.notes, *inheritance_notes(findings.volume))
-            findings = replace(findings, notes=notes)
+            first, more = notes(job, lost, volumes), inheritance_notes(findings.volume)
+            read = series_read(job, volumes)
+            findings = replace(
+                findings,
+                notes=(*first, *job.notes, *left_out, *findings.notes, *more),
+                read=told_read(job, read),
+            )
         with clock.step("encode"):
             others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
             results, pictures = encode_results(findings, pipeline, job, report, others=others)
-        return _outcome(job, findings, results, pictures, clock)
+        outcome = _outcome(job, findings, results, pictures, clock)
+        return replace(outcome, read=read, told_read=findings.read)
+
+
+def _refused(job: JobDescription, reason: str, code: str, clock: _Clock) -> Outcome:
+    return Outcome(job.job_id, refused=reason, refused_as=code, seconds=clock.seconds)
 
 
 def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tuple[str, ...]]:
@@ -161,7 +199,7 @@ def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tupl
         PatientsDiffer: A series, optional or not, is of somebody else: which of them is the right one, nobody knows.
     """
     pipeline = pipeline_named(job.pipeline)
-    volumes, notes, patient = {}, [], OnePatient()
+    volumes, left_out, patient = {}, [], OnePatient()
     for number, (role, files) in enumerate(sorted(job.inputs.items())):
         report(f"load {role}", number / len(job.inputs))
         try:
@@ -172,8 +210,8 @@ def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tupl
             if role in pipeline.roles:
                 raise
             log.warning("optional_series_left_out", role=role, reason=str(error))
-            notes.append(f"{role.upper()} could not be used: {error}")
-    return volumes, tuple(notes)
+            left_out.append(f"{role.upper()} could not be used: {error}")
+    return volumes, tuple(left_out)
 
 
 def networks_of(job: JobDescription) -> Networks:

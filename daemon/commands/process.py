@@ -22,6 +22,7 @@ from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_n
 from pipelines.remarks import remarks
 from pipelines.routing import PlannedJob, Unmatched, planned, route
 from pipelines.rules import load_rules
+from pipelines.whole import JobSeries, LostImage, also_known
 from pipelines.work import EngineChoice, JobDescription, Outcome, close_engines, perform
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def process(
     rules: Annotated[Path | None, typer.Option(help="Rule file; by default the built-in rules.")] = None,
     models: Annotated[list[Path] | None, typer.Option(help="Folder with further model packages; repeat.")] = None,
     backend: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Run though images of a series are damaged, and say so; else refuse.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Process one study from a folder, without a PACS: SEG, SR, overlay PNGs and a table."""
@@ -51,6 +55,7 @@ def process(
         load_rules(rules, known_pipelines=PIPELINES) if rules else builtin_rules(pipeline),
         _settings(backend),
         tuple(models or ()),
+        lenient,
     )
     with TemporaryDirectory(prefix="scanward-process-") as scratch:
         contents = _contents(folder, Path(scratch))
@@ -62,7 +67,10 @@ def process(
     if as_json:
         console.print_as_json(_plain(contents, plans, jobs, outcomes))
     else:
-        _print_unmatched(contents, plans)
+        _print_unmatched(plans)
+        if contents.unusable:
+            told = ", ".join(f"{count} {kind}" for kind, count in contents.unusable.items())
+            console.print(f"Files that could not be used: {told}", style="yellow")
     if not outcomes or any(outcome.refused for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -95,6 +103,7 @@ class _Wanted:
     rules: RuleSet
     settings: EngineSettings
     models: tuple[Path, ...]
+    lenient: bool
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,7 @@ class _Plan:
     study_instance_uid: str
     jobs: tuple[JobDescription, ...] = ()
     reasons: tuple[str, ...] = ()
+    lost: tuple[LostImage, ...] = ()
 
 
 def _contents(folder: Path, scratch: Path) -> FolderContents:
@@ -116,7 +126,7 @@ def _plan(study: FolderStudy, contents: FolderContents, wanted: _Wanted) -> _Pla
     uid = study.facts.study_instance_uid
     match route(study.facts, wanted.rules):
         case Unmatched(reasons=reasons):
-            return _Plan(uid, reasons=tuple(reasons))
+            return _Plan(uid, reasons=tuple(reasons), lost=study.lost)
         case routes:
             taken = [found for found in planned(routes) if wanted.pipeline in {None, found.pipeline}]
     if not taken:
@@ -140,7 +150,16 @@ def _job(found: PlannedJob, study: FolderStudy, wanted: _Wanted, *, nested: bool
         output=str(target),
         created=datetime.now(UTC),
         notes=remarks(study.facts, definition, found.roles),
+        series={role: JobSeries(uid, _description(study, uid)) for role, uid in found.roles.items()},
+        study_images=sum(series.images for series in study.facts.series),
+        lost=study.lost,
+        lenient=wanted.lenient,
     )
+
+
+def _description(study: FolderStudy, uid: str) -> str:
+    series = next(one for one in study.facts.series if one.series_instance_uid == uid)
+    return str(series.tags.get("SeriesDescription") or "")
 
 
 def _run_all(jobs: list[JobDescription], *, show: bool) -> list[Outcome]:
@@ -177,15 +196,15 @@ def _show(job: JobDescription, outcome: Outcome) -> None:
     console.print(f"In {job.output}")
 
 
-def _print_unmatched(contents: FolderContents, plans: list[_Plan]) -> None:
+def _print_unmatched(plans: list[_Plan]) -> None:
     for plan in plans:
         if plan.jobs:
             continue
         console.print(f"No pipeline for study {plan.study_instance_uid}:", style="yellow")
         for reason in plan.reasons:
             console.print(f"  {reason}", highlight=False)
-        if contents.unusable:
-            console.print(f"  files that could not be used: {dict(contents.unusable)}")
+        if plan.lost:
+            console.print(f"  {also_known(plan.lost).strip()}", highlight=False)
 
 
 def _plain(
