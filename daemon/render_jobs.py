@@ -107,7 +107,9 @@ def _head(detail: JobDetail) -> Text:
         styled_state(str(job.state)),
         f"  {job.pipeline} by rule {job.rule}, priority {job.priority}\n",
         f"Study {job.study_uid}\n",
-        f"Patient ID {study.patient_id}  Accession {study.accession_number}  {study.images} images\n",
+        f"Patient ID {study.patient_id}  Accession {study.accession_number}  ",
+        f"{study.images} images in {len(detail.series)} series\n",
+        f"Read: {_read(job.read)}\n" if job.read else "",
         f"Since then: {study.became}\n" if study.became else "",
         f"Found: {job.summary}\n" if job.summary else "",
         f"Why: {job.reason} [{job.reason_code or 'no code'}]\n" if job.reason else "",
@@ -118,6 +120,17 @@ def _head(detail: JobDetail) -> Text:
         ),
         "Time: " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in job.timings.items()) if job.timings else "",
     )
+
+
+def _read(read: Mapping[str, Any]) -> str:
+    """How many images of how many, and of which series, by role."""
+    parts = [
+        f"{one['images']} of {one['came']} images of {role.upper()} ("
+        + (f"{one['description']}, " if one["description"] else "")
+        + f"series {one['series']})"
+        for role, one in read.items()
+    ]
+    return ", ".join(parts)
 
 
 def _moves(detail: JobDetail) -> RenderableType:
@@ -141,11 +154,12 @@ def _figures(detail: JobDetail) -> RenderableType:
 
 def _lost(lost: Sequence[LostImage]) -> RenderableType:
     rows = [
-        {"number": one.number, "series": one.series_instance_uid, "from": one.source_ae, "reason": one.reason}
+        {"image": f"{one.number} {one.sop_instance_uid}".strip(), "kept": one.file, "series": one.series_instance_uid, "from": one.source_ae, "reason": one.reason}
         | _moments(one, "lost_at")
         for one in lost
     ]
-    columns = {"number": "Image", "series": "Series", "from": "From", "lost_at": "When", "reason": "Cannot be used: it"}
+    columns = {"image": "Image", "series": "Series", "from": "From", "lost_at": "When", "reason": "Cannot be used: it"}
+    columns |= {"kept": "In quarantine"}
     return rows_table(rows, columns)
 
 

@@ -120,14 +120,13 @@ def _record(row: LostImage) -> LostRow:
 
 
 def _of_conflicts(session: Session, study: Study) -> list[LostRow]:
-    """Images whose UID another image has that is in use, and that lie elsewhere: no second version, but lost."""
-    kept, its_series = aliased(Instance), aliased(Series)
+    """Images whose UID another image of the series has that is in use, and that lie elsewhere: no version, but lost."""
+    kept = aliased(Instance)
     query = (
         select(Instance, Series.series_instance_uid, kept.tags)
         .join(Series, Series.id == Instance.series_id)
-        .join(kept, kept.sop_instance_uid == Instance.sop_instance_uid)
-        .join(its_series, its_series.id == kept.series_id)
-        .where(Series.study_id == study.id, its_series.study_id == study.id, Instance.conflict, kept.current)
+        .join(kept, (kept.sop_instance_uid == Instance.sop_instance_uid) & (kept.series_id == Instance.series_id))
+        .where(Series.study_id == study.id, Instance.conflict, kept.current)
         .order_by(Instance.id)
     )
     rows = session.execute(query).all()

@@ -174,13 +174,10 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
             networks = networks_of(job)
         with clock.step("infer"):
             findings = pipeline.run(volumes, networks, report)
-            first, more = notes(job, lost, volumes), inheritance_notes(findings.volume)
             read = series_read(job, volumes)
-            findings = replace(
-                findings,
-                notes=(*first, *job.notes, *left_out, *findings.notes, *more),
-                read=told_read(job, read),
-            )
+            told = (*notes(job, lost, volumes), *job.notes, *left_out, *findings.notes)
+            told += inheritance_notes(findings.volume)
+            findings = replace(findings, notes=told, read=told_read(job, read))
         with clock.step("encode"):
             others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
             results, pictures = encode_results(findings, pipeline, job, report, others=others)

@@ -28,12 +28,23 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     runs = standing is not None and standing.looked is not None
     late = _seconds(now, standing.looked) if standing is not None and standing.looked else 0.0
     waiting = _unfinished(database)
+    of_studies, of_none = database.count_lost()
     if as_json:
         plain = standing.model_dump(mode="json") if standing else {}
-        console.print_as_json({**plain, "running": runs and late <= 3 * REFRESH, "jobs": waiting})
+        console.print_as_json(
+            {
+                **plain,
+                "running": runs and late <= 3 * REFRESH,
+                "jobs": waiting,
+                "lost": {"of_studies": of_studies, "of_none": of_none},
+            }
+        )
     else:
         _print(standing, now, late)
         console.print("Jobs: " + ", ".join(f"{count} {state}" for state, count in waiting.items()))
+        if of_studies or of_none:
+            told = f"Lost images: {of_studies} of studies that are here; {of_none} files that tell no such study"
+            console.print(f"{told}, see quarantine", style="yellow")
     if not runs or late > 3 * REFRESH:
         raise typer.Exit(1)
 
