@@ -154,7 +154,13 @@ def _figures(detail: JobDetail) -> RenderableType:
 
 def _lost(lost: Sequence[LostImage]) -> RenderableType:
     rows = [
-        {"image": f"{one.number} {one.sop_instance_uid}".strip(), "kept": one.file, "series": one.series_instance_uid, "from": one.source_ae, "reason": one.reason}
+        {
+            "image": f"{one.number} {one.sop_instance_uid}".strip(),
+            "kept": one.file,
+            "series": one.series_instance_uid,
+            "from": one.source_ae,
+            "reason": one.reason,
+        }
         | _moments(one, "lost_at")
         for one in lost
     ]
