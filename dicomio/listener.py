@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import selectors
 import socket
@@ -12,18 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Self, cast
 
 import structlog
 
 from dicomio import connection_table
 from dicomio.errors import DicomError
+from dicomio.listener_child import Child, ProcessState
 from dicomio.listener_settings import AllowedPeer, ListenerSettings
 from dicomio.spool import Spool
-from dicomio.storage_health import STORING_FAILS, STORING_WORKS
 
 __all__ = ["AllowedPeer", "Listener", "ListenerFailed", "ListenerSettings", "ListenerState", "ProcessState"]
 
@@ -52,23 +51,6 @@ class ListenerFailed(DicomError):  # noqa: N818 - named as the others in dicomio
 
 
 @dataclass(frozen=True)
-class ProcessState:
-    """How a listener process stands.
-
-    Attributes:
-        pid: Its process id; None while it waits to be started again.
-        ready: Whether it takes connections.
-        connections: How many it has.
-        trouble: Why it cannot store images, or cannot be started; '' if all is well.
-    """
-
-    pid: int | None
-    ready: bool
-    connections: int
-    trouble: str
-
-
-@dataclass(frozen=True)
 class ListenerState:
     """How the listener stands.
 
@@ -79,25 +61,6 @@ class ListenerState:
 
     processes: tuple[ProcessState, ...]
     watched: bool
-
-
-@dataclass
-class _Child:
-    """One listener process."""
-
-    number: int
-    process: subprocess.Popen[bytes]
-    lifeline: IO[bytes]
-    output: IO[bytes]
-    started: float
-    ready: threading.Event = field(default_factory=threading.Event)
-    unread: bytes = b""
-    trouble: str = ""
-
-    def hang_up(self) -> None:
-        """End its standard input, which tells it to finish."""
-        with contextlib.suppress(BrokenPipeError):
-            self.lifeline.close()
 
 
 class Listener:
@@ -115,7 +78,7 @@ class Listener:
         self.settings = settings
         self.port = settings.port
         self._spool = Spool(settings.spool, reserve=settings.reserve_bytes)
-        self._children: list[_Child] = []
+        self._children: list[Child] = []
         self._stopping = threading.Event()
         self._lock = threading.Lock()  # between starting a process, stopping them all, and looking at them
         self._due: dict[int, float] = {}  # process number -> when to start it again
@@ -210,7 +173,7 @@ class Listener:
             return (0,) * self.settings.processes
         return connection_table.loads(self._table_fd, self.settings)
 
-    def _state_of(self, child: _Child, connections: int) -> ProcessState:
+    def _state_of(self, child: Child, connections: int) -> ProcessState:
         waits = child.number in self._due
         trouble = self._not_started.get(child.number, "it died and will be started again") if waits else child.trouble
         return ProcessState(
@@ -233,7 +196,7 @@ class Listener:
                     raise ListenerFailed(where=self._where(), reason=error.strerror or str(error)) from error
             time.sleep(0.1)
 
-    def _spawn(self, number: int) -> _Child:
+    def _spawn(self, number: int) -> Child:
         """Start a process; raises OSError where the machine has no room for one."""
         descriptors = (self._listening.fileno(), self._table_fd)
         connection_table.clear(self._table_fd, self.settings, number)
@@ -250,7 +213,7 @@ class Listener:
         with contextlib.suppress(BrokenPipeError):  # it is dead already, and its output says so
             lifeline.write(self.settings.to_json().encode() + b"\n")
             lifeline.flush()
-        return _Child(number, process, lifeline, output, started=time.monotonic())
+        return Child(number, process, lifeline, output, started=time.monotonic())
 
     def _watch(self) -> None:
         """Log what the processes say, and replace those that die; goes on whatever happens."""
@@ -271,16 +234,16 @@ class Listener:
             self._hear(selector, key.data)
         self._replace_due(selector)
 
-    def _hear(self, selector: selectors.BaseSelector, child: _Child) -> None:
+    def _hear(self, selector: selectors.BaseSelector, child: Child) -> None:
         data = os.read(child.output.fileno(), 1 << 16)
         *lines, child.unread = (child.unread + data).split(b"\n")
         for line in lines:
-            _relay(child, line)
+            child.relay(line)
         if not data:
             selector.unregister(child.output)
             self._bury(child)
 
-    def _bury(self, child: _Child) -> None:
+    def _bury(self, child: Child) -> None:
         """A process has died, or closed its output, which is as bad."""
         if not self._stopping.is_set():
             self._schedule(child.number, quick=time.monotonic() - child.started < SETTLED)
@@ -317,20 +280,3 @@ class Listener:
                 self._not_started.pop(number, None)
                 del self._due[number]
             selector.register(child.output, selectors.EVENT_READ, child)
-
-
-def _relay(child: _Child, line: bytes) -> None:
-    """Log again what a process logged."""
-    try:
-        entry: dict[str, Any] = json.loads(line)
-        event, level = str(entry.pop("event")), str(entry.pop("level"))
-        entry.pop("at", None)
-    except (ValueError, KeyError, AttributeError):
-        log.warning("listener_process_output", pid=child.process.pid, line=line.decode(errors="replace"))
-        return
-    if event == "listener_process_ready":
-        child.ready.set()
-    elif event in (STORING_FAILS, STORING_WORKS):
-        child.trouble = str(entry.get("reason", ""))
-    level = level if level in {"debug", "info", "warning", "error", "critical"} else "error"
-    getattr(log, level)(event, **entry)
