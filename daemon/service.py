@@ -51,6 +51,7 @@ class Service:
         self.config = config
         self._stack = ExitStack()
         self._listener: Listener | None = None
+        self._rule_file: RuleFile | None = None
         self.stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -131,6 +132,7 @@ class Service:
     def _start_assembly(self, database: Database, dispatching: Loop, intake: Intake) -> None:
         config = self.config
         rule_file = RuleFile(config.rules, known_pipelines=PIPELINES, known_destinations=config.destinations.keys())
+        self._rule_file = rule_file
         assembly = Assembly(
             database,
             lambda: current_rules(rule_file),
@@ -158,7 +160,10 @@ class Service:
 
     def _standing(self, pool: WorkerPool) -> Standing:
         state = self._listener and self._listener.state
-        return pool.standing.model_copy(update={"listener": state and listener_standing(state)})
+        rejected = tuple(map(str, self._rule_file.problems)) if self._rule_file else ()
+        return pool.standing.model_copy(
+            update={"listener": state and listener_standing(state), "rules_rejected": rejected}
+        )
 
     def run_until_signal(self) -> None:
         """Blocks until SIGTERM or SIGINT."""

@@ -64,13 +64,15 @@ class ListenerStanding(_Part):
 class Standing(_Part):
     """All of them; `wanted` is how many workers there should be, `looked` when it was written.
 
-    `listener` is None where none runs (yet).
+    `listener` is None where none runs (yet). `rules_rejected` says what is wrong with a rule file that was changed: the
+    rules from before stay in force.
     """
 
     wanted: int
     workers: tuple[WorkerStanding, ...]
     replaced: tuple[Replaced, ...]
     listener: ListenerStanding | None = None
+    rules_rejected: tuple[str, ...] = ()
     looked: datetime | None = None
 
 

@@ -132,6 +132,11 @@ class RuleFile:
         """The rules in force; always valid ones."""
         return self._current
 
+    @property
+    def problems(self) -> tuple[RuleProblem, ...]:
+        """What is wrong with the file as it is now; the rules in force are those from before."""
+        return self._problems
+
     def refresh(self) -> Reloaded | Unchanged | Rejected:
         """Looks whether the file has changed, and takes it if it is right. Cheap when it has not."""
         stamp = _stamp(self.path)

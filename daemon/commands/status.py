@@ -1,50 +1,34 @@
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import typer
 from rich.text import Text
 
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, open_database
-from daemon.render import plain_table
+from daemon.overview import look, shown
+from daemon.render import moment, plain_table
+from daemon.render_jobs import plain as as_json_values
 from daemon.roster import Readiness
 from daemon.standing import REFRESH, ListenerStanding, Standing, read_standing
-from db.records import JobFilter
-from db.states import JobState
 
-if TYPE_CHECKING:
-    from db.store import Database
-
-UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 STYLES = {Readiness.OPENING: "yellow", Readiness.READY: "green", Readiness.LEAVING: "red"}
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Say whether the daemon runs, how far its workers are, which were replaced and why, and how many jobs wait."""
+    """Say whether the daemon runs, how far its workers are, what waits or needs a person, and where results went."""
     loaded, database = open_database(config)
     standing, now = read_standing(loaded.standing_file), datetime.now(UTC)
     runs = standing is not None and standing.looked is not None
     late = _seconds(now, standing.looked) if standing is not None and standing.looked else 0.0
-    waiting = _unfinished(database)
-    of_studies, of_none = database.count_lost()
+    overview = look(loaded, database)
     if as_json:
         plain = standing.model_dump(mode="json") if standing else {}
-        console.print_as_json(
-            {
-                **plain,
-                "running": runs and late <= 3 * REFRESH,
-                "jobs": waiting,
-                "lost": {"of_studies": of_studies, "of_none": of_none},
-            }
-        )
+        told = as_json_values(overview)
+        console.print_as_json({**plain, "running": runs and late <= 3 * REFRESH, **told})
     else:
         _print(standing, now, late)
-        console.print("Jobs: " + ", ".join(f"{count} {state}" for state, count in waiting.items()))
-        if of_studies or of_none:
-            told = f"Lost images: {of_studies} of studies that are here; {of_none} files that tell no such study"
-            console.print(f"{told}, see quarantine", style="yellow")
+        console.print(shown(overview, loaded.destinations))
     if not runs or late > 3 * REFRESH:
         raise typer.Exit(1)
 
@@ -65,7 +49,11 @@ def _print(standing: Standing | None, now: datetime, late: float) -> None:
     if standing.listener is not None:
         _print_listener(standing.listener)
     for gone in standing.replaced:
-        console.print(f"{gone.when:%Y-%m-%d %H:%M:%S} UTC: {gone.worker} was replaced: {gone.reason}", style="yellow")
+        console.print(f"{moment(gone.when)}: {gone.worker} was replaced: {gone.reason}", style="yellow")
+    if standing.rules_rejected:
+        console.print("The rule file is rejected, the rules from before are in force:", style="bold red")
+    for problem in standing.rules_rejected:
+        console.print(f"  {problem}", style="red", soft_wrap=True)
 
 
 def _print_listener(listener: ListenerStanding) -> None:
@@ -78,11 +66,6 @@ def _print_listener(listener: ListenerStanding) -> None:
     console.print(table)
     if not listener.watched:
         console.print("Nobody replaces listener processes that die: restart the daemon.", style="bold red")
-
-
-def _unfinished(database: Database) -> dict[str, int]:
-    found = Counter(row.state for row in database.list_jobs(JobFilter(states=frozenset(UNFINISHED), limit=10_000)))
-    return {str(state): found[state] for state in UNFINISHED}
 
 
 def _seconds(now: datetime, then: datetime) -> float:

@@ -151,8 +151,8 @@ class DestinationRow:
     waiting: int
     failed: int
     last_accepted_at: dt.datetime | None
-    last_error: str
-    reason_code: str | None
+    last_error: str = ""
+    reason_code: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

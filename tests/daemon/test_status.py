@@ -128,7 +128,7 @@ def test_json_has_it_all(status: Status, file: Path, two: Standing) -> None:
     assert [worker["state"] for worker in found["workers"]] == ["ready", "opening"]
     assert found["replaced"][0]["reason"] == "its engines were not open after 1800 s"
     assert found["running"] is True
-    assert found["jobs"] == {"queued": 0, "running": 0, "delivering": 0}
+    assert found["jobs"] == {"queued": 0, "running": 0, "delivering": 0, "failed": 0, "refused": 0}
 
 
 def test_the_file_is_written_when_something_changes_and_now_and_then(
