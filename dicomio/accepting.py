@@ -13,6 +13,7 @@ from typing import Any
 
 from pynetdicom import AE, _config
 
+from dicomio.association_records import AssociationRecords
 from dicomio.connection_table import ConnectionTable, Place
 from dicomio.listener_settings import ListenerSettings
 from dicomio.reception import Reception, Shared
@@ -36,7 +37,8 @@ class ListenerProcess:
         self.spool = Spool(settings.spool, reserve=settings.reserve_bytes, stock=STOCK)
         self.health = StorageHealth(self.spool)
         self.tls = settings.tls and settings.tls.server_context()
-        self._shared = Shared(_application_entity(settings), settings, self.spool, self.health)
+        self.records = AssociationRecords(self.spool)
+        self._shared = Shared(_application_entity(settings), settings, self.spool, self.health, self.records)
         self._listening = listening
         self._table = table
         self._running: set[Reception] = set()
@@ -54,12 +56,14 @@ class ListenerProcess:
                 self._accept()
             if time.monotonic() >= due:
                 self.health.check()
+                self.records.retry()
                 due = time.monotonic() + CHECK_EVERY
         self._listening.close()
         self._wait_for_threads(self.settings.grace)
         for reception in tuple(self._running):
             reception.end_soon = True
         self._wait_for_threads(2.0)
+        self.records.retry()
         self.spool.close()
 
     def _accept(self) -> None:

@@ -30,6 +30,10 @@ class ObjectTooLarge(Exception):  # noqa: N818 - named as the others in dicomio/
     """An object has more bytes than the listener takes."""
 
 
+class EmptyDataSet(Exception):  # noqa: N818 - named as the others in dicomio/errors.py
+    """An object without a byte."""
+
+
 class IncomingDataSet:
     """The data set of one C-STORE request, on its way to the spool instead of into memory.
 
@@ -66,11 +70,11 @@ class IncomingDataSet:
             self.failure = error
 
     def commit(self) -> str:
-        """Make the file durable; returns its name, raises what went wrong on the way."""
+        """Make the file durable; returns its name, raises what went wrong on the way, EmptyDataSet if nothing came."""
         if self.failure is not None:
             raise self.failure
-        if self._part is None:
-            raise ValueError("the data set is empty")
+        if self._part is None or not self.size:
+            raise EmptyDataSet("the data set is empty")
         return self._part.commit().name
 
     def discard(self) -> None:

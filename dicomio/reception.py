@@ -18,7 +18,7 @@ from dicomio import lost
 from dicomio.acceptor import AcceptedSocket, AcceptorUpperLayer
 from dicomio.association_request import WRONG_APPLICATION, WRONG_VERSION
 from dicomio.filemeta import file_head
-from dicomio.incoming import Command, IncomingDataSet, ObjectTooLarge, ReceivingMessages
+from dicomio.incoming import Command, EmptyDataSet, IncomingDataSet, ObjectTooLarge, ReceivingMessages
 from dicomio.negotiation import contexts_for
 from dicomio.part import OUT_OF_DESCRIPTORS, SpoolFull
 from dicomio.peer_faults import MalformedPDU
@@ -29,6 +29,7 @@ from dicomio.upper_layer import LINGER, UnthreadedAssociation
 if TYPE_CHECKING:
     from pynetdicom import AE
 
+    from dicomio.association_records import AssociationRecords
     from dicomio.connection_table import Place
     from dicomio.listener_settings import ListenerSettings
     from dicomio.spool import Spool
@@ -61,6 +62,7 @@ class Shared:
     settings: ListenerSettings
     spool: Spool
     health: StorageHealth
+    records: AssociationRecords
 
 
 class Reception(UnthreadedAssociation):
@@ -116,7 +118,7 @@ class Reception(UnthreadedAssociation):
             self.dimse.discard()
         if self._opened_at:
             record = self._record()
-            self._shared.spool.record_association(self.association_id, record)
+            self._shared.records.write(self.association_id, record)
             fields = record | {"files": len(self._files), "lost": len(self._lost)}
             LOG.info("association_closed", extra={"fields": fields})
 
@@ -158,6 +160,9 @@ class Reception(UnthreadedAssociation):
         except ObjectTooLarge as error:
             status, comment = OUT_OF_RESOURCES, "the object is too large"
             self._log_refusal(status, error)
+        except EmptyDataSet as error:
+            status, comment = CANNOT_UNDERSTAND, str(error)
+            self._log_refusal(status, error)
         except SpoolFull as error:
             status, comment = OUT_OF_RESOURCES, "out of disk space"
             self._cannot_store(status, error)
@@ -179,11 +184,11 @@ class Reception(UnthreadedAssociation):
 
     def answer(self, context_id: int, command: Command) -> None:
         """Answer any other request: C-ECHO says whether we could store, all else is unknown to us."""
+        self._context(context_id)
         if command_field(command) != ECHO_REQUEST:
             status = UNRECOGNIZED_OPERATION
         else:
             status = SUCCESS if self._shared.health.check() else PROCESSING_FAILURE
-        self._context(context_id)
         self.dul.send_data(context_id, encode_answer(command, status))
 
     def _context(self, context_id: int) -> Any:

@@ -19,16 +19,7 @@ from dicomio.sender import echo
 from dicomio.spool import Part, Spool, SpoolFull
 
 from .network import data_set, until
-from .wire import (
-    HERE,
-    Wire,
-    listening,
-    p_data,
-    request,
-    store_command,
-    us,
-    wire,
-)
+from .wire import HERE, Wire, listening, p_data, request, store_command, us, wire
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -15,10 +16,7 @@ from dicomio.sender import echo
 from dicomio.spool import Spool
 
 from .network import until
-from .wire import (
-    HERE,
-    us,
-)
+from .wire import HERE, p_data, request, store_command, us, wire
 
 
 @pytest.fixture
@@ -44,6 +42,28 @@ def test_who_cannot_store_says_so(settings: ListenerSettings, spool: Spool, caps
         echo(us(listener.port))
         until(lambda: listener.state.processes[0].trouble == "")
     assert "storing_works_again" in capsys.readouterr().out
+
+
+def test_a_record_waits_until_there_is_room(settings: ListenerSettings, spool: Spool) -> None:
+    with Listener(settings) as listener:
+        spool.associations_folder.rename(spool.root / "gone")
+        with wire(listener.port, request()) as peer:
+            peer.send(p_data(store_command(), (1, 2, b"an image")))
+            assert peer.status() == 0
+        until(lambda: listener.loads == (0,))
+        (spool.root / "gone").rename(spool.associations_folder)
+    (record,) = spool.associations()
+    assert len(json.loads(record.read_text())["files"]) == 1
+
+
+def test_an_empty_object_is_refused_and_is_the_peers_fault(settings: ListenerSettings, spool: Spool) -> None:
+    with Listener(settings) as listener:
+        with wire(listener.port, request()) as peer:
+            peer.send(p_data(store_command(), (1, 2, b"")))
+            assert peer.status() == 0xC000
+        until(spool.associations)
+        assert listener.state.processes[0].trouble == ""
+    assert spool.incoming() == []
 
 
 def test_processes_are_replaced_once_the_machine_has_room_again(
