@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from functools import lru_cache
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -26,8 +27,12 @@ def compiled(pattern: str) -> re.Pattern[str]:
             repetition, such as `(a+)+`, or too many in a row. The message says so.
     """
     try:
-        tree = parser.parse(pattern)
-        found = re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # `[[`: the library may come to read it otherwise
+            tree = parser.parse(pattern)
+            found = re.compile(pattern)
+    except FutureWarning as warning:
+        raise ValueError(f"{pattern!r} has two readings ({warning}); write \\[ for a bracket") from warning
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
     if _nested(tree):

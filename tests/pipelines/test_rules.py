@@ -266,6 +266,7 @@ def test_yaml_values_mean_what_they_look_like() -> None:
         ("PatientAge: {min: 18}", 22, "PatientAge.min", "compares numbers"),
         ("SeriesDescription: {matches: '['}", 29, "SeriesDescription.matches", "regular expression"),
         ("SeriesDescription: {matches: '(a+)+'}", 29, "SeriesDescription.matches", "forever"),
+        ("SeriesDescription: {matches: '[[a]'}", 29, "SeriesDescription.matches", "two readings"),
         ("SoftwareVersions: 1.20", 9, "SoftwareVersions", "quotes"),
         ("ReferencedImageSequence: x", 9, "ReferencedImageSequence", "cannot compare"),
         ("PixelData: x", 9, "PixelData", "cannot compare"),
