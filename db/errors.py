@@ -9,6 +9,7 @@
     │   │   ├── UnknownJob
     │   │   └── UnknownDelivery
     │   ├── NothingToResend
+    │   ├── NotServed               a job does not go to that destination
     │   ├── InputsChanged           images came in between the decision and the job
     │   ├── RowRefused              a value that the database does not take; other rows it would take
     │   └── NaiveTimestamp
@@ -107,6 +108,24 @@ class NothingToResend(BadRequest):
 
     name: object
     destination: str
+
+
+@dataclass(eq=False, kw_only=True)
+class NotServed(BadRequest):
+    """Job {job_id} does not go to {destination}; {self.goes_to}.
+
+    Attributes:
+        others: Where it goes.
+    """
+
+    job_id: int
+    destination: str
+    others: tuple[str, ...]
+
+    @property
+    def goes_to(self) -> str:
+        """Where it goes, in words."""
+        return f"it goes to {', '.join(self.others)}" if self.others else "it goes nowhere"
 
 
 @dataclass(eq=False, kw_only=True)

@@ -47,9 +47,16 @@ def inputs_of(session: Session, job: Job) -> dict[str, tuple[InputFile, ...]]:
     return {role: tuple(files) for role, files in found.items()}
 
 
-def drop_undelivered(session: Session, job: Job, because: str, at: dt.datetime) -> None:
-    """Cancels what has not been sent. What is being sent right now ends as it ends: the answer of the peer counts."""
+def drop_undelivered(
+    session: Session, job: Job, because: str, at: dt.datetime, *, destination: str | None = None
+) -> None:
+    """Cancels what has not been sent, to one destination or to all.
+
+    What is being sent right now ends as it ends: the answer of the peer counts.
+    """
     waiting = (DeliveryState.PENDING, DeliveryState.FAILED)
     query = select(Delivery).where(Delivery.job_id == job.id, Delivery.state.in_(waiting)).order_by(Delivery.id)
+    if destination is not None:
+        query = query.where(Delivery.destination == destination)
     for delivery in session.scalars(query).all():
         move(session, delivery, DeliveryState.CANCELLED, because=because, at=at)

@@ -21,6 +21,7 @@ from db.outcomes import findings, write_outcome
 from db.ranks import BY_PRIORITY
 from db.reasons import CANCELLED, FAILED, REFUSED, WORKER_LOST_TWICE
 from db.records import AlreadyExists, ClaimedJob, Created, JobOrder, JobOutcome, JobRow, Recovered, Wish
+from db.serving import served_by
 from db.states import JobState, StudyState
 from db.tables import Job, Result, Study
 from db.tags import plain
@@ -170,8 +171,11 @@ class Jobs(Transactions):
         with self.write() as session:
             _end(session, find_job(session, job_id, lock=True), JobState.FAILED, reason, now, code=code)
 
-    def cancel_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> None:
+    def cancel_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> JobState:
         """From queued, running or delivering to cancelled; what was not sent is not sent any more.
+
+        A job that a destination has all of was no job for nothing: it is done, and its reason says who does not get it.
+        Returns the new state.
 
         Raises:
             UnknownJob, IllegalMove.
@@ -179,8 +183,14 @@ class Jobs(Transactions):
         at = now or this_moment()
         with self.write() as session:
             job = find_job(session, job_id, lock=True)
-            _end(session, job, JobState.CANCELLED, why, at, code=CANCELLED)
+            has, lacks = served_by(session, job)
+            if job.state is JobState.DELIVERING and has and lacks:
+                told = f"cancelled for {', '.join(lacks)}; {', '.join(has)} had it already: {why}"
+                _end(session, job, JobState.DONE, told, at, code=CANCELLED)
+            else:
+                _end(session, job, JobState.CANCELLED, why, at, code=CANCELLED)
             drop_undelivered(session, job, f"job {job.id} was cancelled", at)
+            return job.state
 
     def retry_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> JobState:
         """From failed or refused to queued; to delivering if only sending failed, with what was not accepted.

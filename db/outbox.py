@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, true, update
+from sqlalchemy import ColumnElement, exists, or_, select, true, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.columns import now as this_moment
 from db.connection import Transactions
-from db.errors import UnknownDelivery
-from db.jobrows import find_job
-from db.moves import move
+from db.errors import NotServed, UnknownDelivery
+from db.jobrows import drop_undelivered, find_job
+from db.moves import move, note
 from db.ranks import BY_PRIORITY
-from db.reasons import NOT_DELIVERED, code_of_status
+from db.reasons import NOT_CONFIGURED, NOT_DELIVERED, code_of_status
 from db.records import DeliveryBatch, DueDelivery
 from db.states import DeliveryState, JobState
 from db.tables import Delivery, Job, Result, Study
@@ -21,6 +21,7 @@ from db.tags import plain
 
 # Where one destination has refused for good the job has failed, but the others still get what they are to get.
 _SERVING = (JobState.DELIVERING, JobState.FAILED)
+_NO_REASON: dict[str, Any] = {"reason": None, "reason_code": None}
 
 
 class Outbox(Transactions):
@@ -68,14 +69,17 @@ class Outbox(Transactions):
                 move(session, row, DeliveryState.SENDING, because="due", at=at, values=values, attempt=row.attempts + 1)
             return tuple(row.id for row in rows)
 
-    def delivery_accepted(self, delivery_id: int, status: int, *, now: dt.datetime | None = None) -> JobState:
+    def delivery_accepted(
+        self, delivery_id: int, status: int, remark: str = "", *, now: dt.datetime | None = None
+    ) -> JobState:
         """From sending to accepted; with the last one the job is done. Returns the state of the job.
 
         What else waits for that destination is due at once: it answers again, and nobody has to sit out a pause.
 
         Args:
             delivery_id: Of the result that the destination has taken.
-            status: DICOM status that it answered: 0x0000, or a warning (0xBxxx).
+            status: DICOM status that it answered: 0x0000, a warning (0xBxxx), or that it has it already (0x0111).
+            remark: What that status says, for the history.
             now: For the record.
 
         Raises:
@@ -85,12 +89,27 @@ class Outbox(Transactions):
         with self.write() as session:
             delivery, job = _find(session, delivery_id)
             values = {"status": status, "accepted_at": at, "last_error": None, "reason_code": None}
-            move(session, delivery, DeliveryState.ACCEPTED, because="accepted", at=at, values=values, status=status)
+            because = f"accepted: {plain(remark)}" if remark else "accepted"
+            move(session, delivery, DeliveryState.ACCEPTED, because=because, at=at, values=values, status=status)
             _wake(session, delivery.destination, at)
-            if job.state is JobState.DELIVERING and not _left(session, job):
+            if job.state is JobState.DELIVERING and not unsettled(session, job):
                 values = {"finished_at": at, "reason": None, "reason_code": None}
                 move(session, job, JobState.DONE, because="everything was accepted", at=at, values=values)
             return job.state
+
+    def delivery_released(self, delivery_id: int, why: str, *, now: dt.datetime | None = None) -> None:
+        """From sending to pending, through nobody's fault: due at once, and the try does not count.
+
+        Raises:
+            UnknownDelivery, IllegalMove.
+        """
+        at = now or this_moment()
+        with self.write() as session:
+            delivery, job = _find(session, delivery_id)
+            values = {"next_attempt_at": at, "worker": None, "attempts": max(0, delivery.attempts - 1)}
+            to = _wanted(delivery, job, DeliveryState.PENDING)
+            move(session, delivery, to, because=why, at=at, values=values)
+            settle_job(session, job, why, at)
 
     def delivery_retry(
         self,
@@ -107,12 +126,14 @@ class Outbox(Transactions):
         Raises:
             UnknownDelivery, IllegalMove.
         """
+        at = now or this_moment()
         with self.write() as session:
             delivery, job = _find(session, delivery_id)
-            to = DeliveryState.PENDING if job.state in _SERVING else DeliveryState.CANCELLED
             told = _told(error, status, code)
             values = told | {"next_attempt_at": next_attempt_at}
-            move(session, delivery, to, because=told["last_error"], at=now, values=values, status=status)
+            to = _wanted(delivery, job, DeliveryState.PENDING)
+            move(session, delivery, to, because=told["last_error"], at=at, values=values, status=status)
+            settle_job(session, job, told["last_error"], at)
 
     def delivery_failed(
         self,
@@ -133,15 +154,47 @@ class Outbox(Transactions):
         at = now or this_moment()
         with self.write() as session:
             delivery, job = _find(session, delivery_id)
-            to = DeliveryState.FAILED if job.state in _SERVING else DeliveryState.CANCELLED
+            to = _wanted(delivery, job, DeliveryState.FAILED)
             told = _told(error, status, code)
             move(session, delivery, to, because=told["last_error"], at=at, values=told, status=status)
-            reason = _undelivered(session, job)
-            if job.state is JobState.DELIVERING:
-                values = {"reason": reason, "reason_code": NOT_DELIVERED, "finished_at": at}
-                move(session, job, JobState.FAILED, because=reason, at=at, values=values, code=NOT_DELIVERED)
-            elif job.state is JobState.FAILED:
-                session.execute(update(Job).where(Job.id == job.id).values(reason=reason))
+            settle_job(session, job, told["last_error"], at)
+            return job.state
+
+    def fail_unconfigured(self, known: Collection[str], *, now: dt.datetime | None = None) -> tuple[int, ...]:
+        """From pending to failed: what waits for destinations that are in the configuration no longer, and its jobs.
+
+        Returns the jobs.
+        """
+        at = now or this_moment()
+        waiting = (Delivery.state == DeliveryState.PENDING, Delivery.destination.not_in(known), Job.state.in_(_SERVING))
+        query = select(Job.id).join(Delivery, Delivery.job_id == Job.id).where(*waiting).distinct().order_by(Job.id)
+        with self.read() as session:
+            found = session.scalars(query).all()
+        for job_id in found:
+            with self.write() as session:
+                job = find_job(session, job_id, lock=True)
+                _fail_unconfigured(session, job, known, at)
+        return tuple(found)
+
+    def drop_destination(self, job_id: int, name: str, why: str, *, now: dt.datetime | None = None) -> JobState:
+        """One destination gets nothing more of a job: what it has not accepted is cancelled. Returns the job's state.
+
+        With nothing left to deliver the job is done; where only this destination had failed it is delivering again.
+
+        Raises:
+            UnknownJob.
+            NotServed: The job does not go there, or has no results yet that it could lack.
+        """
+        at = now or this_moment()
+        with self.write() as session:
+            job = find_job(session, job_id, lock=True)
+            if name not in job.send_to:
+                raise NotServed(job_id=job_id, destination=name, others=tuple(job.send_to))
+            others = [one for one in job.send_to if one != name]
+            session.execute(update(Job).where(Job.id == job.id).values(send_to=others, updated_at=at))
+            drop_undelivered(session, job, f"{name} was dropped: {plain(why)}", at, destination=name)
+            note(session, job, "destination dropped", because=plain(why), at=at, destination=name)
+            settle_job(session, job, f"{name} was dropped", at)
             return job.state
 
 
@@ -183,10 +236,49 @@ def _find(session: Session, delivery_id: int) -> tuple[Delivery, Job]:
     return session.get_one(Delivery, delivery_id), job
 
 
-def _left(session: Session, job: Job) -> int:
+def _wanted(delivery: Delivery, job: Job, to: DeliveryState) -> DeliveryState:
+    """The state that a delivery goes to; cancelled, if its job or its destination was given up while it was sent."""
+    return to if job.state in _SERVING and delivery.destination in job.send_to else DeliveryState.CANCELLED
+
+
+def unsettled(session: Session, job: Job) -> frozenset[DeliveryState]:
+    """The states of a job's deliveries that have neither been accepted nor given up."""
     open_states = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
-    query = select(func.count()).where(Delivery.job_id == job.id, Delivery.state.in_(open_states))
-    return session.scalar(query) or 0
+    query = select(Delivery.state).where(Delivery.job_id == job.id, Delivery.state.in_(open_states)).distinct()
+    return frozenset(session.scalars(query))
+
+
+def settle_job(session: Session, job: Job, because: str, at: dt.datetime) -> None:
+    """After some deliveries were given up: the job that was delivering, or had failed of them, goes by what is left."""
+    if job.state not in _SERVING or not session.scalar(select(exists().where(Delivery.job_id == job.id))):
+        return
+    left = unsettled(session, job)
+    if DeliveryState.FAILED in left:
+        fail_undelivered(session, job, at)
+    elif not left:
+        move(session, job, JobState.DONE, because=because, at=at, values={"finished_at": at, **_NO_REASON})
+    elif job.state is JobState.FAILED:
+        values = {"finished_at": None, **_NO_REASON}
+        move(session, job, JobState.DELIVERING, because=because, at=at, values=values)
+
+
+def fail_undelivered(session: Session, job: Job, at: dt.datetime) -> None:
+    """A job of which something could not be delivered has failed, and says what."""
+    reason = _undelivered(session, job)
+    if job.state is JobState.DELIVERING:
+        values = {"reason": reason, "reason_code": NOT_DELIVERED, "finished_at": at}
+        move(session, job, JobState.FAILED, because=reason, at=at, values=values, code=NOT_DELIVERED)
+    elif job.state is JobState.FAILED:
+        session.execute(update(Job).where(Job.id == job.id).values(reason=reason))
+
+
+def _fail_unconfigured(session: Session, job: Job, known: Collection[str], at: dt.datetime) -> None:
+    query = select(Delivery).where(Delivery.job_id == job.id, Delivery.state == DeliveryState.PENDING)
+    for delivery in session.scalars(query.where(Delivery.destination.not_in(known)).order_by(Delivery.id)).all():
+        error = f"{delivery.destination} is not among the configured destinations any more"
+        values = {"last_error": error, "status": None, "reason_code": NOT_CONFIGURED}
+        move(session, delivery, DeliveryState.FAILED, because=error, at=at, values=values)
+    fail_undelivered(session, job, at)
 
 
 def _undelivered(session: Session, job: Job) -> str:

@@ -15,6 +15,7 @@ CANCELLED = "cancelled"
 WORKER_LOST_TWICE = "worker-lost-twice"
 RESULTS_UNUSABLE = "results-unusable"
 NOT_DELIVERED = "not-delivered"
+NOT_CONFIGURED = "not-configured"
 NO_ANSWER = "no-answer"
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

@@ -78,6 +78,14 @@ def unserved_by(session: Session, job: Job) -> tuple[str, ...]:
     return tuple(name for name in job.send_to if name in waiting or job.state is JobState.RUNNING)
 
 
+def served_by(session: Session, job: Job) -> tuple[list[str], list[str]]:
+    """The destinations that have everything that they are to get of a job, and those that have not."""
+    query = select(Delivery.destination, Delivery.state).where(Delivery.job_id == job.id).distinct()
+    found = session.execute(query).all()
+    lacks = {name for name, state in found if state is not DeliveryState.ACCEPTED}
+    return sorted({name for name, _ in found} - lacks), sorted(lacks)
+
+
 def _results(session: Session, job: Job) -> Sequence[Result]:
     query = select(Result).where(Result.job_id == job.id, Result.kind != ResultKind.OVERLAY)
     return session.scalars(query.order_by(Result.id)).all()

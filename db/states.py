@@ -121,13 +121,15 @@ MOVES: Mapping[type[State], Mapping[State, frozenset[State]]] = MappingProxyType
             # Back to delivering: somebody else is to have the results too.
             JobState.DONE: frozenset({JobState.DELIVERING, JobState.SUPERSEDED}),
             JobState.REFUSED: frozenset({JobState.QUEUED, JobState.SUPERSEDED}),
-            # Back to delivering: what was computed is there, only a destination would not take it.
-            JobState.FAILED: frozenset({JobState.QUEUED, JobState.DELIVERING, JobState.SUPERSEDED}),
+            # Back to delivering: what was computed is there, only a destination would not take it. To done: that
+            # destination was dropped, and the others have everything.
+            JobState.FAILED: frozenset({JobState.QUEUED, JobState.DELIVERING, JobState.DONE, JobState.SUPERSEDED}),
             JobState.CANCELLED: frozenset(),
             JobState.SUPERSEDED: frozenset(),
         },
         DeliveryState: {
-            DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.CANCELLED}),
+            # To failed: its destination was taken out of the configuration.
+            DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.FAILED, DeliveryState.CANCELLED}),
             DeliveryState.SENDING: frozenset(
                 {DeliveryState.ACCEPTED, DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.CANCELLED}
             ),

@@ -166,8 +166,20 @@ def cancel(job_ids: list[int], config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Cancel jobs that have not ended; a running one is stopped."""
     _, database = open_database(config)
     for job_id in job_ids:
-        database.cancel_job(job_id, BY_HAND)
-        console.print(f"job {job_id}: cancelled")
+        state = database.cancel_job(job_id, BY_HAND)
+        console.print(f"job {job_id}: {state}" + ("; what was not sent is dropped" if state is JobState.DONE else ""))
+
+
+@app.command("drop")
+def drop(
+    job_id: int,
+    destination: Annotated[str, typer.Option(help="Its name, as in the configuration.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Send nothing more of a job to one destination; the others get what they are to get."""
+    _, database = open_database(config)
+    state = database.drop_destination(job_id, destination, BY_HAND)
+    console.print(f"job {job_id}: {state}; nothing more of it goes to {destination}")
 
 
 @app.command("conflicts")

@@ -25,6 +25,8 @@ class Outbox:
         self.due = [DeliveryBatch("pacs", 7, "1.2", items=ITEMS)]
         self.written: dict[int, str] = {}
         self.away = False
+        self.unwritable: set[int] = set()
+        self.remarks: dict[int, str] = {}
 
     def due_deliveries(self, *_: Any, **__: Any) -> list[DeliveryBatch]:
         due, self.due = self.due, []
@@ -33,8 +35,14 @@ class Outbox:
     def start_delivery(self, ids: list[int], worker: str) -> tuple[int, ...]:
         return tuple(ids)
 
-    def delivery_accepted(self, delivery_id: int, status: int) -> None:
+    def delivery_accepted(self, delivery_id: int, status: int, remark: str) -> None:
+        if status in self.unwritable:
+            raise ValueError("a value that no column takes")
         self._write(delivery_id, "accepted")
+        self.remarks[delivery_id] = remark
+
+    def delivery_released(self, delivery_id: int, why: str) -> None:
+        self._write(delivery_id, f"released: {why}")
 
     def delivery_retry(self, delivery_id: int, error: str, *_: Any, code: str = "") -> None:
         self._write(delivery_id, f"retry: {error}")
@@ -60,7 +68,7 @@ def courier(outbox: Outbox) -> Courier:
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *statuses: int, then: Exception | None = None) -> None:
-    def send(_peer: Peer, paths: list[Path], on_result: Any) -> None:
+    def send(_peer: Peer, paths: list[Path], on_result: Any, line: Any) -> None:
         for path, status in zip(paths, statuses, strict=False):
             on_result(SendResult(path, "1.2", status, None))
         if then is not None:
@@ -101,6 +109,34 @@ def test_a_refusal_that_may_pass_is_tried_again(
     courier.step()
     assert outbox.written[1].startswith(expected)
     assert outbox.written[2] == "accepted"
+
+
+def test_an_answer_that_cannot_be_written_down_holds_up_no_other(
+    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, 0xB000, 0)
+    outbox.unwritable = {0xB000}
+    courier.step()
+    assert outbox.written == {1: "failed: what it answered cannot be written down (ValueError)", 2: "accepted"}
+    courier.step()
+
+
+def test_what_the_destination_has_already_is_accepted_and_said(
+    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, 0x0111, 0)
+    courier.step()
+    assert outbox.written == {1: "accepted", 2: "accepted"}
+    assert outbox.remarks == {1: "Failure 0x0111: it has this instance already", 2: ""}
+
+
+def test_what_a_stop_kept_from_being_sent_is_given_back(
+    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, 0)
+    courier.finish()
+    courier.step()
+    assert outbox.written == {1: "accepted", 2: "released: the daemon was stopped"}
 
 
 def test_pauses_grow_to_a_quarter_of_an_hour() -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from db.errors import IllegalMove, NothingToResend, UnknownDelivery
+from db.errors import IllegalMove, NothingToResend, NotServed, UnknownDelivery
 from db.records import DeliveryBatch, JobFilter
 from db.states import DeliveryState, JobState
 from db.store import Database
@@ -248,3 +248,100 @@ def test_unknown_deliveries_are_said_to_be_unknown(database: Database) -> None:
     with pytest.raises(UnknownDelivery, match="no delivery 77"):
         database.delivery_accepted(77, 0)
     assert database.counts().deliveries[DeliveryState.PENDING] == 0
+
+
+# Destinations that are gone, and destinations that are dropped
+
+
+def two_destinations(database: Database, routed: Routed, finish: Finish) -> tuple[int, int, int]:
+    """A job that goes to two destinations; returns it and its deliveries to each."""
+    job_id = routed(send_to=("pacs", "old"))
+    finish(job_id)
+    due = {batch.destination: batch.items[0].id for batch in database.due_deliveries(NOON)}
+    return job_id, due["pacs"], due["old"]
+
+
+def accept(database: Database, delivery_id: int) -> JobState:
+    database.start_delivery([delivery_id])
+    return database.delivery_accepted(delivery_id, 0)
+
+
+def test_a_delivery_to_a_destination_that_is_not_configured_any_more_fails_with_that_reason(
+    database: Database, routed: Routed, finish: Finish
+) -> None:
+    job_id, to_pacs, _ = two_destinations(database, routed, finish)
+    accept(database, to_pacs)
+    for _ in range(2):
+        assert database.fail_unconfigured(["pacs"]) == (job_id,)
+        job = database.job(job_id)
+        assert job.state is JobState.FAILED
+        assert "old is not among the configured destinations any more" in (job.reason or "")
+        assert database.retry_job(job_id, "by hand") is JobState.DELIVERING
+    database.fail_unconfigured(["pacs"])
+    assert database.fail_unconfigured(["pacs"]) == ()
+    assert [row.state for row in database.show_job(job_id).deliveries] == ["accepted", "failed"]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_destination_that_is_dropped_leaves_a_job_that_is_done(
+    database: Database, routed: Routed, finish: Finish, failed: bool
+) -> None:
+    job_id, to_pacs, _ = two_destinations(database, routed, finish)
+    if failed:
+        database.fail_unconfigured(["pacs"])
+    accept(database, to_pacs)
+    assert database.drop_destination(job_id, "old", "by hand") is JobState.DONE
+    detail = database.show_job(job_id)
+    assert (detail.job.send_to, detail.job.reason) == (("pacs",), None)
+    assert [row.state for row in detail.deliveries] == ["accepted", "cancelled"]
+    with pytest.raises(NotServed, match=r"does not go to old; it goes to pacs"):
+        database.drop_destination(job_id, "old", "by hand")
+
+
+def test_the_others_get_what_they_are_to_get_after_a_destination_was_dropped(
+    database: Database, routed: Routed, finish: Finish
+) -> None:
+    job_id, to_pacs, _ = two_destinations(database, routed, finish)
+    database.fail_unconfigured(["pacs"])
+    assert database.drop_destination(job_id, "old", "by hand") is JobState.DELIVERING
+    assert accept(database, to_pacs) is JobState.DONE
+
+
+def test_what_was_being_sent_to_a_dropped_destination_is_not_sent_again(
+    database: Database, routed: Routed, finish: Finish
+) -> None:
+    job_id, to_pacs, to_old = two_destinations(database, routed, finish)
+    accept(database, to_pacs)
+    database.start_delivery([to_old])
+    assert database.drop_destination(job_id, "old", "by hand") is JobState.DELIVERING
+    database.delivery_retry(to_old, "nobody there", NOON)
+    assert database.job(job_id).state is JobState.DONE
+    assert [row.state for row in database.show_job(job_id).deliveries] == ["accepted", "cancelled"]
+
+
+def test_a_job_that_is_cancelled_when_one_destination_has_it_is_done_and_says_who_has_not(
+    database: Database, routed: Routed, finish: Finish
+) -> None:
+    job_id, to_pacs, _ = two_destinations(database, routed, finish)
+    accept(database, to_pacs)
+    assert database.cancel_job(job_id, "by hand") is JobState.DONE
+    assert database.job(job_id).reason == "cancelled for old; pacs had it already: by hand"
+    assert database.due_deliveries(NOON) == []
+
+
+def test_a_delivery_that_is_given_back_was_no_try(database: Database, routed: Routed, finish: Finish) -> None:
+    _, to_pacs, _ = two_destinations(database, routed, finish)
+    database.start_delivery([to_pacs])
+    database.delivery_released(to_pacs, "the daemon was stopped", now=NOON)
+    items = {item.id: item.attempts for batch in database.due_deliveries(NOON) for item in batch.items}
+    assert items[to_pacs] == 0
+
+
+def test_an_accepted_delivery_tells_what_the_destination_remarked(
+    database: Database, routed: Routed, finish: Finish
+) -> None:
+    job_id, to_pacs, _ = two_destinations(database, routed, finish)
+    database.start_delivery([to_pacs])
+    database.delivery_accepted(to_pacs, 0x0111, "it has this instance already")
+    told = [event.because for event in database.show_job(job_id).events if event.delivery_id == to_pacs]
+    assert told[-1] == "accepted: it has this instance already"
