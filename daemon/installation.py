@@ -50,18 +50,21 @@ class SpoolSide:
         return cls(noted[0] if noted else None, noted[1] if noted else "", spool.is_empty)
 
 
-def check_installation(config: Config, database: Database, spool: Spool) -> None:
+def check_installation(config: Config, database: Database, spool: Spool, before: SpoolSide | None = None) -> None:
     """Makes sure that the spool and the database belong together, and writes down that they do.
+
+    What counts is the spool as it was `before` anything came, if that is given.
 
     Raises:
         WrongDatabase: They do not; says which of the two to use, and how to make them belong together.
     """
-    join(config, database, spool, compare_installation(config, database, spool))
+    here = before or SpoolSide.of(spool)
+    join(config, database, spool, compare_installation(config, database, here))
 
 
-def compare_installation(config: Config, database: Database, spool: Spool) -> str:
+def compare_installation(config: Config, database: Database, here: SpoolSide) -> str:
     """As `check_installation`, and writes nothing; returns the identifier that both are to have."""
-    here, there = SpoolSide.of(spool), database.side()
+    there = database.side()
     if (why := mismatch(here, there)) is not None:
         raise WrongDatabase(_advice(config, database, here, there, why))
     return identifier(here, there)

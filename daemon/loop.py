@@ -5,14 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Self
 
 import structlog
+
+from daemon.standing import PartStanding, PartState
 
 log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE = 30.0
 """Seconds between two tries of a step that keeps failing (disk full, database away)."""
+
+LONG = 60.0
+"""Seconds after which a step is worth telling: it may be a large delivery, or hang."""
+
+_OURS = ("daemon", "db", "dicomio", "engines", "pipelines")
 
 
 class Loop:
@@ -22,15 +31,22 @@ class Loop:
         name: Names the thread and its log lines.
         step: Returns True when it did something and wants to run again at once.
         interval: Seconds to wait otherwise; `wake()` ends the wait early.
+        remark: What a person should know of it though nothing fails; '' for nothing.
     """
 
-    def __init__(self, name: str, step: Callable[[], bool], *, interval: float) -> None:
+    def __init__(
+        self, name: str, step: Callable[[], bool], *, interval: float, remark: Callable[[], str] = lambda: ""
+    ) -> None:
         self.name = name
         self._step = step
         self._interval = interval
+        self._remark = remark
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = self._new_thread()
+        self._began: float | None = None  # the step that runs, monotonic seconds
+        self._since = datetime.now(UTC)
+        self._fault = ""
         self.failing_since: float | None = None
 
     def __enter__(self) -> Self:
@@ -44,29 +60,82 @@ class Loop:
         """Ends the current wait."""
         self._wake.set()
 
-    def stop(self, timeout: float = 30.0) -> None:
-        """Lets the running step end, then the thread."""
+    def tell(self) -> None:
+        """Tells it to end after the step that runs, and does not wait for that."""
         self._stop.set()
         self._wake.set()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Lets the running step end, then the thread."""
+        self.tell()
         if self._thread.is_alive():
             self._thread.join(timeout)
+            if self._thread.is_alive():
+                log.warning("step_not_ended", loop=self.name, waited_s=round(timeout, 1))
+
+    def revive(self) -> None:
+        """Starts it again if its thread has ended though nobody told it to."""
+        if self._has_ended():
+            log.error("loop_ended", loop=self.name, instead="started again")
+            self._thread = self._new_thread()
+            self._thread.start()
+
+    @property
+    def standing(self) -> PartStanding:
+        """How it stands, and why."""
+        if self._has_ended():
+            return self._stands(PartState.ENDED, "its thread has ended")
+        if self.failing_since is not None:
+            return self._stands(PartState.FAILING, self._fault)
+        began = self._began
+        if began is not None and (taken := time.monotonic() - began) > LONG:
+            return self._stands(PartState.BUSY, f"one step has taken {taken // 60:.0f} min so far")
+        return self._stands(PartState.WORKING, self._remark())
+
+    def _stands(self, state: PartState, reason: str) -> PartStanding:
+        return PartStanding(name=self.name, state=state, since=self._since, reason=reason)
+
+    def _has_ended(self) -> bool:
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._stop.is_set()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def _run(self) -> None:
         pause = self._interval
         while not self._stop.is_set():
+            self._began = time.monotonic()
             try:
                 again = self._step()
-            except (
-                Exception
-            ) as error:  # a loop that dies would stop the daemon's work silently; it is logged and retried
-                self.failing_since = self.failing_since or time.time()
+            except Exception as error:  # a loop that dies would stop the daemon's work silently
                 pause = min(max(1.0, pause * 2), LONGEST_PAUSE)
-                log.exception("step_failed", loop=self.name, error=type(error).__name__, next_try_s=pause)
+                with suppress(Exception):  # the log's disk is full, say
+                    self._failed(error, pause)
                 again = False
             else:
-                if self.failing_since is not None:
-                    log.info("step_works_again", loop=self.name)
-                self.failing_since, pause = None, self._interval
+                with suppress(Exception):
+                    self._worked()
+                pause = self._interval
+            self._began = None
             if not again:
                 self._wake.wait(pause)
                 self._wake.clear()
+
+    def _failed(self, error: Exception, pause: float) -> None:
+        if self.failing_since is None:
+            self.failing_since, self._since = time.time(), datetime.now(UTC)
+        self._fault = reason_of(error)
+        log.exception("step_failed", loop=self.name, error=type(error).__name__, next_try_s=pause)
+
+    def _worked(self) -> None:
+        if self.failing_since is not None:
+            self.failing_since, self._since, self._fault = None, datetime.now(UTC), ""
+            log.info("step_works_again", loop=self.name)
+
+
+def reason_of(error: Exception) -> str:
+    """An error for people who look at the daemon: ours say what is wrong; of others only what names no patient."""
+    if type(error).__module__.split(".")[0] in _OURS:
+        return str(error)
+    words = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

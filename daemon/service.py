@@ -6,21 +6,24 @@ import os
 import signal
 import socket
 import threading
+import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from daemon.assembly import Assembly
-from daemon.delivery import Courier, peer_of, tls_files
+from daemon.delivery import Courier, Unconfigured, peer_of, tls_files
 from daemon.dispatch import Dispatch, wishes_of
 from daemon.identity import WORKER
-from daemon.installation import check_installation, locked
+from daemon.installation import SpoolSide, check_installation, locked
 from daemon.intake import Intake
 from daemon.loop import Loop
-from daemon.standing import Standing, StandingFile, listener_standing
+from daemon.standing import PartStanding, PartState, Standing, StandingFile, listener_standing
 from daemon.watcher import FolderWatcher, WatchedFolder
 from daemon.workers import WorkerPool
+from db.errors import DatabaseUnavailable
 from db.store import Database
 from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.spool import Spool
@@ -33,6 +36,8 @@ from pipelines.rules import RuleFile
 from pipelines.work import EngineChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daemon.config import Config
     from pipelines.rehearsal import Cast
     from pipelines.rules import RuleSet
@@ -40,11 +45,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+SENDING_ENDS = 5.0
+"""Seconds that a sender has, at the end, for the instance that it is sending; then its connection is cut."""
+
+STEPS_END = 12.0
+"""Seconds that all steps that run have, at the end, together."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries to reach a database that is away."""
+
+
 class Service:
     """Everything that `scanward serve` runs. A context manager: start on enter, orderly stop on exit.
 
-    Stop order: stop accepting, let associations end; stop handing out work, return what runs to the queue; let the
-    sending of the current instances end; close the database.
+    Receiving starts first: whatever else is away, images are taken and wait in the spool.
+
+    Stop order: everybody is told at once; accepting ends and associations may end; no more work is handed out, and what
+    runs returns to the queue; the sending of the current instances ends, or is cut; the database is closed.
     """
 
     def __init__(self, config: Config) -> None:
@@ -52,9 +69,17 @@ class Service:
         self._stack = ExitStack()
         self._listener: Listener | None = None
         self._rule_file: RuleFile | None = None
+        self._listener_stops: threading.Thread | None = None
+        self._pool: WorkerPool | None = None
+        self._reader: Loop | None = None
+        self._loops: list[Loop] = []
+        self._senders: list[Courier] = []
+        self._database_away: PartStanding | None = None
+        self._deadline = 0.0
         self.stopped = threading.Event()
 
     def __enter__(self) -> Self:
+        self._hear_signals()
         with self._stack:
             self._start()
             self._stack = self._stack.pop_all()
@@ -70,38 +95,78 @@ class Service:
         for folder in (config.data_dir, config.outbox_dir, config.cache_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._stack.enter_context(locked(config.data_dir))
-        database = self._database()
+        database = Database(config.database_url, config.data_dir)
+        self._stack.callback(database.close)
         spool = Spool(config.spool_dir, largest=config.limits.inflated)
-        check_installation(config, database, spool)
+        before = SpoolSide.of(spool)  # what comes from now on belongs to this installation, whichever it is
         spool.sweep()
+        self._start_standing()
+        self._start_doors(spool)
+        log.info("receiving", pid=os.getpid(), data_dir=str(config.data_dir))
+        tell_systemd("READY=1")
+        if self._reach(database, spool, before):
+            self._start_work(database, spool)
+            log.info("ready", pid=os.getpid(), data_dir=str(config.data_dir))
+        self._stack.callback(self._tell_all)  # the last that is registered is the first that is called
+
+    def _start_work(self, database: Database, spool: Spool) -> None:
+        """All that needs the database."""
         intake = Intake(spool, database)
         recovered = database.recover_after_restart(WORKER)
         if recovered.jobs or recovered.deliveries:
             log.info("recovered", jobs=list(recovered.jobs), deliveries=len(recovered.deliveries))
-        couriers = self._start_couriers(database)
-        dispatching = self._start_workers(database, couriers)
-        self._start_assembly(database, dispatching, intake)
-        reader = self._stack.enter_context(Loop("intake", intake.step, interval=0.25))
-        self._start_doors(spool, reader)
-        log.info("ready", pid=os.getpid(), data_dir=str(config.data_dir))
-        tell_systemd("READY=1")
+        self._start_workers(database, self._start_couriers(database), intake)
+        self._reader = self._loop("intake", intake.step, interval=0.25)
 
-    def _database(self) -> Database:
-        database = Database(self.config.database_url, self.config.data_dir)
-        self._stack.callback(database.close)
-        if database.file is not None:  # a file of our own: nobody else has to agree to its upgrade
-            database.upgrade()
-        database.check()
-        return database
+    def _reach(self, database: Database, spool: Spool, before: SpoolSide) -> bool:
+        """Waits until the database is there, for as long as it takes; False if the service was stopped meanwhile."""
+        pause = 1.0
+        while not self.stopped.is_set():
+            try:
+                if database.file is not None:  # a file of our own: nobody else has to agree to its upgrade
+                    database.upgrade()
+                database.check()
+                check_installation(self.config, database, spool, before)
+            except DatabaseUnavailable as error:
+                log.warning("database_away", reason=str(error), next_try_s=pause)
+                self._note_database_away(str(error))
+                self.stopped.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self._database_away = None
+                return True
+        return False
+
+    def _note_database_away(self, reason: str) -> None:
+        since = self._database_away.since if self._database_away else datetime.now(UTC)
+        self._database_away = PartStanding(name="database", state=PartState.WAITING, since=since, reason=reason)
+
+    def _loop(
+        self, name: str, step: Callable[[], bool], *, interval: float, remark: Callable[[], str] = lambda: ""
+    ) -> Loop:
+        """Starts a part of the service."""
+        loop = Loop(name, step, interval=interval, remark=remark)
+        self._stack.callback(lambda: loop.stop(self._time_left()))
+        loop.__enter__()
+        self._loops.append(loop)
+        return loop
+
+    def _start_standing(self) -> None:
+        standing = StandingFile(self.config.standing_file, self._standing)
+        self._stack.callback(self.config.standing_file.unlink, missing_ok=True)
+        self._loop("standing", standing.step, interval=1.0)
 
     def _start_couriers(self, database: Database) -> list[Loop]:
         loops = []
         for name, destination in self.config.destinations.items():
             courier = Courier(name, destination, peer_of(destination, self.config), database)
-            loops.append(self._stack.enter_context(Loop(f"deliver-{name}", courier.step, interval=0.5)))
+            self._senders.append(courier)
+            loops.append(self._loop(f"deliver-{name}", courier.step, interval=0.5))
+        unconfigured = Unconfigured(database, self.config.destinations.keys())
+        self._loop("deliver-nowhere", unconfigured.step, interval=30.0)
         return loops
 
-    def _start_workers(self, database: Database, couriers: list[Loop]) -> Loop:
+    def _start_workers(self, database: Database, couriers: list[Loop], intake: Intake) -> None:
         config = self.config
         settings = engine_settings(config)
 
@@ -120,14 +185,11 @@ class Service:
             logging_part=config.logging,
             on_return=wake,
         )
-        self._stack.enter_context(pool)
-        standing = StandingFile(config.standing_file, lambda: self._standing(pool))
-        self._stack.callback(config.standing_file.unlink, missing_ok=True)
-        self._stack.enter_context(Loop("standing", standing.step, interval=1.0))
+        self._pool = self._stack.enter_context(pool)
         dispatch = Dispatch(database, pool, config, settings, on_computed=deliver)
         self._stack.callback(dispatch.stop)
-        dispatching = self._stack.enter_context(Loop("dispatch", dispatch.step, interval=0.2))
-        return dispatching
+        dispatching = self._loop("dispatch", dispatch.step, interval=0.2)
+        self._start_assembly(database, dispatching, intake)
 
     def _start_assembly(self, database: Database, dispatching: Loop, intake: Intake) -> None:
         config = self.config
@@ -143,34 +205,78 @@ class Service:
             wishes=wishes_of(config),
             on_created=dispatching.wake,
         )
-        self._stack.enter_context(Loop("assembly", assembly.step, interval=0.25))
+        self._loop("assembly", assembly.step, interval=0.25)
 
-    def _start_doors(self, spool: Spool, reader: Loop) -> None:
+    def _start_doors(self, spool: Spool) -> None:
         config = self.config
         folders = [
             WatchedFolder(path=watch.path, settle=watch.settle.total_seconds(), keep=watch.keep)
             for watch in config.watch
         ]
         if folders:
-            self._stack.enter_context(FolderWatcher(folders, spool, on_event=lambda event: reader.wake()))
+            watcher = self._stack.enter_context(FolderWatcher(folders, spool, on_event=lambda event: self._came()))
+            self._loops.extend(watcher.loops)
         if config.listener is not None:
+            self._stack.callback(self._wait_for_listener)
             listener = self._stack.enter_context(Listener(listener_settings(config)))
             self._listener = listener
             log.info("listening", ae_title=config.listener.ae_title, port=config.listener.port)
 
-    def _standing(self, pool: WorkerPool) -> Standing:
+    def _came(self) -> None:
+        if self._reader is not None:
+            self._reader.wake()
+
+    def _standing(self) -> Standing:
         state = self._listener and self._listener.state
-        rejected = tuple(map(str, self._rule_file.problems)) if self._rule_file else ()
-        return pool.standing.model_copy(
-            update={"listener": state and listener_standing(state), "rules_rejected": rejected}
-        )
+        empty = Standing(wanted=self.config.workers.count, workers=(), replaced=())
+        parts = [*([self._database_away] if self._database_away else []), *(loop.standing for loop in self._loops)]
+        told = {
+            "listener": state and listener_standing(state),
+            "parts": tuple(parts),
+            "rules_rejected": tuple(map(str, self._rule_file.problems)) if self._rule_file else (),
+        }
+        return (self._pool.standing if self._pool else empty).model_copy(update=told)
+
+    def _tell_all(self) -> None:
+        """Everybody hears at once that it is over; waiting comes after that."""
+        if self._deadline:
+            return
+        self._deadline = time.monotonic() + STEPS_END
+        self.stopped.set()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._listener_stops = threading.Thread(target=listener.stop, name="stop-listener")
+            self._listener_stops.start()
+        for loop in self._loops:
+            loop.tell()
+        for sender in self._senders:
+            sender.finish()
+        timer = threading.Timer(SENDING_ENDS, self._hang_up)
+        timer.daemon = True
+        timer.start()
+
+    def _wait_for_listener(self) -> None:
+        if self._listener_stops is not None:
+            self._listener_stops.join()
+
+    def _hang_up(self) -> None:
+        for sender in self._senders:
+            sender.hang_up()
+
+    def _time_left(self) -> float:
+        return max(0.5, self._deadline - time.monotonic())
+
+    def _hear_signals(self) -> None:
+        """A stop is heard from the first moment on, also while the database is waited for."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self.stopped.set())
 
     def run_until_signal(self) -> None:
-        """Blocks until SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stopped.set())
-        while not self.stopped.wait(3600):
-            pass
+        """Blocks until SIGTERM or SIGINT; meanwhile no part of the service stays ended."""
+        while not self.stopped.wait(1.0):
+            for loop in list(self._loops):
+                loop.revive()
 
 
 def current_rules(rule_file: RuleFile) -> RuleSet:

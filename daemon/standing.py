@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +62,30 @@ class ListenerStanding(_Part):
     watched: bool
 
 
+class PartState(StrEnum):
+    """How a part of the daemon stands."""
+
+    WORKING = "working"
+    BUSY = "busy"
+    WAITING = "waiting"
+    FAILING = "failing"
+    ENDED = "ended"
+
+
+class PartStanding(_Part):
+    """One part of the daemon (intake, dispatch, a sender, ...): its state since when, and why."""
+
+    name: str
+    state: PartState
+    since: datetime
+    reason: str = ""
+
+
 class Standing(_Part):
     """All of them; `wanted` is how many workers there should be, `looked` when it was written.
 
     `listener` is None where none runs (yet). `rules_rejected` says what is wrong with a rule file that was changed: the
-    rules from before stay in force.
+    rules from before stay in force. `parts` are the threads that do the daemon's work.
     """
 
     wanted: int
@@ -73,6 +93,7 @@ class Standing(_Part):
     replaced: tuple[Replaced, ...]
     listener: ListenerStanding | None = None
     rules_rejected: tuple[str, ...] = ()
+    parts: tuple[PartStanding, ...] = ()
     looked: datetime | None = None
 
 

@@ -69,6 +69,7 @@ class FolderWatcher:
         rescan: float = RESCAN,
     ) -> None:
         _check_apart([folder.path for folder in folders], spool.root)
+        self.loops: list[Loop] = []
         self._stopping = threading.Event()
         self._watches = [
             _Watch(Inbox(folder, spool, on_event, rescan=rescan, stopping=self._stopping)) for folder in folders
@@ -81,7 +82,9 @@ class FolderWatcher:
                 stack.callback(watch.unobserve)
                 settle = watch.inbox.folder.settle
                 pause = min(0.5, max(0.05, settle / 5))
-                stack.enter_context(Loop(f"watch-{watch.inbox.folder.path.name}", watch.step, interval=pause))
+                name = f"watch-{watch.inbox.folder.path.name}"
+                loop = Loop(name, watch.step, interval=pause, remark=watch.remark)
+                self.loops.append(stack.enter_context(loop))
             stack.callback(self._stopping.set)
             self._stack = stack.pop_all()
         return self
@@ -114,6 +117,10 @@ class _Watch:
         elif self._blind and time.monotonic() >= self._again:
             self._observe()
         return self.inbox.step()
+
+    def remark(self) -> str:
+        """What a person should know of it."""
+        return "looked at regularly, as it cannot be observed" if self._blind else ""
 
     def unobserve(self) -> None:
         """Let the observer's threads end."""

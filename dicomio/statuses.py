@@ -21,6 +21,7 @@ _OWN_WORDS = {
 def in_words(status: int, comment: str = "") -> str:
     """A C-STORE status as people read it: "Failure 0xA700: refused: out of resources (disk 3 is full)"."""
     category, words = STORAGE_SERVICE_CLASS_STATUS.get(status, (code_to_category(status), ""))
+    category = "Note" if status == DUPLICATE_INSTANCE else category
     words = _OWN_WORDS.get(status, " ".join(map(_small, words.split())))
     said = f"{category} 0x{status:04X}" + (f": {words}" if words else "")
     return f"{said} ({comment})" if comment else said

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ import pydicom
 import pytest
 from hypothesis import settings
 from pynetdicom import AE
+
+from .postgres import Cluster, binaries
 
 settings.register_profile("no deadline", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("no deadline")
@@ -161,3 +164,16 @@ def _wait_until_up(server: Orthanc, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     pytest.fail("Orthanc does not answer")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server, for all tests of this process."""
+    programs = binaries()
+    if programs is None:
+        skip_or_fail("PostgreSQL's initdb is not installed (Debian package postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="scanward-pg-", dir="/tmp"))
+    running = Cluster(programs or folder, folder)
+    yield running
+    running.stop()
+    shutil.rmtree(folder)

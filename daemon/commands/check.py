@@ -16,7 +16,7 @@ from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console
 from daemon.config import load_config
 from daemon.delivery import peer_of
 from daemon.errors import ScanwardError
-from daemon.installation import compare_installation
+from daemon.installation import SpoolSide, compare_installation
 from daemon.render import plain_table
 from daemon.service import engine_settings
 from db.errors import StoreError
@@ -119,7 +119,7 @@ def _database(config: Config) -> str:
         return f"{database.url}: will be made at the first start"
     database.check()
     if config.spool_dir.exists():
-        compare_installation(config, database, Spool(config.spool_dir))
+        compare_installation(config, database, SpoolSide.of(Spool(config.spool_dir)))
     return f"{database.url} at {database.current()}"
 
 

@@ -10,9 +10,18 @@ from daemon.overview import look, shown
 from daemon.render import moment, plain_table
 from daemon.render_jobs import plain as as_json_values
 from daemon.roster import Readiness
-from daemon.standing import REFRESH, ListenerStanding, Standing, read_standing
+from daemon.standing import REFRESH, ListenerStanding, PartStanding, PartState, Standing, read_standing
+from db.errors import DatabaseUnavailable
 
 STYLES = {Readiness.OPENING: "yellow", Readiness.READY: "green", Readiness.LEAVING: "red"}
+
+PART_STYLES = {
+    PartState.WORKING: "green",
+    PartState.BUSY: "yellow",
+    PartState.WAITING: "yellow",
+    PartState.FAILING: "red",
+    PartState.ENDED: "bold red",
+}
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -21,15 +30,19 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     standing, now = read_standing(loaded.standing_file), datetime.now(UTC)
     runs = standing is not None and standing.looked is not None
     late = _seconds(now, standing.looked) if standing is not None and standing.looked else 0.0
-    overview = look(loaded, database)
+    away, overview = "", None
+    try:
+        overview = look(loaded, database)
+    except DatabaseUnavailable as error:
+        away = str(error)
     if as_json:
         plain = standing.model_dump(mode="json") if standing else {}
-        told = as_json_values(overview)
-        console.print_as_json({**plain, "running": runs and late <= 3 * REFRESH, **told})
+        told = as_json_values(overview) if overview else {}
+        console.print_as_json({**plain, "running": runs and late <= 3 * REFRESH, **told, "database": away})
     else:
         _print(standing, now, late)
-        console.print(shown(overview, loaded.destinations))
-    if not runs or late > 3 * REFRESH:
+        console.print(shown(overview, loaded.destinations) if overview else Text(away, style="bold red"))
+    if not runs or late > 3 * REFRESH or away:
         raise typer.Exit(1)
 
 
@@ -48,6 +61,7 @@ def _print(standing: Standing | None, now: datetime, late: float) -> None:
     console.print(table)
     if standing.listener is not None:
         _print_listener(standing.listener)
+    _print_parts(standing.parts, now)
     for gone in standing.replaced:
         console.print(f"{moment(gone.when)}: {gone.worker} was replaced: {gone.reason}", style="yellow")
     if standing.rules_rejected:
@@ -66,6 +80,17 @@ def _print_listener(listener: ListenerStanding) -> None:
     console.print(table)
     if not listener.watched:
         console.print("Nobody replaces listener processes that die: restart the daemon.", style="bold red")
+
+
+def _print_parts(parts: tuple[PartStanding, ...], now: datetime) -> None:
+    """What works says nothing, unless there is something to know."""
+    table = plain_table("Part", "State", ">For", "Why")
+    for one in parts:
+        if one.state is not PartState.WORKING or one.reason:
+            state = Text(one.state, style=PART_STYLES[one.state])
+            table.add_row(one.name, state, _span(_seconds(now, one.since)), one.reason)
+    if table.row_count:
+        console.print(table)
 
 
 def _seconds(now: datetime, then: datetime) -> float:

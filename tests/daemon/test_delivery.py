@@ -127,7 +127,7 @@ def test_what_the_destination_has_already_is_accepted_and_said(
     answers(monkeypatch, 0x0111, 0)
     courier.step()
     assert outbox.written == {1: "accepted", 2: "accepted"}
-    assert outbox.remarks == {1: "Failure 0x0111: it has this instance already", 2: ""}
+    assert outbox.remarks == {1: "Note 0x0111: it has this instance already", 2: ""}
 
 
 def test_what_a_stop_kept_from_being_sent_is_given_back(

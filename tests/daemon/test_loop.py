@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
+import pytest
+
+from daemon.errors import NotRunnable
 from daemon.loop import Loop
+from daemon.standing import PartState
 
 
 def test_a_step_that_fails_is_tried_again_and_ends_nothing() -> None:
@@ -48,3 +53,90 @@ def test_it_goes_on_at_once_while_there_is_work() -> None:
         while left[0] > 0 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert left[0] == 0
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_how_it_stands_is_told_with_the_reason() -> None:
+    faults: list[Exception] = [
+        OSError(28, "No space left on device"),
+        NotRunnable("the port is taken"),
+        KeyError("Doe"),
+    ]
+    told = ["OSError: No space left on device", "the port is taken", "KeyError"]
+
+    def step() -> bool:
+        if faults:
+            raise faults[0]
+        return False
+
+    with Loop("intake", step, interval=0.01, remark=lambda: "a remark") as loop:
+        for reason in told:
+            until(lambda reason=reason: loop.standing.reason == reason)  # type: ignore[misc]
+            assert loop.standing.state is PartState.FAILING
+            faults.pop(0)
+            loop.wake()
+        until(lambda: loop.standing.state is PartState.WORKING)
+        assert loop.standing.reason == "a remark"
+
+
+def test_a_step_that_takes_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.loop.LONG", 0.05)
+    go = threading.Event()
+    with Loop("deliver-pacs", lambda: go.wait(10) and False, interval=60) as loop:
+        until(lambda: loop.standing.state is PartState.BUSY)
+        assert "one step has taken" in loop.standing.reason
+        go.set()
+        until(lambda: loop.standing.state is PartState.WORKING)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ended_all_the_same_is_seen_and_started_again() -> None:
+    ran = []
+
+    def step() -> bool:
+        ran.append(1)
+        if len(ran) == 1:
+            raise SystemExit
+        return False
+
+    with Loop("dispatch", step, interval=60) as loop:
+        until(lambda: loop.standing.state is PartState.ENDED)
+        loop.revive()
+        until(lambda: len(ran) == 2)
+        assert loop.standing.state is PartState.WORKING
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("daemon.loop.log.exception", full, raising=False)
+    calls = []
+
+    def step() -> bool:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError
+        return False
+
+    with Loop("test", step, interval=0.01):
+        until(lambda: len(calls) > 1)
+
+
+def test_all_are_told_before_any_is_waited_for() -> None:
+    go = threading.Event()
+    loops = [Loop(f"slow-{number}", lambda: go.wait(0.8) and False, interval=60) for number in range(4)]
+    for loop in loops:
+        loop.__enter__()
+    start = time.monotonic()
+    for loop in loops:
+        loop.tell()
+    for loop in loops:
+        loop.stop()
+    assert time.monotonic() - start < 2

@@ -13,6 +13,8 @@ from typer.testing import Result
 from daemon.roster import Readiness
 from daemon.standing import (
     REFRESH,
+    PartStanding,
+    PartState,
     Replaced,
     Standing,
     StandingFile,
@@ -105,6 +107,37 @@ def test_the_listener_and_what_it_lacks(status: Status, file: Path, two: Standin
         assert ("Nobody replaces listener processes" in said) is not watched
     _, said = status("--json")
     assert [one["pid"] for one in json.loads(said)["listener"]["processes"]] == [4711, 4712, None]
+
+
+def test_parts_that_do_not_work_are_told_with_the_reason(status: Status, file: Path, two: Standing) -> None:
+    now = datetime.now(UTC)
+    parts = (
+        PartStanding(name="intake", state=PartState.WORKING, since=now),
+        PartStanding(name="watch-inbox", state=PartState.WORKING, since=now, reason="looked at regularly"),
+        PartStanding(
+            name="dispatch", state=PartState.FAILING, since=now - timedelta(minutes=3), reason="OSError: No space left"
+        ),
+    )
+    StandingFile(file, lambda: two.model_copy(update={"parts": parts})).step()
+    code, said = status()
+    assert code == 0, said
+    lines = [line.split() for line in said.splitlines()]
+    assert ["watch-inbox", "working", "0", "s", "looked", "at", "regularly"] in lines
+    assert ["dispatch", "failing", "3", "min", "0", "s", "OSError:", "No", "space", "left"] in lines
+    assert not [line for line in lines if line[:1] == ["intake"]]
+    _, said = status("--json")
+    assert [part["state"] for part in json.loads(said)["parts"]] == ["working", "working", "failing"]
+
+
+def test_a_database_that_is_away_hides_nothing_else(
+    status: Status, file: Path, two: Standing, config: Path, tmp_path: Path
+) -> None:
+    config.write_text(f"data_dir: data\ndatabase: postgresql+psycopg://postgres@/nowhere?host={tmp_path}\n")
+    StandingFile(file, lambda: two).step()
+    code, said = status()
+    assert code == 1
+    assert "tls://a" in said
+    assert "is not available" in said
 
 
 def test_a_daemon_that_does_not_look_any_more_is_not_taken_for_one_that_works(

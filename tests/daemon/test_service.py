@@ -1,0 +1,173 @@
+"""The whole service in this process: what starts first, what is told of its parts, and how it stops."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.config import Config
+from daemon.demo import free_ports
+from daemon.service import Service
+from daemon.standing import PartStanding, PartState, read_standing
+from db.store import Database
+from dicomio.sender import Peer, send
+from dicomio.spool import Spool
+
+from ..postgres import Cluster
+from .house import House
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def port() -> int:
+    return free_ports(1)[0]
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, port: int) -> Callable[..., Config]:
+    """A configuration without rules and models: its service starts workers that have nothing to open."""
+    (tmp_path / "rules.yaml").write_text("rules: []\n")
+
+    def make(**changes: Any) -> Config:
+        values = {
+            "data_dir": tmp_path / "data",
+            "listener": {"ae_title": "SCANWARD", "host": HERE, "port": port, "processes": 1},
+            "rules": tmp_path / "rules.yaml",
+        }
+        return Config(**(values | changes))
+
+    return make
+
+
+@contextmanager
+def serving(config: Config) -> Iterator[Service]:
+    """The service, started by another thread, as it may wait for the database."""
+    service = Service(config)
+    entered = threading.Event()
+    ended = threading.Event()
+
+    def serve() -> None:
+        with service:
+            entered.set()
+            service.run_until_signal()
+        ended.set()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield service
+    finally:
+        service.stopped.set()
+        thread.join(60)
+    assert ended.is_set()
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def parts(config: Config) -> dict[str, PartStanding]:
+    standing = read_standing(config.standing_file)
+    return {part.name: part for part in standing.parts} if standing else {}
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex((HERE, port)) == 0
+
+
+def test_images_are_received_while_the_database_is_away_and_indexed_when_it_is_back(
+    cluster: Cluster,
+    tmp_path: Path,
+    make_config: Callable[..., Config],
+    port: int,
+    images: list[Path],
+) -> None:
+    url = cluster.new_database()
+    with closing(Database(url)) as database:
+        database.upgrade()
+    folder = url.partition("?host=")[2]
+    later = tmp_path / "later"
+    config = make_config(database=url.replace(folder, str(later)))
+    with serving(config):
+        until(lambda: listens(port))
+        results = send(Peer(ae_title="SCANWARD", host=HERE, port=port), images)
+        assert all(result.accepted for result in results)
+        until(lambda: parts(config).get("database"))
+        told = parts(config)["database"]
+        assert told.state is PartState.WAITING
+        assert "is not available" in told.reason
+        assert len(Spool(config.spool_dir).incoming()) == len(images)
+        later.symlink_to(folder)
+        with closing(Database(url)) as database:
+            until(lambda: [row.study.images for row in database.list_jobs()] == [len(images)], 90)
+        until(lambda: "database" not in parts(config))
+        until(lambda: "intake" in parts(config))
+        assert parts(config)["intake"].state is PartState.WORKING
+
+
+def test_a_stop_while_the_database_is_waited_for_ends_cleanly(
+    tmp_path: Path, make_config: Callable[..., Config], port: int
+) -> None:
+    config = make_config(database=f"postgresql+psycopg://postgres@/nowhere?host={tmp_path}")
+    with serving(config) as service:
+        until(lambda: listens(port))
+        until(lambda: parts(config).get("database"))
+        start = time.monotonic()
+        service.stopped.set()
+    assert time.monotonic() - start < 15
+    assert not listens(port)
+    assert not config.standing_file.exists()
+
+
+@contextmanager
+def silent_peer() -> Iterator[tuple[int, list[socket.socket]]]:
+    """Takes connections and never says a word."""
+    taken: list[socket.socket] = []
+    with socket.create_server((HERE, 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield server.getsockname()[1], taken
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for connection in taken:
+                connection.close()
+
+
+def test_two_destinations_that_hang_do_not_hold_up_the_stop(
+    tmp_path: Path, make_config: Callable[..., Config], port: int, images: list[Path]
+) -> None:
+    house = House(tmp_path)
+    job_id = house.compute("1.2", send_to=("a", "b"))
+    for result in house.database.show_job(job_id).results:
+        result.path.parent.mkdir(parents=True, exist_ok=True)
+        result.path.write_bytes(images[0].read_bytes())
+    with silent_peer() as (silent, taken):
+        hanging = {name: {"ae_title": "HANGS", "host": HERE, "port": silent} for name in ("a", "b")}
+        config = make_config(data_dir=house.data, destinations=hanging)
+        with serving(config) as service:
+            until(lambda: len(taken) == 2)
+            start = time.monotonic()
+            service.stopped.set()
+        assert time.monotonic() - start < 15
+    due = [item.attempts for batch in house.database.due_deliveries(datetime.now(UTC)) for item in batch.items]
+    assert due == [0, 0, 0, 0]  # given back, and no try was counted
+    house.database.close()
