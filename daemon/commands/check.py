@@ -5,7 +5,6 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,23 +21,37 @@ from daemon.service import engine_settings
 from db.errors import StoreError
 from db.store import Database
 from dicomio.errors import DicomError
+from dicomio.proposals import refused
 from dicomio.sender import Peer, echo
 from dicomio.spool import Spool
 from engines.choose import candidates, open_engine
 from engines.errors import EngineError
+from engines.package import find_packages
 from pipelines.errors import ModelMissing, PipelineError
 from pipelines.networks import package_named
 from pipelines.registry import PIPELINES
 from pipelines.routing import NO_RULES
+from pipelines.rulelint import doubts
 from pipelines.rules import load_rules
 
 if TYPE_CHECKING:
-    from daemon.config import Config
+    from daemon.config import Config, Destination
     from engines.contract import EngineSettings
     from engines.package import ModelPackage
 
 ENOUGH_DISK = 20e9
 """Bytes: a busy day of CT and MR; less is worth a warning, not an error."""
+
+SEGMENTATIONS = {"BINARY": "1.2.840.10008.5.1.4.1.1.66.4", "LABELMAP": "1.2.840.10008.5.1.4.1.1.66.7"}
+REPORT = "1.2.840.10008.5.1.4.1.1.88.34"
+KEY_IMAGE = "1.2.840.10008.5.1.4.1.1.7"
+OBJECTS = {
+    SEGMENTATIONS["BINARY"]: "Segmentation",
+    SEGMENTATIONS["LABELMAP"]: "Label Map Segmentation",
+    REPORT: "Comprehensive 3D SR",
+    KEY_IMAGE: "Secondary Capture",
+}
+"""SOP classes that we send, as people call them."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +89,14 @@ def _answers(config: Config, path: Path) -> Iterator[Answer]:
     for watch in config.watch:
         seen = watch.path.is_dir()
         yield Answer(f"watch {watch.path}", "ok" if seen else "error", "there" if seen else "there is no such folder")
+    yield from map(_models_folder, config.models)
     for pipeline in PIPELINES.values():
         for slot, name in pipeline.models.items():
             yield _network(f"{pipeline.name} {slot}", config, name)
         for slot, name in pipeline.optional_models.items():
             yield _network(f"{pipeline.name} {slot}", config, name, optional=True)
     for name, destination in config.destinations.items():
-        yield _tried(f"destination {name}", partial(_echo, peer_of(destination, config)))
+        yield _destination(name, destination, peer_of(destination, config))
 
 
 def _tried(what: str, look: Callable[[], str]) -> Answer:
@@ -99,7 +113,9 @@ def _rules(config: Config) -> Answer:
         return Answer("rules", "error", str(error))
     if not len(rules):
         return Answer("rules", "warning", f"{config.rules}: {NO_RULES}")
-    return Answer("rules", "ok", f"{config.rules}: {len(rules)} rules ({', '.join(rule.name for rule in rules)})")
+    said = f"{config.rules}: {len(rules)} rules ({', '.join(rule.name for rule in rules)})"
+    doubtful = doubts(rules)
+    return Answer("rules", "warning" if doubtful else "ok", "\n".join([said, *doubtful]))
 
 
 def _disk(config: Config) -> Answer:
@@ -164,6 +180,33 @@ def _served(what: str, package: ModelPackage, settings: EngineSettings) -> Answe
     return Answer(what, "warning", f"{hint}; without it {said}") if unbuilt else Answer(what, "ok", said)
 
 
-def _echo(peer: Peer) -> str:
-    echo(peer)
-    return f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO"
+def _models_folder(folder: Path) -> Answer:
+    what = f"models {folder}"
+    if not folder.is_dir():
+        return Answer(what, "error", "there is no such folder")
+    try:
+        found = find_packages(folder)
+    except EngineError as error:
+        return Answer(what, "error", str(error))
+    if not found:
+        return Answer(what, "warning", "holds no model package: none of its folders has a model.yaml")
+    return Answer(what, "ok", ", ".join(f"{name} {package.manifest.version}" for name, package in found.items()))
+
+
+def _destination(name: str, destination: Destination, peer: Peer) -> Answer:
+    """C-ECHO, and whether it would take what we are going to send."""
+    what = f"destination {name}"
+    objects = {SEGMENTATIONS[destination.segmentation], REPORT, *([KEY_IMAGE] if destination.key_images else [])}
+    try:
+        echo(peer)
+        not_taken = refused(peer, sorted(objects))
+    except (DicomError, OSError) as error:
+        return Answer(what, "error", str(error))
+    if not not_taken:
+        return Answer(
+            what, "ok", f"{peer} answers C-ECHO and takes {', '.join(OBJECTS[uid] for uid in sorted(objects))}"
+        )
+    told = f"{peer} answers C-ECHO, and would refuse: {', '.join(OBJECTS[uid] for uid in not_taken)}"
+    if set(not_taken) == {KEY_IMAGE}:
+        return Answer(what, "warning", f"{told}; key_images: false keeps the pictures here")
+    return Answer(what, "error", f"{told}; jobs that send there will fail until it takes them")
