@@ -14,7 +14,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_items import PresentationContextItemAC, TransferSyntaxSubItem
 
 from dicomio.association_request import AssociationRequest, parse_association_request
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-ASSOCIATE_RQ, DATA_PDU, LAST_PDU = 0x01, 0x04, 0x07
+ASSOCIATE_RQ, DATA_PDU, RELEASE_RQ, ABORT = 0x01, 0x04, 0x05, 0x07
+LAST_PDU = ABORT
 LARGEST_CONTROL_PDU = 1 << 10  # all but A-ASSOCIATE-RQ have ten bytes
 PDV_HEADER = 6
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -175,15 +176,15 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         elif kind == ASSOCIATE_RQ:
             self._take_request(body)
         else:
-            self._take_control(bytes(header) + body)
+            self._take_control(kind)
         return False
 
     def _read_body(self, kind: int, length: int) -> bytes | None:
         """The rest of a PDU that is no P-DATA; None when the connection ends before."""
         if not 0 < kind <= LAST_PDU:
             raise UnknownPDU(f"a PDU of type 0x{kind:02X}")
-        expected = (kind == ASSOCIATE_RQ) == (self.state_machine.current_state == "Sta2")
-        if not expected and kind != LAST_PDU:
+        waiting = self.state_machine.current_state == "Sta2"
+        if kind not in ((ASSOCIATE_RQ, ABORT) if waiting else (RELEASE_RQ, ABORT)):
             raise UnexpectedPDU(f"a PDU of type 0x{kind:02X} at this point")
         limit = self.assoc.settings.max_request if kind == ASSOCIATE_RQ else LARGEST_CONTROL_PDU
         if length > limit:
@@ -203,13 +204,10 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         self._recv_pdu.put(pdu)
         self.event_queue.put("Evt6")
 
-    def _take_control(self, pdu: bytes) -> None:
-        try:
-            decoded, event = self._decode_pdu(bytearray(pdu))
-        except Exception as error:  # pynetdicom raises whatever it likes
-            raise MalformedPDU(f"a PDU of type 0x{pdu[0]:02X} that cannot be read") from error
-        self._recv_pdu.put(decoded)
-        self.event_queue.put(event)
+    def _take_control(self, kind: int) -> None:
+        """A-RELEASE-RQ or A-ABORT; whatever else it says changes nothing for us."""
+        self._recv_pdu.put(A_RELEASE_RQ() if kind == RELEASE_RQ else _plain_abort())
+        self.event_queue.put("Evt12" if kind == RELEASE_RQ else "Evt16")
 
     def _read_p_data(self, length: int) -> bool:
         settings = self.assoc.settings
@@ -249,6 +247,12 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
             super()._send(pdu)
         except (OSError, PeerFault) as error:  # nobody is there to be told
             LOG.debug("not_sent", extra={"fields": {"reason": str(error)}})
+
+
+def _plain_abort() -> A_ABORT_RQ:
+    pdu = A_ABORT_RQ()
+    pdu.source = pdu.reason_diagnostic = 0x00
+    return pdu
 
 
 def _refusal(context_id: int, result: int) -> PresentationContextItemAC:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 from collections.abc import Iterator
@@ -174,6 +175,28 @@ def test_any_request_is_read_or_malformed(data: bytes, at: int, around: bytes) -
         patch.setitem(_config.VALIDATORS, "UI", lambda uid: (True, ""))
         decoded.decode(read.clean)
     assert decoded.protocol_version == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "how"),
+    [
+        (pdu(0x07, b"\0\0\xff\xff"), "aborted"),
+        (pdu(0x07, b""), "aborted"),
+        (pdu(0x05, b"\xff" * 9), "released"),
+        (pdu(0x02, b"\xff" * 100), "aborted"),
+        (pdu(0x03, b"\xff" * 4), "aborted"),
+        (pdu(0x06, bytes(4)), "aborted"),
+        (request(), "aborted"),
+    ],
+)
+def test_associations_end_whatever_the_end_says(shared: Listener, port: int, sent: bytes, how: str) -> None:
+    spool = Spool(shared.settings.spool)
+    before = set(spool.associations())
+    with wire(port, request()) as peer:
+        peer.send(sent)
+        until(lambda: set(spool.associations()) - before)
+    (record,) = set(spool.associations()) - before
+    assert json.loads(record.read_text())["how"] == how
 
 
 # Messages that do not hold together
