@@ -74,7 +74,7 @@ class Stage:
     @property
     def database(self) -> Database:
         """The daemon's job database."""
-        return Database(f"sqlite:///{self.folder / 'data' / 'scanward.sqlite'}")
+        return Database(f"sqlite:///{self.folder / 'data' / 'scanward.sqlite'}", self.folder / "data")
 
     @property
     def scanner(self) -> Peer:

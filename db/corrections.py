@@ -21,6 +21,7 @@ from db.tables import Instance, Series, Study
 from db.tags import of_study
 
 _AT_ONCE = 500
+_LATEST = 10
 
 
 def recognise(
@@ -49,14 +50,14 @@ def recognise(
 
 
 def _studies_with(session: Session, study: Study, new: Sequence[IndexedInstance]) -> Iterator[Study]:
-    """Other studies that have used the SOP Instance UIDs of these images."""
+    """Other studies that have used the SOP Instance UIDs of these images; a device may use the same ones every day."""
     uids = sorted({item.sop_instance_uid for item in new})
     found: set[int] = set()
     for start in range(0, len(uids), _AT_ONCE):
         query = select(Series.study_id).join(Instance, Instance.series_id == Series.id).distinct()
         used = Instance.sop_instance_uid.in_(uids[start : start + _AT_ONCE])
         found.update(session.scalars(query.where(used, Series.study_id != study.id)))
-    for key in sorted(found):
+    for key in sorted(found, reverse=True)[:_LATEST]:
         yield session.get_one(Study, key)
 
 

@@ -98,7 +98,8 @@ class Daemon:
             raise
 
     def database(self) -> Database:
-        return Database(f"sqlite:///{self.folder / self.settings['data_dir']}/scanward.sqlite")
+        data_dir = self.folder / self.settings["data_dir"]
+        return Database(f"sqlite:///{data_dir}/scanward.sqlite", data_dir)
 
     def jobs(self) -> list[JobSummary]:
         return list(self.database().list_jobs(JobFilter()))
