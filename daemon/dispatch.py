@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from daemon.assembly import routing_facts
-from daemon.errands import Failed, Finished, Lost, Return
+from daemon.errands import Failed, Finished, Lost, NoRoom, Return
 from daemon.identity import WORKER
+from daemon.room import RoomWait
 from db.errors import BadRequest, DatabaseUnavailable
 from db.reasons import REFUSED, RESULTS_UNUSABLE, code_named, code_of
 from db.records import JobOutcome, NewMeasurement, NewResult, Wish
@@ -64,6 +65,7 @@ class Dispatch:
         self._settings = settings
         self._on_computed = on_computed
         self._wishes = wishes_of(config)
+        self._room = RoomWait(config.outbox_dir)
         # Both survive a step that fails half-way (database or scheduler away): what was claimed must not be forgotten
         # before it is submitted, nor what has come home before it is written down.
         self._claimed: deque[ClaimedJob] = deque()
@@ -90,7 +92,7 @@ class Dispatch:
 
     def _claim(self) -> bool:
         """Whether there is a job to submit, and a worker for it."""
-        if not self._claimed and self._pool.free > 0:
+        if not self._claimed and self._room.is_over and self._pool.free > 0:
             job = self._database.claim_job(WORKER, datetime.now(UTC))
             self._claimed.extend([job] if job else [])
         return bool(self._claimed)
@@ -163,10 +165,15 @@ class Dispatch:
                 case Finished(outcome=outcome):
                     self._database.finish_job(job_id, self._outcome(job_id, outcome))
                     self._on_computed()
+                    self._room.end()
                     log.info("job_computed", job_id=job_id, seconds=dict(outcome.seconds))
                 case Failed(reason=reason, kind=kind):
                     log.error("job_failed", job_id=job_id, reason=reason)
                     self._database.fail_job(job_id, reason, code=code_named(kind))
+                case NoRoom(reason=reason):
+                    log.error("disk_full", job_id=job_id, reason=reason, instead="it waits until there is room")
+                    self._room.begin()
+                    self._database.postpone_job(job_id, f"waits for room: {reason}")
                 case Lost(reason=reason):
                     log.warning("worker_lost", job_id=job_id, reason=reason)
                     self._database.lose_job(job_id, reason)
@@ -246,6 +253,10 @@ class Dispatch:
             if not self._database.is_running(job_id):
                 log.info("job_stopped", job_id=job_id)
                 self._pool.cancel(str(job_id))
+
+    def remark(self) -> str:
+        """What a person should know of it."""
+        return "" if self._room.is_over else "no job is started: the disk is full"
 
     def stop(self) -> None:
         """Takes home what has returned; what still runs goes back to the queue for the next daemon."""

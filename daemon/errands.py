@@ -1,4 +1,4 @@
-"""What a worker process is sent to do, and the four ways in which that comes home."""
+"""What a worker process is sent to do, and the five ways in which that comes home."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from distributed import KilledWorker
 
+from daemon.room import lacks_room
 from engines.errors import DeviceLost
 from pipelines.work import JobDescription, Outcome, perform
 
@@ -43,7 +44,15 @@ class Lost:
     reason: str
 
 
-Return = Finished | Failed | Lost
+@dataclass(frozen=True)
+class NoRoom:
+    """The disk was full: no fault of the job, which waits until there is room."""
+
+    job_id: str
+    reason: str
+
+
+Return = Finished | Failed | Lost | NoRoom
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,16 @@ class Stranded:
     reason: str
 
 
-def run_errand(job: JobDescription) -> Outcome | Stranded:
-    """Runs in the worker: what happened to a device is no fault of the job, and worth one more try elsewhere."""
+def run_errand(job: JobDescription) -> Outcome | Stranded | NoRoom:
+    """Runs in the worker: what happened to a device or a disk is no fault of the job, and worth another try."""
     try:
         return perform(job)
     except DeviceLost as error:
         return Stranded(str(error))
+    except Exception as error:
+        if lacks_room(error):
+            return NoRoom(job.job_id, f"no room on the disk ({type(error).__name__})")
+        raise
     finally:
         give_back_memory()
 
@@ -78,7 +91,7 @@ def answer_of(job_id: str, future: Any) -> Return | Stranded:
         match error:
             case None:
                 result = future.result(timeout=_FETCH_TIMEOUT)
-                return result if isinstance(result, Stranded) else Finished(job_id, result)
+                return result if isinstance(result, (Stranded, NoRoom)) else Finished(job_id, result)
             case KilledWorker():
                 return Lost(job_id, "its worker process died (crash or memory limit)")
             case _:

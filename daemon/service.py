@@ -188,7 +188,7 @@ class Service:
         self._pool = self._stack.enter_context(pool)
         dispatch = Dispatch(database, pool, config, settings, on_computed=deliver)
         self._stack.callback(dispatch.stop)
-        dispatching = self._loop("dispatch", dispatch.step, interval=0.2)
+        dispatching = self._loop("dispatch", dispatch.step, interval=0.2, remark=dispatch.remark)
         self._start_assembly(database, dispatching, intake)
 
     def _start_assembly(self, database: Database, dispatching: Loop, intake: Intake) -> None:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dask
 import structlog
-from distributed import Client, LocalCluster
+from distributed import Client
 from distributed.security import Security
 
 from daemon.config import LoggingPart
 from daemon.errands import Lost, Return, Stranded, answer_of, run_errand
 from daemon.errors import NoWorkerFree
+from daemon.quiet_cluster import QuietCluster
 from daemon.roster import Roster
 from daemon.standing import Replaced, Standing, WorkerStanding
 from daemon.warm_up import PROGRESS, WarmUp
@@ -93,7 +94,7 @@ class WorkerPool:
         self._gpus = gpus
         self._logging = logging_part or LoggingPart()
         self._on_return = on_return
-        self._cluster: LocalCluster | None = None
+        self._cluster: QuietCluster | None = None
         self._client: Client | None = None
         self._entered = 0.0
         self._announced = False
@@ -115,18 +116,15 @@ class WorkerPool:
         self._client.register_plugin(WarmUp(self._warm_up, self._logging, self._gpus))
         return self
 
-    def _local_cluster(self) -> LocalCluster:
+    def _local_cluster(self) -> QuietCluster:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return LocalCluster(
+        return QuietCluster(
             n_workers=self._settings.count,
             threads_per_worker=1,
             processes=True,
             memory_limit=self._settings.memory_limit.replace(" ", ""),
             host="127.0.0.1",
             security=True,  # certificates of this run: other local users cannot submit code to our workers
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its health page; else always port 8787
-            worker_dashboard_address=None,
             local_directory=str(self._scratch),
             silence_logs=logging.ERROR,
         )

@@ -118,6 +118,17 @@ class Jobs(Transactions):
         with self.write() as session:
             move(session, find_job(session, job_id, lock=True), JobState.QUEUED, because=why, at=now, values=_UNCLAIMED)
 
+    def postpone_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> None:
+        """From running to queued: it waits for something that is no fault of its own, and the try does not count.
+
+        Raises:
+            UnknownJob, IllegalMove.
+        """
+        with self.write() as session:
+            job = find_job(session, job_id, lock=True)
+            values = _UNCLAIMED | {"reason": plain(why), "attempts": max(0, job.attempts - 1)}
+            move(session, job, JobState.QUEUED, because=plain(why), at=now, values=values)
+
     def lose_job(self, job_id: int, why: str, *, now: dt.datetime | None = None) -> JobState:
         """The worker died or hung: running -> queued the first time, -> failed the second. Returns the new state.
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from daemon.config import Config
 from daemon.dispatch import Dispatch
-from daemon.errands import Finished, Return
+from daemon.errands import Finished, NoRoom, Return, run_errand
+from daemon.room import RoomWait
 from db.errors import DatabaseUnavailable
 from db.records import IndexedInstance, JobOrder
 from db.states import Origin
@@ -19,6 +22,8 @@ from engines.contract import EngineSettings
 from pipelines.encode import ResultFile
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.work import JobDescription, Outcome
+
+from .jobs import JOB
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 AWAY = DatabaseUnavailable(url="postgresql://", reason="away")
@@ -215,3 +220,59 @@ def test_a_phase_that_the_network_does_not_know_goes_with_the_job(
     (given,) = bench.given.values()
     (note,) = given.notes
     assert "is of the arterial phase" in note
+
+
+def test_a_job_that_found_no_room_waits_for_room_and_no_try_is_counted(
+    dispatch: Dispatch, database: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = order(database)
+    seconds, free = [1000.0], [0]
+    monkeypatch.setattr(dispatch, "_room", RoomWait(Path("/"), lambda: seconds[0]))
+    monkeypatch.setattr("daemon.room.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    for tries, pause in enumerate((5, 10, 20)):
+        dispatch.step()
+        assert bench.running == (str(job_id),)
+        bench.answers = [NoRoom(str(job_id), "no room on the disk (OSError)")]
+        dispatch.step()
+        job = database.job(job_id)
+        assert (job.state, job.attempts, job.deaths) == ("queued", 0, 0), tries
+        assert job.reason == "waits for room: no room on the disk (OSError)"
+        assert "disk is full" in dispatch.remark()
+        free[0] = 1 << 30
+        seconds[0] += pause - 1
+        dispatch.step()
+        assert bench.running == ()
+        free[0] = 0
+        seconds[0] += 2
+        dispatch.step()
+        assert bench.running == ()  # the pause is over, and there is still no room
+        free[0] = 1 << 30
+    dispatch.step()
+    bench.answers = [Finished(str(job_id), Outcome(str(job_id)))]
+    dispatch.step()
+    assert state(database, job_id) == "done"
+    assert dispatch.remark() == ""
+
+
+def test_a_full_disk_is_known_whatever_the_error_was_turned_into(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def perform(_: JobDescription) -> Outcome:
+        try:
+            with Path("/dev/full").open("wb", buffering=0) as full:
+                full.write(b"x")
+        except OSError as error:
+            raise RuntimeError("the report cannot be written") from error
+        raise AssertionError("/dev/full took it")
+
+    monkeypatch.setattr("daemon.errands.perform", perform)
+    assert run_errand(JOB) == NoRoom("7", "no room on the disk (RuntimeError)")
+
+
+def test_other_faults_of_the_disk_are_the_jobs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def perform(_: JobDescription) -> Outcome:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("daemon.errands.perform", perform)
+    with pytest.raises(OSError, match="Input/output error"):
+        run_errand(JOB)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dask
+import psutil
 import pytest
 import structlog
 from dask.utils import parse_timedelta
@@ -287,3 +289,24 @@ def test_a_worker_whose_engines_do_not_open_takes_jobs_all_the_same(tmp_path: Pa
     cast = {"brain-mr": {"classifier": EngineChoice(str(tmp_path / "no-such-package"), EngineSettings())}}
     with WorkerPool(WorkersPart(count=1), tmp_path / "dask", warm_up=cast) as pool:
         assert takes_jobs(pool, LONG)
+
+
+@pytest.mark.slow
+def test_no_web_page_answers_any_local_user(pool: WorkerPool) -> None:
+    """Dask's scheduler and workers would each serve some; what listens speaks TLS to whoever has a certificate."""
+    assert takes_jobs(pool, LONG)
+    here = psutil.Process()
+    family = {one.pid: one for one in [here, *here.children(recursive=True)]}
+    ports = {
+        found.laddr.port
+        for one in family.values()
+        for found in one.net_connections("tcp")
+        if found.status == psutil.CONN_LISTEN
+    }
+    assert ports
+    for port in ports:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            connection.settimeout(2)
+            connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+            with suppress(OSError):
+                assert not connection.recv(100).startswith(b"HTTP/")

@@ -1,0 +1,62 @@
+"""Waiting for room on a disk that is full: how errors tell of it, and when to try again."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+NEEDED = 64 << 20
+"""Bytes that must be free before a job is tried again: segmentation, report and pictures of a large study."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+
+
+def lacks_room(error: BaseException) -> bool:
+    """Whether a disk without room is behind an error, whatever it was turned into on its way."""
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        if isinstance(at, OSError) and at.errno in NO_ROOM:
+            return True
+        seen.append(at)
+        at = at.__cause__ or at.__context__
+    return False
+
+
+class RoomWait:
+    """Says when to go on after a disk was full: after a pause that grows, and not before there is some room.
+
+    Args:
+        folder: On the disk that was full.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._pause = 0.0
+        self._until: float | None = None
+
+    def begin(self) -> None:
+        """The disk was full just now."""
+        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+        self._until = self._clock() + self._pause
+
+    def end(self) -> None:
+        """Something was written: the next full disk is a new one."""
+        self._pause, self._until = 0.0, None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to go on."""
+        return self._until is None or (self._clock() >= self._until and self._has_room())
+
+    def _has_room(self) -> bool:
+        try:
+            return shutil.disk_usage(self._folder).free >= NEEDED
+        except OSError:  # it cannot be looked at: the next try will tell
+            return True
