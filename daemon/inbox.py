@@ -22,6 +22,7 @@ from daemon.taking import (
     Unusable,
     check_room,
     check_unchanged,
+    note_incomplete,
     opened,
     quarantine,
     store,
@@ -249,6 +250,7 @@ class Inbox:
             except Unusable as fault:
                 wait = PATIENCE * self.folder.settle - self._settling.unchanged_for(path)
                 if fault.incomplete and wait > 0:
+                    note_incomplete(path, self._spool)
                     raise _Incomplete(wait) from fault
                 return quarantine(original, self._spool, fault, check)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -16,13 +16,15 @@ from typing import BinaryIO
 import structlog
 
 from daemon.sightings import Signature
+from dicomio import lost
 from dicomio.damage import blamed_on
 from dicomio.errors import NotDicom, TruncatedFile, UnreadableFile
 from dicomio.filemeta import PREAMBLE
 from dicomio.headers import MEDIA_DIRECTORY, Header, header_of
 from dicomio.headless import BEGINNING, missing_head
+from dicomio.identity import identity_of
 from dicomio.part10 import parse
-from dicomio.spool import COPY_CHUNK, Part, Spool, SpoolFull
+from dicomio.spool import COPY_CHUNK, Part, Spool, SpoolFull, timestamp
 
 log = structlog.get_logger(__name__)
 
@@ -194,6 +196,15 @@ def header_in(path: Path, *, bare: bool, largest: int) -> Header | None:
     if bare and file.pixels is not None and file.pixels.length is None:
         raise NotDicom(path=path, reason="its pixels are compressed, and without file meta it does not say how")
     return header_of(file)
+
+
+def note_incomplete(path: Path, spool: Spool) -> None:
+    """Tell the index of an image that looks cut off and is waited for: its study is not whole before it is."""
+    with suppress(OSError):
+        whose = identity_of(path)
+        if whose.study_uid or whose.series_uid:
+            reason = "is not all there yet in the watched folder"
+            spool.note_lost(FROM_OUTSIDE, lost.note(lost.NOT_FINISHED, reason, whose, timestamp()))
 
 
 def _no_dicom(original: Original) -> Unusable:

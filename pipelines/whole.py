@@ -111,7 +111,8 @@ def notes(job: JobDescription, lost: Sequence[LostImage], volumes: Mapping[str, 
     """What a reader of the results must know first."""
     told = []
     if lost:
-        what = f"{_counted(len(lost))} came and could not be used, and the measurements lack them"
+        them = "it" if len(lost) == 1 else "them"
+        what = f"{_counted(len(lost))} came and could not be used, and the measurements lack {them}"
         told.append(f"{what}: {_listed(lost, volumes)}")
     others = len(job.lost) - len(lost)
     if others:

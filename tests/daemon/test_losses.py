@@ -82,6 +82,23 @@ def test_a_damaged_header_in_a_watched_folder(spool: Spool, database: Database, 
     assert found.reason == "has a header that cannot be read at (5200,9229): it is no sequence."
 
 
+def test_an_image_that_is_still_written_to_a_watched_folder(
+    spool: Spool, database: Database, slices: list[Path]
+) -> None:
+    whole = slices[-1].read_bytes()
+    cut(slices[-1])
+    inbox = Inbox(
+        WatchedFolder(slices[0].parent, 1.0), spool, lambda event: None, rescan=0.0, stopping=threading.Event()
+    )
+    until(lambda: inbox.step() or len(list(slices[0].parent.iterdir())) == 1)
+    until(lambda: inbox.step() or spool.lost())
+    (found,) = losses(spool, database)
+    assert (found.kind, found.number) == (LossKind.NOT_FINISHED, "996")
+    slices[-1].write_bytes(whole)
+    until(lambda: inbox.step() or not slices[-1].exists())
+    assert losses(spool, database) == ()
+
+
 def p_data(context_id: int, control: int, value: bytes) -> bytes:
     """A P-DATA-TF PDU with one fragment (PS3.8, 9.3.5)."""
     return struct.pack(">BxLLBB", 4, len(value) + 6, len(value) + 2, context_id, control) + value
