@@ -84,7 +84,7 @@ def _by_gdcm(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:
     image.SetPixelFormat(gdcm.PixelFormat(1, bits, bits, bits - 1, int(encoded.signed)))
     text = image.GetBuffer()  # bytes in the guise of text, None when decoding failed
     if text is None:
-        raise ValueError("the compressed stream is damaged")
+        raise ValueError("GDCM says: the compressed stream is damaged")
     return _pixels(text.encode("utf-8", "surrogateescape"), encoded), encoded.bits_stored
 
 
@@ -94,7 +94,7 @@ def _by_openjpeg(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:
         bits = int(openjpeg.get_parameters(frame)["precision"])
         data = bytes(openjpeg.decode_pixel_data(frame, version=2))
     except RuntimeError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"OpenJPEG says: {error}") from error
     return _pixels(data, encoded), bits
 
 
@@ -114,7 +114,7 @@ def _by_charls(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:
     try:
         return _by_gdcm(frame, encoded)
     except ValueError as error:
-        raise ValueError(f"CharLS says: {refusals[0]}; GDCM says: {error}") from error
+        raise ValueError(f"CharLS says: {refusals[0]}; {error}") from error
 
 
 def _without_padding(frame: bytes) -> Iterator[bytes]:

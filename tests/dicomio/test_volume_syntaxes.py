@@ -187,6 +187,12 @@ def test_an_error_in_jpeg_ls_says_which_decoders_were_tried() -> None:
         decode(stream[: len(stream) // 2], form(values, 12, JPEGLSLossless))
 
 
+@pytest.mark.parametrize(("syntax", "words"), [(JPEG2000, "OpenJPEG says"), (JPEGLosslessSV1, "GDCM says")])
+def test_an_error_names_the_decoder(syntax: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        decode(b"\xff\xd8\xff\xe0" + bytes(100), Encoded((64, 64), 16, 12, False, syntax))
+
+
 @pytest.mark.parametrize(
     "name",
     ["MR_small_RLE", "MR_small_bigendian", "MR_small_implicit", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless"],
