@@ -93,7 +93,7 @@ def _by_openjpeg(frame: bytes, encoded: Encoded) -> tuple[np.ndarray, int]:
     try:
         bits = int(openjpeg.get_parameters(frame)["precision"])
         data = bytes(openjpeg.decode_pixel_data(frame, version=2))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"OpenJPEG says: {error}") from error
     return _pixels(data, encoded), bits
 
