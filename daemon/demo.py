@@ -19,6 +19,7 @@ import pydicom
 import yaml
 
 from daemon.errors import NotRunnable
+from db.errors import StoreError
 from db.records import JobFilter
 from db.states import JobState
 from db.store import Database
@@ -127,7 +128,8 @@ class Stage:
                 break
             try:
                 echo(self.scanner)
-            except DicomError:
+                self.database.check()  # receiving starts before it
+            except (DicomError, StoreError):
                 time.sleep(0.2)
             else:
                 return

@@ -10,40 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, StatementError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from db import schema
-from db.errors import DatabaseUnavailable, RowRefused, StoreError, UnsupportedDatabase
+from db.errors import DatabaseUnavailable, RowRefused, StoreError
 from db.faults import code_of, is_away, is_of_the_row
 from db.files import DataFolder, data_folder, set_data_folder
+from db.location import parse_url, shown, without_secrets
 
 BUSY_TIMEOUT_S = 30
 _READ = {"scanward_begin": "BEGIN"}
-
-
-def parse_url(url: str) -> URL:
-    """The URL with the driver that we use, and only of a database that we support.
-
-    Raises:
-        UnsupportedDatabase: Another database or driver, or SQLite in memory, which would forget every study at restart.
-    """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise UnsupportedDatabase(url="as configured", reason="it cannot be read as a URL") from None
-    masked = parsed.render_as_string(hide_password=True)
-    match parsed.drivername:
-        case "sqlite" | "sqlite+pysqlite":
-            if parsed.database in (None, "", ":memory:"):
-                raise UnsupportedDatabase(url=masked, reason="a database in memory forgets everything at restart")
-            return parsed.set(drivername="sqlite+pysqlite")
-        case "postgres" | "postgresql" | "postgresql+psycopg":
-            return parsed.set(drivername="postgresql+psycopg")
-        case other:
-            raise UnsupportedDatabase(url=masked, reason=f"there is no support for {other}")
 
 
 def make_engine(url: URL, *, foreign_keys: bool = True, **options: Any) -> Engine:
@@ -105,7 +84,7 @@ class Transactions:
     @property
     def url(self) -> str:
         """Where the database is, without the password."""
-        return self._url.render_as_string(hide_password=True)
+        return shown(self._url)
 
     @property
     def data_folder(self) -> DataFolder | None:
@@ -201,7 +180,9 @@ class Transactions:
             yield
         except DBAPIError as error:
             if is_away(error):
-                raise DatabaseUnavailable(url=self.url, reason=str(error.orig).strip()) from error
+                raise DatabaseUnavailable(
+                    url=self.url, reason=without_secrets(str(error.orig).strip(), self._url)
+                ) from error
             if is_of_the_row(error) and not isinstance(error, IntegrityError):
                 raise RowRefused(code=code_of(error)) from error
             raise

@@ -9,7 +9,8 @@ from pathlib import Path
 from alembic import command
 
 from db import schema
-from db.connection import make_engine, parse_url
+from db.connection import make_engine
+from db.location import parse_url
 
 
 def draft(message: str) -> None:

@@ -20,6 +20,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
 from daemon.demo import free_ports
+from db.errors import StoreError
 from db.records import JobDetail, JobFilter, JobSummary
 from db.store import Database
 from dicomio.errors import DicomError
@@ -70,7 +71,8 @@ class Daemon:
         assert self.process.poll() is None, self.log.read_text()[-3000:]
         try:
             echo(self.peer)
-        except DicomError:
+            self.database().check()  # receiving starts before it
+        except (DicomError, StoreError):
             return False
         return True
 

@@ -8,7 +8,8 @@ from alembic import command
 from sqlalchemy import NullPool, text
 
 from db import schema
-from db.connection import make_engine, parse_url
+from db.connection import make_engine
+from db.location import parse_url
 from db.store import Database
 
 NOW = "2026-11-20 12:00:00"

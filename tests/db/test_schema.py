@@ -12,8 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, NullPool, text
 
-from db.connection import make_engine, parse_url
+from db.connection import make_engine
 from db.errors import DatabaseUnavailable, NewerSchema, OutdatedSchema, UnsupportedDatabase
+from db.location import parse_url, without_secrets
 from db.records import JobFilter
 from db.store import Database
 from db.tables import METADATA
@@ -135,12 +136,37 @@ def test_sqlite_keeps_what_it_has_confirmed(tmp_path: Path) -> None:
         ("sqlite:///:memory:", "forgets everything"),
         ("mysql://u:secret@h/d", "no support for mysql"),
         ("nonsense", "cannot be read"),
+        ("postgresql://u:se@cret@h/d", "an @ in user name, password or query is written %40"),
+        ("postgresql://u:se@secret/d@h/d", "is written %40"),
+        ("postgresql://u:secret@h:secret/d", "cannot be read as a URL"),
+        ("postgresql://u@h/d?password=se@secret", "is written %40"),
+        ("mysql://u:a@secret@h/d", "no support for mysql"),
+        ("mysql://u@h/d?password=secret", "no support for mysql"),
     ],
 )
 def test_other_databases_are_refused_without_telling_the_password(url: str, reason: str) -> None:
     with pytest.raises(UnsupportedDatabase, match=reason) as caught:
         Database(url)
     assert "secret" not in str(caught.value)
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", ["password=topsecret", "sslpassword=topsecret", "sslmode=prefer&password=topsecret", "passfile=/topsecret"]
+)
+def test_a_password_in_the_query_is_shown_nowhere(tmp_path: Path, given: str) -> None:
+    database = Database(f"postgresql://u@/d?host={tmp_path}&{given}")
+    assert "topsecret" not in database.url
+    assert "host=" in database.url
+    with closing(database), pytest.raises(DatabaseUnavailable) as caught:
+        database.counts()
+    assert "topsecret" not in str(caught.value)
+
+
+def test_what_a_driver_repeats_of_the_url_is_hidden() -> None:
+    url = parse_url("postgresql://u:topsecret@h/d?options=alsosecret")
+    said = without_secrets('invalid value "alsosecret" beside topsecret for user "u"', url)
+    assert said == 'invalid value "***" beside *** for user "u"'
 
 
 def test_a_server_that_is_not_there_is_said_so(tmp_path: Path) -> None:
