@@ -31,6 +31,7 @@ from dicomio.spool import Spool
 from dicomio.volume import load_volume
 from tests.dicomio.making import classic, write
 from tests.dicomio.mutated import good_files, mutations
+from tests.dicomio.test_inflate import bomb
 
 BATCH = 25
 EXAMPLES = max(1, int(os.environ.get("SCANWARD_EXAMPLES", "300")) // BATCH)
@@ -76,6 +77,16 @@ def test_one_image_that_trips_its_reader_stops_nobody_else(tmp_path: Path) -> No
     assert sum(contents.unusable.values()) == 1
 
 
+def test_a_deflated_bomb_stops_nobody_else(tmp_path: Path) -> None:
+    bad = bomb(tmp_path / "bomb.dcm", 5).read_bytes()
+    taken, (reason,) = through_intake(tmp_path / "intake", [bad], largest=4 << 20)
+    assert taken == 1
+    assert "inflates to more than the 4194304 bytes that are allowed" in reason
+    left, (reason,) = through_watcher(tmp_path / "watcher", [bad], largest=4 << 20)
+    assert left == []
+    assert "inflates to more than the 4194304 bytes that are allowed" in reason
+
+
 @pytest.mark.timeout(300 + 10 * EXAMPLES)
 @settings(
     max_examples=EXAMPLES, derandomize=True, database=None, suppress_health_check=list(HealthCheck), print_blob=False
@@ -104,9 +115,9 @@ def test_every_door(data: st.DataObject, tmp_path_factory: pytest.TempPathFactor
     shutil.rmtree(root)
 
 
-def through_intake(root: Path, files: list[bytes]) -> tuple[int, list[str]]:
+def through_intake(root: Path, files: list[bytes], **limits: int) -> tuple[int, list[str]]:
     """How many of the good image (one is put behind the others) are in the database, and the reasons in quarantine."""
-    spool = Spool(root / "spool", reserve=0)
+    spool = Spool(root / "spool", reserve=0, **limits)
     database = Database(f"sqlite:///{root / 'db.sqlite'}")
     database.upgrade()
     try:
@@ -129,9 +140,9 @@ def through_intake(root: Path, files: list[bytes]) -> tuple[int, list[str]]:
         database.close()
 
 
-def through_watcher(root: Path, files: list[bytes]) -> tuple[list[Path], list[str]]:
+def through_watcher(root: Path, files: list[bytes], **limits: int) -> tuple[list[Path], list[str]]:
     """What is left in the watched folder, and the reasons in quarantine."""
-    spool, folder = Spool(root / "spool", reserve=0), root / "inbox"
+    spool, folder = Spool(root / "spool", reserve=0, **limits), root / "inbox"
     folder.mkdir()
     for number, content in enumerate(files):
         (folder / f"{number}.dcm").write_bytes(content)
