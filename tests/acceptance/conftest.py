@@ -20,7 +20,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
 from daemon.demo import free_ports
-from db.errors import StoreError
+from db.errors import DatabaseUnavailable, OutdatedSchema, StoreError
 from db.records import JobDetail, JobFilter, JobSummary
 from db.store import Database
 from dicomio.errors import DicomError
@@ -104,7 +104,11 @@ class Daemon:
         return Database(f"sqlite:///{data_dir}/scanward.sqlite", data_dir)
 
     def jobs(self) -> list[JobSummary]:
-        return list(self.database().list_jobs(JobFilter()))
+        """Latest change first; none as long as there are no tables, for the listener answers before there are."""
+        try:
+            return list(self.database().list_jobs(JobFilter()))
+        except (OutdatedSchema, DatabaseUnavailable):
+            return []
 
     def job(self, job_id: int) -> JobDetail:
         return self.database().show_job(job_id)
