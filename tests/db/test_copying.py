@@ -10,8 +10,8 @@ from sqlalchemy import func, select, text
 
 from db.copying import copy
 from db.errors import CopyDiffers, DatabaseInUse, DatabaseNotEmpty
-from db.records import JobFilter, JobOutcome, NewMeasurement, NewResult
-from db.states import JobState, ResultKind
+from db.records import JobFilter, JobOutcome, LostImage, NewMeasurement, NewResult
+from db.states import JobState, LossKind, ResultKind
 from db.store import Database
 from db.tables import METADATA, Job
 
@@ -22,6 +22,23 @@ from .conftest import NOON, Images
 def full(database: Database, routed: Callable[..., int], images: Images) -> Database:
     """A database with rows in every table but one, and a job that is superseded by a later one."""
     database.belong_to("1234", "/var/lib/scanward", "host")
+    lost = {"study_instance_uid": "1.2", "series_instance_uid": "1.2.7", "sop_instance_uid": "1.2.7.99"}
+    database.record_lost(
+        [
+            LostImage(
+                receipt="a1-1",
+                kind=LossKind.CUT_OFF,
+                **lost,
+                association_id="a1",
+                source_ae="CT1",
+                number="1",
+                position=(0.0, 0.5, -3.0),
+                reason="it is cut off",
+                file="x.dcm",
+                lost_at=NOON,
+            )
+        ]
+    )
     first = routed()
     database.index_instances(images(1, first=9, received_at=NOON + timedelta(seconds=1)))
     second = routed(number=1)
