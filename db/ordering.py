@@ -118,6 +118,19 @@ def _supersede(session: Session, job: Job, at: dt.datetime) -> tuple[int, ...]:
     older = session.scalars(query.order_by(Job.id).with_for_update(key_share=True)).all()
     for old in older:
         values = {"superseded_by": job.id, "finished_at": old.finished_at or at}
-        move(session, old, JobState.SUPERSEDED, because=f"job {job.id} over a newer set", at=at, values=values)
+        why = f"job {job.id} {_difference(old, job)}"
+        move(session, old, JobState.SUPERSEDED, because=why, at=at, values=values)
         drop_undelivered(session, old, f"job {old.id} was superseded by job {job.id}", at)
     return tuple(old.id for old in older)
+
+
+def _difference(old: Job, new: Job) -> str:
+    """What a job has that the one before it had not."""
+    told = []
+    if new.roles != old.roles:
+        told.append("over other series")
+    elif new.inputs_digest != old.inputs_digest:
+        told.append("over a newer set of images")
+    if new.model_digest != old.model_digest:
+        told.append("with other models")
+    return " and ".join(told) or "in its place"

@@ -5,7 +5,7 @@ study      receiving -> complete -> routed | unmatched        late images lead b
 job        queued -> running -> delivering -> done
               ^         ├-> refused (the data does not suit)  ┐  an operator's retry leads back to queued, or
               └─────────┴-> failed                            ┘  to delivering where only the sending had failed
-           anything not yet cancelled may be superseded by a job over a newer set of images
+           anything not yet cancelled may be superseded by a job over newer images or with other models
 
 delivery   pending -> sending -> accepted                     one row per result and destination
               ^         ├-> failed (for good; an operator's retry leads back to pending)

@@ -1,8 +1,8 @@
 """The tables: what came, from whom, what ran on it, with which model, what was found, where it went.
 
-Of the patient only the identifier is kept, of the study accession number, date and description: they are what somebody
-needs to find it in the PACS. There is no column for a name, and `db.tags` leaves out personal attributes (data
-minimisation, GDPR article 5).
+Of the patient the identifier is kept, of the study accession number, date and description: they are what somebody needs
+to find it in the PACS. `tags` hold what rules may ask about, age, sex, size and weight among it. There is no column for
+a name or a birth date, and `db.tags` leaves out personal attributes (data minimisation, GDPR article 5).
 
 Rows have no relationships on purpose: every query says what it reads, and nothing is loaded behind anybody's back.
 """

@@ -218,6 +218,23 @@ def test_a_larger_set_supersedes_what_was_made_of_the_smaller_one(
     assert database.due_deliveries(NOON) == []
 
 
+def test_a_job_that_was_superseded_says_what_the_new_one_has(
+    database: Database, images: Images, order: Order, routed: Routed
+) -> None:
+    def why(job_id: int) -> str:
+        return database.show_job(job_id).events[-1].because
+
+    first = routed()
+    second = database.create_job("1.2", order(model_digest="m2")).job_id
+    assert why(first) == f"job {second} with other models"
+    database.index_instances(images(1, first=9))
+    third = database.create_job("1.2", order(model_digest="m2")).job_id
+    assert why(second) == f"job {third} over a newer set of images"
+    database.index_instances(images(1, first=1, series_instance_uid="1.2.8"))
+    fourth = database.create_job("1.2", order(model_digest="m3", roles={"ct": "1.2.8"})).job_id
+    assert why(third) == f"job {fourth} over other series and with other models"
+
+
 @pytest.mark.parametrize("end", ["retry", "failed", "recover"])
 def test_a_delivery_on_the_wire_of_a_job_that_was_given_up_is_not_tried_again(
     database: Database, routed: Routed, finish: Finish, end: str
