@@ -20,11 +20,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
 from daemon.demo import Stage
 from daemon.render import plain_table
+from engines.plainyaml import read_yaml, write_yaml
 from pipelines.registry import PIPELINES
 
 TARGET = 10.0  # seconds from the start to ready for the first job, with stored plans
@@ -36,10 +36,10 @@ def configure(folder: Path, models: Sequence[Path]) -> Stage:
     """The demo's configuration, with a log for machines; any number of folders of further packages."""
     stage = Stage(folder)
     stage.write_configuration()
-    settings = yaml.safe_load(stage.config.read_text())
+    settings = read_yaml(stage.config.read_text())
     settings["logging"] = {"level": "info", "json_lines": True}
     settings["models"] = [str(path.resolve()) for path in models]
-    stage.config.write_text(yaml.safe_dump(settings))
+    stage.config.write_text(write_yaml(settings))
     return stage
 
 

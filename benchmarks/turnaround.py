@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-import yaml
 from rich.console import Console
 
 from daemon.demo import Stage, send_study, wait_for_jobs
 from daemon.render import plain_table
 from engines.machine import usable_cores
+from engines.plainyaml import read_yaml, write_yaml
 from pipelines.phantom_dicom import write_phantom
 
 QUIET_SECONDS = 2.0
@@ -96,9 +96,9 @@ def measure(images: int, folder: Path, *, memory: bool) -> Measured:
     write_phantom("abdomen-ct", phantom, slices=images, matrix=512)
     stage = Stage(folder)
     stage.write_configuration()
-    settings = yaml.safe_load(stage.config.read_text())
+    settings = read_yaml(stage.config.read_text())
     settings["assembly"] = {"quiet_period": f"{QUIET_SECONDS}s"}
-    stage.config.write_text(yaml.safe_dump(settings))
+    stage.config.write_text(write_yaml(settings))
     watch = MemoryWatch()
     with watch if memory else contextlib.nullcontext(), stage.peer(), stage.daemon():
         time.sleep(8)  # the worker rehearses meanwhile, as it would have long ago in a hospital

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
-import yaml
 
 from daemon.errors import NotRunnable
 from db.errors import StoreError
@@ -27,6 +26,7 @@ from dicomio.errors import DicomError
 from dicomio.readback import read_masks
 from dicomio.sender import Peer, echo, send
 from dicomio.volume import load_volume
+from engines.plainyaml import write_yaml
 from pipelines.builtin import BUILTIN_RULES
 from pipelines.phantom_dicom import PhantomTruth, write_phantom
 
@@ -91,7 +91,7 @@ class Stage:
             "destinations": {"pacs": {"ae_title": "DEMOPACS", "host": "127.0.0.1", "port": self.peer_port}},
             "rules": "rules.yaml",
         }
-        self.config.write_text("# Written by `scanward demo`.\n" + yaml.safe_dump(settings, sort_keys=False))
+        self.config.write_text("# Written by `scanward demo`.\n" + write_yaml(settings))
         (self.folder / "rules.yaml").write_text(BUILTIN_RULES.replace("send_to: []", "send_to: [pacs]"))
 
     @contextmanager

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-import yaml
 from pydantic import ValidationError
+from ruamel.yaml.error import YAMLError
 
 from engines.errors import DigestMismatch, PackageError, PackageInvalid, PackageMissing
 from engines.manifest import CalibrationFile, Manifest, Variant, shape_fits
+from engines.plainyaml import read_yaml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,11 +197,11 @@ def _claim(here: dict[str, ModelPackage], package: ModelPackage) -> None:
 def _read_manifest(folder: Path) -> Manifest:
     file = folder / MANIFEST
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         problem = "no model.yaml" if folder.is_dir() else "no such folder"
         raise PackageMissing(folder, problem) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:
         raise PackageInvalid(file, _yaml_place(error), "not valid YAML") from error
     try:
         return Manifest.model_validate(content)

@@ -7,9 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
 from engines.package import CARD, MANIFEST
+from engines.plainyaml import write_yaml
 from training.evaluate import Figure
 
 _CARD = Template("""# $name $version
@@ -67,7 +66,7 @@ def measured_section(manifest: dict[str, Any]) -> str:
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Writes model.yaml."""
-    (folder / MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    (folder / MANIFEST).write_text(write_yaml(content))
 
 
 def write_description(

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import TypeAdapter
 
+from training.changes import read_changes
 from training.data.case import Case
 from training.data.lgg import load_lgg
 from training.data.liver import load_liver
@@ -114,11 +114,8 @@ class Recipe:
         Raises:
             ValueError: A key that may not be changed, or a value of the wrong type.
         """
-        try:
-            values = yaml.safe_load(path.read_text()) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: expected YAML: {error}") from error
-        if not isinstance(values, dict) or not set(values) <= CHANGEABLE:
+        values = read_changes(path)
+        if not set(values) <= CHANGEABLE:
             raise ValueError(f"{path}: expected keys among {sorted(CHANGEABLE)}, received {values}")
         before = asdict(self)
         if isinstance(values.get("augmentation"), dict):

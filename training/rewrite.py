@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from engines.package import CARD, MANIFEST, ModelPackage, load_package
+from engines.plainyaml import read_yaml
 from training.card import MEASURED, measured_section, with_section, write_manifest
 from training.evaluate import Figure
 from training.package import entry_of
@@ -24,7 +24,7 @@ def variants_without(package: ModelPackage, precision: str) -> dict[str, Any]:
 
 def edit_manifest(folder: Path, **changes: Any) -> dict[str, Any]:
     """Puts `changes` into model.yaml, and returns all of it; no `variants` and no `calibration` where there is none."""
-    content: dict[str, Any] = yaml.safe_load((folder / MANIFEST).read_text()) | changes
+    content: dict[str, Any] = read_yaml((folder / MANIFEST).read_text()) | changes
     for key in ("variants", "calibration"):
         if not content.get(key):
             content.pop(key, None)

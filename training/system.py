@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import TypeAdapter
 
+from training.changes import read_changes
 from training.data.items import Item, SplitBy, fold_items, split_items
 from training.data.yesno import Duplicated, View, load_yesno
 
@@ -193,9 +193,9 @@ class System:
         Raises:
             ValueError: A key that a system does not have, or that may not be changed.
         """
-        values = yaml.safe_load(path.read_text()) or {}
+        values = read_changes(path)
         allowed = {each.name for each in fields(self)} - {"name", "row", "task", "data"}
-        if not isinstance(values, dict) or not set(values) <= allowed:
+        if not set(values) <= allowed:
             raise ValueError(f"{path}: expected keys among {sorted(allowed)}, received {values}")
         return System.of({**asdict(self), **values})
 

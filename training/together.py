@@ -18,13 +18,13 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import structlog
-import yaml
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, compose, helper, numpy_helper
 from scipy.special import expit
 
 from engines.gate import reference_feeds
 from engines.package import MANIFEST, NETWORK, ModelPackage, load_package
+from engines.plainyaml import read_yaml
 from training.card import write_description
 from training.evaluate import UnfitError
 from training.export import DIFFERENCE, THRESHOLD, ask_onnx
@@ -189,10 +189,10 @@ def _difference(network: ModelProto, parts: Sequence[ModelPackage], image: NDArr
 
 def _manifest(parts: Sequence[ModelPackage], version: str, of: Of, threshold: float) -> dict[str, Any]:
     """Content of model.yaml, without figures."""
-    content: dict[str, Any] = yaml.safe_load((parts[0].folder / MANIFEST).read_text())
+    content: dict[str, Any] = read_yaml((parts[0].folder / MANIFEST).read_text())
     for key in ("variants", "calibration"):
         content.pop(key, None)
-    made = [yaml.safe_load((part.folder / MANIFEST).read_text()) for part in parts]
+    made = [read_yaml((part.folder / MANIFEST).read_text()) for part in parts]
     data: list[dict[str, Any]] = []
     for one in made:
         data = with_inherited(data, one["training"]["data"])

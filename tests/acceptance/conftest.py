@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
@@ -25,6 +24,7 @@ from db.records import JobDetail, JobFilter, JobSummary
 from db.store import Database
 from dicomio.errors import DicomError
 from dicomio.sender import Peer, echo
+from engines.plainyaml import write_yaml
 from pipelines.builtin import BUILTIN_RULES
 from pipelines.phantom_dicom import PhantomTruth, write_phantom
 
@@ -45,7 +45,7 @@ class Daemon:
             "rules": "rules.yaml",
             **settings,
         }
-        self.config.write_text(yaml.safe_dump(self.settings))
+        self.config.write_text(write_yaml(self.settings))
         self.rules = folder / "rules.yaml"
         destinations = list(self.settings.get("destinations", {}))
         self.rules.write_text(BUILTIN_RULES.replace("send_to: []", f"send_to: [{', '.join(destinations)}]"))

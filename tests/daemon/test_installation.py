@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from sqlalchemy import text
 from typer.testing import Result
 
@@ -23,11 +22,12 @@ from daemon.intake import Intake
 from db.store import Database
 from dicomio.content import content_digest
 from dicomio.spool import Spool
+from engines.plainyaml import write_yaml
 
 
 def configured(folder: Path, **settings: Any) -> Config:
     path = folder / "scanward.yaml"
-    path.write_text(yaml.safe_dump({"data_dir": str(folder / "data"), "rules": "rules.yaml", **settings}))
+    path.write_text(write_yaml({"data_dir": str(folder / "data"), "rules": "rules.yaml", **settings}))
     return load_config(path)
 
 

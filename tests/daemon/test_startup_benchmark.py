@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.startup import configure, serve, start
+from engines.plainyaml import read_yaml
 
 SAYS = """
 import json, sys, time
@@ -49,7 +49,7 @@ def test_a_daemon_that_ends_or_hangs_on_the_way_is_given_up(then: float, limit: 
 
 def test_the_daemon_is_started_as_its_user_would(tmp_path: Path) -> None:
     stage = configure(tmp_path, [tmp_path / "more"])
-    settings = yaml.safe_load(stage.config.read_text())
+    settings = read_yaml(stage.config.read_text())
     assert settings["logging"] == {"level": "info", "json_lines": True}
     assert settings["models"] == [str(tmp_path / "more")]
     assert serve(stage.config)[1:] == ["-m", "daemon.cli", "serve", "-c", str(stage.config)]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from engines.package import ModelPackage, load_package
+from engines.plainyaml import write_yaml
 from engines.plans import Built, PlanKey, PlanStore
 
 onnx = pytest.importorskip("onnx", reason="onnx (dev extra) makes the networks of these tests")
@@ -128,7 +128,7 @@ def write(folder: Path, content: dict[str, Any], model: bytes, reference: dict[s
     if reference is not None:
         np.savez(folder / "reference.npz", **reference)
         content["reference_inputs"] = "reference.npz"
-    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    (folder / "model.yaml").write_text(write_yaml(content))
     return folder
 
 

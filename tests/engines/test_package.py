@@ -6,10 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
-import yaml
 
 from engines.errors import DigestMismatch, PackageError, PackageInvalid, PackageMissing
 from engines.package import find_packages, load_package, shipped_folder
+from engines.plainyaml import read_yaml, write_yaml
 
 from .conftest import TUMOUR, images, manifest, plain_sample, segmenter, write
 
@@ -17,8 +17,8 @@ from .conftest import TUMOUR, images, manifest, plain_sample, segmenter, write
 def edit(folder, **changes):
     """Changes keys of model.yaml; None removes one."""
     file = folder / "model.yaml"
-    content = yaml.safe_load(file.read_text()) | changes
-    file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    content = read_yaml(file.read_text()) | changes
+    file.write_text(write_yaml({key: value for key, value in content.items() if value is not None}))
     return folder
 
 

@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import yaml
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from scipy import ndimage
 
 from dicomio.uids import derived_uid
 from dicomio.volume import Volume
+from engines.plainyaml import write_yaml
 from pipelines.brain_regions import CLASSES, LABELS
 from pipelines.brain_volume import CHANNELS, SHAPE
 
@@ -65,7 +65,7 @@ def stand_in(folder: Path, neighbours: tuple[int, ...] = ()) -> Path:
         "training": {"data": [{"name": "none", "licence": "CC0-1.0"}]},
         "intended_use": "Tests.",
     }
-    (package / "model.yaml").write_text(yaml.safe_dump(manifest))
+    (package / "model.yaml").write_text(write_yaml(manifest))
     return folder
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from engines.plainyaml import read_yaml
 from pipelines.attributes import SeriesFacts
 from pipelines.kinds import Kind
 from tests.conftest import SHARED
 from tests.pipelines.public_headers import PUBLIC
 
 Case = tuple[str, str | None, int, dict[str, Any]]  # name, sequence, images, tags
-CASES: list[Case] = yaml.safe_load(Path(__file__).with_name("mr_headers.yaml").read_text(encoding="utf-8"))["headers"]
+CASES: list[Case] = read_yaml(Path(__file__).with_name("mr_headers.yaml").read_text(encoding="utf-8"))["headers"]
 VENDOR_HEADERS = SHARED / "data" / "vendor-headers.json"
 NAMES = ("SeriesDescription", "ProtocolName", "SequenceName", "StudyDescription")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import yaml
 
 from dicomio.readback import read_masks
 from dicomio.volume import load_volume
 from engines.contract import EngineSettings
+from engines.plainyaml import read_yaml, write_yaml
 from pipelines.brain_volume import SHAPE
 from pipelines.phantom_dicom import PhantomTruth, write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
@@ -155,9 +155,9 @@ def test_a_study_that_classifier_and_outlines_disagree_on_is_unclear_everywhere(
 ) -> None:
     folder = stand_in(tmp_path / "models")
     path = folder / NAME / "model.yaml"
-    content = yaml.safe_load(path.read_text())
+    content = read_yaml(path.read_text())
     content["thresholds"]["min_volume_ml"] = 100_000.0  # outlines nothing, whatever there is
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(write_yaml(content))
     done = perform(job(phantom[1], tmp_path / "out", folder))
     assert done.answer == "unclear: look"
     assert done.headline.startswith("Brain tumour: unclear: look (probability ")
@@ -288,9 +288,9 @@ def test_a_network_that_answers_for_less_is_refused_before_the_first_study(tmp_p
 
     folder = stand_in(tmp_path / "models", neighbours=(-2, 0, 2))
     path = folder / NAME / "model.yaml"
-    content = yaml.safe_load(path.read_text())
+    content = read_yaml(path.read_text())
     content["outputs"][0]["shape"] = ["batch", 3, 96, 80]
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(write_yaml(content))
     with pytest.raises(PackageInvalid, match=r"outputs.0.shape: .* the input's size \[192, 160\]"):
         packages_for(PIPELINE, (folder,))
 
@@ -314,11 +314,11 @@ def test_a_network_of_another_shape_is_refused_before_the_first_study(
 
     folder = stand_in(tmp_path / "models", neighbours=neighbours)
     path = folder / NAME / "model.yaml"
-    content = yaml.safe_load(path.read_text())
+    content = read_yaml(path.read_text())
     content["inputs"] = [
         {"name": "image", "shape": shape, "channels": [{"name": f"c{k}"} for k in range(int(shape[1]))]}
     ]
     content["outputs"][0]["shape"] = ["batch", 3, *shape[2:]]
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(write_yaml(content))
     with pytest.raises(PackageInvalid, match=words):
         packages_for(PIPELINE, (folder,))

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from engines.package import shipped_folder
+from engines.plainyaml import read_yaml, write_yaml
 from pipelines.phantom import PhantomOptions, make_phantom
 
 
@@ -50,10 +50,10 @@ def classifier(tmp_path, tiny_lgg):
     """The shipped one, as if two patients of the tiny data set had been held out."""
     folder = tmp_path / CLASSIFIER
     shutil.copytree(shipped_folder() / CLASSIFIER, folder)
-    content = yaml.safe_load((folder / "model.yaml").read_text())
+    content = read_yaml((folder / "model.yaml").read_text())
     patients = sorted(path.name for path in (tiny_lgg / "kaggle_3m").iterdir())
     content["training"]["split"]["held_out"] = patients[::2]
-    (folder / "model.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    (folder / "model.yaml").write_text(write_yaml(content))
     return folder
 
 

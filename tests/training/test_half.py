@@ -7,7 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
-import yaml
+
+from engines.plainyaml import read_yaml, write_yaml
 
 onnx = pytest.importorskip("onnx", reason="training needs the `train` extra")
 pytest.importorskip("onnxconverter_common", reason="training needs the `train` extra")
@@ -100,12 +101,12 @@ def overflowing(folder, shape):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     network = model.SerializeToString()
     (folder / "model.onnx").write_bytes(network)
-    content = yaml.safe_load((folder / "model.yaml").read_text())
+    content = read_yaml((folder / "model.yaml").read_text())
     content["sha256"] = hashlib.sha256(network).hexdigest()
     content.pop("calibration", None)  # of the network before
     content["inputs"][0].update(shape=["batch", *shape], channels=[{"name": "a"}, {"name": "b"}])
     content["outputs"][0]["shape"] = ["batch", *shape]
-    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    (folder / "model.yaml").write_text(write_yaml(content))
     values = 10 * np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
     np.savez(folder / "reference.npz", image=values)
 

@@ -6,8 +6,9 @@ import re
 
 import numpy as np
 import pytest
-import yaml
 from typer.testing import CliRunner
+
+from engines.plainyaml import read_yaml, write_yaml
 
 pytest.importorskip("nncf", reason="training needs the `train` extra")
 pytest.importorskip("torch", reason="training needs the `train` extra")
@@ -106,9 +107,9 @@ def test_networks_of_volumes_have_none(tmp_path):
 
 
 def test_data_without_the_patients_is_an_error_that_says_so(classifier, tiny_lgg):
-    content = yaml.safe_load((classifier / "model.yaml").read_text())
+    content = read_yaml((classifier / "model.yaml").read_text())
     content["training"]["split"]["held_out"] = ["TCGA_XX_0000_19990101"]
-    (classifier / "model.yaml").write_text(yaml.safe_dump(content))
+    (classifier / "model.yaml").write_text(write_yaml(content))
     command = ["export", "--variants", str(classifier), "--int8", "--data", str(tiny_lgg)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2

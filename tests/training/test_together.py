@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 from scipy.special import expit
 from typer.testing import CliRunner
+
+from engines.plainyaml import read_yaml, write_yaml
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 
@@ -97,9 +98,9 @@ def test_pytorch_has_the_same_networks(mean):
 
 def changed(folder, place, change):
     copy = shutil.copytree(folder, place / folder.name)
-    content = yaml.safe_load((copy / "model.yaml").read_text())
+    content = read_yaml((copy / "model.yaml").read_text())
     change(content)
-    (copy / "model.yaml").write_text(yaml.safe_dump(content))
+    (copy / "model.yaml").write_text(write_yaml(content))
     return copy
 
 

@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
+
+from engines.plainyaml import read_yaml
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
@@ -130,7 +131,7 @@ def stages(tiny_slices, tmp_path_factory):
 
 def test_a_threshold_is_chosen_on_validation_and_the_figures_are_of_others(stages):
     for name in STAGES:
-        content = yaml.safe_load((stages / name / "model.yaml").read_text())
+        content = read_yaml((stages / name / "model.yaml").read_text())
         assert content["training"]["split"]["note"] == "they chose nothing"
         assert "variants" not in content
     assert 0.05 <= load_package(stages / "lgg-resnet50").manifest.thresholds.probability <= 0.95
