@@ -20,7 +20,7 @@ def write_yaml(data: Any) -> str:
     """Plain data as YAML, one key or item per line, in the order given."""
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # declared by its default only
     writer.width = 110
     text = io.StringIO()
     writer.dump(data, text)

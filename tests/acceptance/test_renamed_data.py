@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dicomio.content import content_digest
 from dicomio.sender import send
+from engines.plainyaml import write_yaml
 from pipelines.phantom_dicom import write_phantom
 
 
@@ -31,7 +30,7 @@ def test_all_that_was_received_is_there_after_the_data_folder_was_renamed(
         else:
             (daemon.folder / daemon.settings["data_dir"]).rename(daemon.folder / name)
         daemon.settings["data_dir"] = name
-        daemon.config.write_text(yaml.safe_dump(daemon.settings))
+        daemon.config.write_text(write_yaml(daemon.settings))
         daemon.start()
         send(daemon.peer, paths)  # and all of it once more
         spool = daemon.folder / name / "spool"
