@@ -9,11 +9,15 @@ import pytest
 
 from daemon.assembly import Assembly
 from daemon.intake import Intake
+from db.records import Wish
+from db.states import Priority
 from db.store import Database
 from dicomio.spool import Spool
 from pipelines.builtin import builtin_rules
 from pipelines.errors import ModelMissing
 from pipelines.phantom_dicom import write_phantom
+from pipelines.registry import PIPELINES
+from pipelines.rules import RuleFile
 
 ROUTED = "0" * 64
 
@@ -91,3 +95,22 @@ def test_images_that_share_one_uid_are_told_before_the_rules_that_saw_one_image(
     (row,) = database.list_jobs()
     assert row.why.startswith("19 more images carry the SOP Instance UID of another image")
     assert "saw 1" in row.why
+
+
+TWO_RULES = """
+rules:
+  - {name: a, pipeline: abdomen-ct, series: {ct: {Modality: CT}}, priority: low, send_to: [kids]}
+  - {name: b, pipeline: abdomen-ct, series: {ct: {Modality: CT}}, priority: stat, send_to: [pacs]}
+"""
+
+
+def test_two_rules_that_want_the_same_make_one_job_with_all_that_both_ask_for(
+    tmp_path: Path, database: Database, intake: Intake
+) -> None:
+    """All routes in one transaction: a claim in between settled where the results go, and the priority was dropped."""
+    (tmp_path / "rules.yaml").write_text(TWO_RULES)
+    rules = RuleFile(tmp_path / "rules.yaml", known_pipelines=PIPELINES, known_destinations=("kids", "pacs")).current
+    wishes = {"kids": Wish("LABELMAP"), "pacs": Wish("BINARY")}
+    Assembly(database, lambda: rules, quiet_period=timedelta(0), wishes=wishes).step()
+    jobs = [database.claim_job("host:1") for _ in range(3)]
+    assert [(job.send_to, job.priority) for job in jobs if job] == [(("kids", "pacs"), Priority.STAT)] * 2
