@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -18,6 +19,9 @@ from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.line import Line
 from dicomio.polled_socket import PolledSocket, tune
 from dicomio.tls import TLSFiles
+
+if TYPE_CHECKING:
+    from pynetdicom.dimse import DimseServiceType
 
 HERE = "127.0.0.1"  # stands where pynetdicom wants an address: the socket knows better
 LARGEST_CONTROL_PDU = 1 << 20
@@ -130,7 +134,26 @@ class _Entity(AE):  # type: ignore[misc]
 
     def _create_socket(self, assoc: Association, *_: object) -> CallingSocket:
         self.connection = CallingSocket(assoc, self._peer, self._tls, self._line)
+        _hand_answers_back(assoc)
         return self.connection
+
+
+def _hand_answers_back(assoc: Association) -> None:
+    """Gives back the answers that pynetdicom's reactor takes from whoever waits for them.
+
+    Before a request is sent the reactor is paused, by an event and a flag. On a busy machine it may be seen as paused
+    when it has passed the event already; it then takes the answer as a message that nobody expects and drops it, and
+    the request waits until its time is over. While the event is not set somebody does wait.
+    """
+    serve = assoc._serve_request
+
+    def hand_back(message: DimseServiceType, context_id: int) -> None:
+        if message.is_valid_request or assoc._reactor_checkpoint.is_set():
+            serve(message, context_id)
+        else:
+            assoc.dimse.msg_queue.put((context_id, message))
+
+    assoc._serve_request = hand_back
 
 
 @contextmanager

@@ -225,3 +225,33 @@ def test_a_line_that_is_closed_ends_what_hangs_and_opens_no_more(series: list[Pa
 def test_statuses_in_words(status: int, words: str) -> None:
     assert in_words(status) == words
     assert in_words(status, "disk 3") == f"{words} (disk 3)"
+
+
+def test_an_answer_that_the_reactor_takes_reaches_who_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine pynetdicom's reactor passes the event that should stop it; here it always does."""
+    monkeypatch.setattr("pynetdicom.association.Association._reactor_checkpoint", Unstoppable(), raising=False)
+    paths = write_series(tmp_path, 30)
+    entity = AE("ANY")
+    entity.add_supported_context(CTImageStorage)
+    server = entity.start_server((HERE, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: 0x0000)])
+    try:
+        peer = Peer(ae_title="ANY", host=HERE, port=server.socket.getsockname()[1], dimse_timeout=5)
+        results: list[SendResult] = []
+        send(peer, paths, on_result=results.append)
+    finally:
+        server.shutdown()
+    assert [result.status for result in results] == [0x0000] * 30
+
+
+class Unstoppable(threading.Event):
+    """An event that nobody waits for, in the place of every association's own."""
+
+    def __set__(self, owner: object, event: threading.Event) -> None:
+        vars(owner)["checkpoint"] = event
+
+    def __get__(self, owner: object, kind: type) -> threading.Event:
+        event: threading.Event = vars(owner)["checkpoint"]
+        event.wait = lambda timeout=None: not time.sleep(0.0005)  # type: ignore[method-assign, misc]
+        return event
