@@ -89,6 +89,8 @@ def test_bad_files_bad_series_and_bad_rules_each_have_their_outcome(
     assert "images at least" in by_images[1].why
     assert str(by_images[12].state) == "refused"
     assert "missing" in by_images[12].why.lower()
+    assert by_images[12].reason_code == "missing-slices"
+    assert {by_images[2000].reason_code, by_images[1].reason_code} == {"no-rule"}
     assert str(by_images[len(flair)].state) == "done"
 
     log = daemon.log.read_text()

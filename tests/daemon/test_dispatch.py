@@ -12,7 +12,7 @@ import pytest
 
 from daemon.config import Config
 from daemon.dispatch import Dispatch
-from daemon.errands import Finished, NoRoom, Return, run_errand
+from daemon.errands import Failed, Finished, NoRoom, Return, run_errand
 from daemon.room import RoomWait
 from db.errors import DatabaseUnavailable
 from db.records import IndexedInstance, JobOrder
@@ -176,6 +176,26 @@ def test_results_that_are_gone_fail_their_job(dispatch: Dispatch, database: Data
     dispatch.step()
     assert state(database, job_id) == "failed"
     assert "cannot be used" in (database.job(job_id).reason or "")
+    assert database.job(job_id).reason_code == "results-unusable"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Finished("1", Outcome("1", refused="7 to 9", refused_as="MissingSlices")), ("refused", "missing-slices")),
+        (Finished("1", Outcome("1", refused="by a worker of an older version")), ("refused", "refused")),
+        (Failed("1", "ModelsDiffer: other ones", kind="ModelsDiffer"), ("failed", "models-differ")),
+    ],
+)
+def test_why_a_job_ended_has_a_code_beside_the_words(
+    dispatch: Dispatch, database: Database, bench: Bench, answer: Finished | Failed, told: tuple[str, str]
+) -> None:
+    job_id = order(database)
+    dispatch.step()
+    bench.answers = [dataclasses.replace(answer, job_id=str(job_id))]
+    dispatch.step()
+    job = database.job(job_id)
+    assert (job.state, job.reason_code) == told
 
 
 def test_a_job_that_was_claimed_is_submitted_once_the_workers_are_back(
