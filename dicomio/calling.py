@@ -15,6 +15,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation
 
 from dicomio.association_answer import ACCEPT_PDU, clean_answer
+from dicomio.checkpoint import Checkpoint
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.line import Line
 from dicomio.polled_socket import PolledSocket, tune
@@ -133,6 +134,8 @@ class _Entity(AE):  # type: ignore[misc]
         self._peer, self._line, self._tls = peer, line, _tls_context(peer)
 
     def _create_socket(self, assoc: Association, *_: object) -> CallingSocket:
+        assoc._reactor_checkpoint = Checkpoint(assoc)
+        assoc._reactor_checkpoint.set()
         self.connection = CallingSocket(assoc, self._peer, self._tls, self._line)
         _hand_answers_back(assoc)
         return self.connection
