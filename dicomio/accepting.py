@@ -49,22 +49,29 @@ class ListenerProcess:
         poller = select.poll()
         poller.register(self._listening, select.POLLIN)
         poller.register(lifeline, select.POLLIN | select.POLLHUP)
-        self.health.check()  # which has files prepared as well
-        due = time.monotonic() + CHECK_EVERY
-        while lifeline not in (ready := {fd for fd, _ in poller.poll(CHECK_EVERY * 1000)}):
+        stopped = threading.Event()
+        upkeep = threading.Thread(target=self._look_after, args=(stopped,), name="upkeep", daemon=True)
+        upkeep.start()
+        while lifeline not in (ready := {fd for fd, _ in poller.poll()}):
             if ready:
                 self._accept()
-            if time.monotonic() >= due:
-                self.health.check()
-                self.records.retry()
-                due = time.monotonic() + CHECK_EVERY
+        stopped.set()
         self._listening.close()
         self._wait_for_threads(self.settings.grace)
         for reception in tuple(self._running):
             reception.end_soon = True
         self._wait_for_threads(2.0)
+        upkeep.join(2.0)
         self.records.retry()
         self.spool.close()
+
+    def _look_after(self, stopped: threading.Event) -> None:
+        """See whether images can be stored, and write what had to wait; not in the thread that accepts: disks hang."""
+        while True:
+            self.health.check()  # which has files prepared as well
+            self.records.retry()
+            if stopped.wait(CHECK_EVERY):
+                return
 
     def _accept(self) -> None:
         for _ in range(PATIENCE):

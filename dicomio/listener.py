@@ -163,6 +163,10 @@ class Listener:
             table_fd, self._table_fd = self._table_fd, -1
         if table_fd >= 0:
             os.close(table_fd)
+        try:
+            self._spool.sweep()  # a process that had to go within an image leaves it there
+        except OSError as error:
+            log.error("sweep_failed", reason=str(error))
         log.info("listener_stopped", port=self.port)
 
     def _where(self) -> str:
