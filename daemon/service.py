@@ -276,7 +276,10 @@ class Service:
         """Blocks until SIGTERM or SIGINT; meanwhile no part of the service stays ended."""
         while not self.stopped.wait(1.0):
             for loop in list(self._loops):
-                loop.revive()
+                try:
+                    loop.revive()
+                except RuntimeError as error:  # the machine has no thread to give; it is tried again
+                    log.error("loop_not_started", loop=loop.name, reason=str(error))
 
 
 def current_rules(rule_file: RuleFile) -> RuleSet:

@@ -183,7 +183,7 @@ class Outbox(Transactions):
 
         Raises:
             UnknownJob.
-            NotServed: The job does not go there, or has no results yet that it could lack.
+            NotServed: The job does not go there.
         """
         at = now or this_moment()
         with self.write() as session:

@@ -68,6 +68,7 @@ def _add_deliveries(session: Session, job: Job, results: list[tuple[Result, NewR
         {"job_id": job.id, "result_id": result.id, "destination": name, "next_attempt_at": at, "updated_at": at}
         for result, new in results
         for name in (job.send_to if new.destinations is None else new.destinations)
+        if name in job.send_to  # else it was dropped while the job ran
     ]
     if rows:
         session.execute(insert(Delivery), rows)

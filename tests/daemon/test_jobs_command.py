@@ -126,3 +126,24 @@ def test_results_are_sent_again_to_a_pacs_that_lost_them(house: House, jobs: Job
     pending = [row.destination for row in house.database.show_job(job_id).deliveries if row.state == "pending"]
     assert pending == ["archive", "archive"]
     assert house.database.job(job_id).state == "delivering"
+
+
+def test_one_destination_is_dropped_and_the_others_are_served(house: House, jobs: Jobs) -> None:
+    job_id = house.compute("1.2.3", send_to=("pacs", "gone"))
+    assert "does not go to nowhere; it goes to pacs, gone" in str(
+        jobs("drop", job_id, "--destination", "nowhere").exception
+    )
+    said = jobs("drop", job_id, "--destination", "gone").stdout
+    assert f"job {job_id}: delivering; nothing more of it goes to gone" in said
+    house.answer(job_id)
+    assert house.database.job(job_id).state == "done"
+
+
+def test_cancelling_what_one_destination_has_says_what_becomes_of_it(house: House, jobs: Jobs) -> None:
+    job_id = house.compute("1.2.3", send_to=("pacs", "gone"))
+    to_pacs = [batch.items for batch in house.database.due_deliveries(NOON) if batch.destination == "pacs"]
+    for item in to_pacs[0]:
+        house.database.start_delivery([item.id])
+        house.database.delivery_accepted(item.id, 0)
+    assert f"job {job_id}: done; what was not sent is dropped" in jobs("cancel", job_id).stdout
+    assert house.database.job(job_id).reason == "cancelled for gone; pacs had it already: asked for on the command line"
