@@ -20,7 +20,7 @@ def test_all_that_was_received_is_there_after_the_data_folder_was_renamed(
     daemon = make_daemon(destinations={"pacs": pacs.destination})
     daemon.start()
     send(daemon.peer, paths)
-    (job,) = daemon.settle(1)
+    (job,) = daemon.settle(1, timeout=400)  # its engines are built before
     assert str(job.state) == "done", job.why
     delivered = dict(pacs.stored)
     for number, name in enumerate(("renamed", "link")):
@@ -37,5 +37,5 @@ def test_all_that_was_received_is_there_after_the_data_folder_was_renamed(
         until(lambda at=spool: not list((at / "incoming").iterdir()), 60)
         kept = sorted(content_digest(path) for path in (spool / "studies").rglob("*.dcm"))
         assert kept == sorted(map(content_digest, paths)), number
-        assert [(row.job_id, row.state) for row in daemon.settle(1)] == [(job.job_id, job.state)]
+        assert [(row.job_id, row.state) for row in daemon.settle(1, timeout=400)] == [(job.job_id, job.state)]
     assert dict(pacs.stored) == delivered
