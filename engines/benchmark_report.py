@@ -51,7 +51,7 @@ def table(measurements: Sequence[Measurement]) -> RenderableType:
 
 
 def markdown(measurements: Sequence[Measurement]) -> str:
-    """The same for docs/performance.md."""
+    """The same for docs/lab/engine-speed.md."""
     rows = [COLUMNS, tuple("---" for _ in COLUMNS), *(_cells(line, measurements) for line in measurements)]
     head = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}.\n\n"
     return head + "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
