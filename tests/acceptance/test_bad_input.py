@@ -60,7 +60,8 @@ def test_bad_files_bad_series_and_bad_rules_each_have_their_outcome(
     assert "cut off" in reasons
     until(lambda: not list(inbox.iterdir()), 30)  # the reason is on disk before the file leaves the inbox
 
-    # a rule file with an error changes nothing, and says where
+    # a rule file with an error changes nothing, and says where; receiving has started before the rules were read
+    until(lambda: "] ready" in daemon.log.read_text(), 240)
     good = daemon.rules.read_text()
     daemon.rules.write_text(good.replace("sequence: flair", "sequense: flair"))
 
