@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom import AE, evt
+from pynetdicom.presentation import AllStoragePresentationContexts
 
 from daemon.config import Config
 from daemon.demo import free_ports
@@ -170,4 +172,27 @@ def test_two_destinations_that_hang_do_not_hold_up_the_stop(
         assert time.monotonic() - start < 15
     due = [item.attempts for batch in house.database.due_deliveries(datetime.now(UTC)) for item in batch.items]
     assert due == [0, 0, 0, 0]  # given back, and no try was counted
+    house.database.close()
+
+
+def test_a_pacs_that_was_down_gets_everything_once_it_is_back(
+    tmp_path: Path, make_config: Callable[..., Config], images: list[Path]
+) -> None:
+    house = House(tmp_path)
+    job_id = house.compute("1.2", send_to=("pacs",))
+    for result, image in zip(house.database.show_job(job_id).results, images, strict=False):
+        result.path.parent.mkdir(parents=True, exist_ok=True)
+        result.path.write_bytes(image.read_bytes())
+    (port,) = free_ports(1)
+    pacs = {"ae_title": "PACS", "host": HERE, "port": port}
+    with serving(make_config(data_dir=house.data, destinations={"pacs": pacs})):
+        until(lambda: "Connection refused" in (house.database.show_job(job_id).deliveries[0].last_error or ""))
+        entity = AE("PACS")
+        entity.supported_contexts = AllStoragePresentationContexts
+        server = entity.start_server((HERE, port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0x0000)])
+        try:
+            until(lambda: house.database.job(job_id).state == "done")
+        finally:
+            server.shutdown()
+    assert [row.state for row in house.database.show_job(job_id).deliveries] == ["accepted", "accepted"]
     house.database.close()
