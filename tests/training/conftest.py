@@ -48,7 +48,12 @@ CLASSIFIER = "brain-lgg-classifier"
 @pytest.fixture
 def classifier(tmp_path, tiny_lgg):
     """The shipped one, as if two patients of the tiny data set had been held out."""
-    folder = tmp_path / CLASSIFIER
+    return held_out_of(tiny_lgg, tmp_path)
+
+
+def held_out_of(tiny_lgg, place):
+    """That classifier, in a folder of `place`."""
+    folder = place / CLASSIFIER
     shutil.copytree(shipped_folder() / CLASSIFIER, folder)
     content = read_yaml((folder / "model.yaml").read_text())
     patients = sorted(path.name for path in (tiny_lgg / "kaggle_3m").iterdir())

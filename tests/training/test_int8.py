@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,19 +15,25 @@ from engines.plainyaml import read_yaml, write_yaml
 pytest.importorskip("nncf", reason="training needs the `train` extra")
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from engines.choose import open_engine, verify
+from engines.choose import open_engine
 from engines.contract import EngineSettings
-from engines.package import find_packages, load_package, shipped_folder
+from engines.package import load_package
 from tests.pipelines.brains import stand_in
 from training import int8
 from training.cli import app
 from training.evaluate import Figure, UnfitError
 
-from .conftest import CLASSIFIER, untouched
+from .conftest import CLASSIFIER, held_out_of, untouched
 
 
-def test_a_network_gets_a_variant_that_serves_and_is_what_was_measured(classifier, tiny_lgg):
-    package = int8.add_int8(classifier, tiny_lgg, "9.0.0")
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory, tiny_lgg):
+    """The classifier with an INT8 variant; only to be looked at, or copied."""
+    return int8.add_int8(held_out_of(tiny_lgg, tmp_path_factory.mktemp("int8")), tiny_lgg, "9.0.0").folder
+
+
+def test_a_network_gets_a_variant_that_serves_and_is_what_was_measured(quantised):
+    package = load_package(quantised)
     assert package.version == "9.0.0"
     assert package.manifest.variants["int8"].format == "openvino"
     assert len(package.network("int8")) < 0.6 * len(package.network())  # whose weights are in 16 bits
@@ -41,22 +49,24 @@ def test_a_network_gets_a_variant_that_serves_and_is_what_was_measured(classifie
     assert package.card.startswith(f"# {CLASSIFIER} 9.0.0\n")
 
 
-def test_once_more_takes_the_place_of_the_first(classifier, tiny_lgg):
-    files = {path.name for path in classifier.iterdir()}
-    first, again = (int8.add_int8(classifier, tiny_lgg) for _ in range(2))
+def test_once_more_takes_the_place_of_the_first(quantised, tiny_lgg, tmp_path):
+    first, folder = load_package(quantised), Path(shutil.copytree(quantised, tmp_path / CLASSIFIER))
+    files = {path.name for path in folder.iterdir()}
+    again = int8.add_int8(folder, tiny_lgg)
     assert again.manifest.accuracy == first.manifest.accuracy
     assert again.card.count("## INT8\n") == again.card.count("## Measured") == 1
-    assert {path.name for path in classifier.iterdir()} == files
+    assert {path.name for path in folder.iterdir()} == files
 
 
-def test_what_costs_too_much_is_left_out_and_the_card_says_so(classifier, tiny_lgg, monkeypatch):
-    before = int8.add_int8(classifier, tiny_lgg).card.split("## INT8")[1]
+def test_what_costs_too_much_is_left_out_and_the_card_says_so(quantised, tiny_lgg, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(quantised, tmp_path / CLASSIFIER))
+    before = load_package(folder).card.split("## INT8")[1]
     monkeypatch.setattr(int8, "LOSS", -1.0)
-    package = int8.add_int8(classifier, tiny_lgg)
+    package = int8.add_int8(folder, tiny_lgg)
     assert package.manifest.variants == {}
-    assert not (classifier / int8.FILE).exists()
+    assert not (folder / int8.FILE).exists()
     assert re.search(r"None: tumour: AUC by slice would be \d\.\d+ instead of \d\.\d+", package.card)
-    assert package.version == load_package(shipped_folder() / CLASSIFIER).version
+    assert package.version == "9.0.0"
     for figure in package.manifest.accuracy:  # those that it had without, again
         row = f"| {figure.metric} | {round(figure.value, 4):.3f} |"
         assert row in before
@@ -92,13 +102,6 @@ def test_what_the_gate_refuses_is_left_out(classifier, tiny_lgg, monkeypatch):
     package = int8.add_int8(classifier, tiny_lgg)
     assert package.manifest.variants == {}
     assert re.search(r"None: \d+\.\d\d% of the probabilities differ", package.card.split("## INT8")[1])
-
-
-@pytest.mark.parametrize("name", find_packages(shipped_folder()))
-def test_the_shipped_variants_are_admitted_here(name):
-    package = load_package(shipped_folder() / name)
-    found = verify(package, EngineSettings(backend="openvino", precision="int8"))
-    assert [one.problems for one in found] == [()]
 
 
 def test_networks_of_volumes_have_none(tmp_path):
