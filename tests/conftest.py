@@ -22,7 +22,7 @@ import pytest
 from hypothesis import settings
 from pynetdicom import AE
 
-from .postgres import Cluster, binaries
+from tests.postgres import Cluster, binaries
 
 settings.register_profile("no deadline", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("no deadline")

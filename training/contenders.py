@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.benchmark_field import Contender, Run
-from training.classic import SYSTEMS
+from training.experiment import System
+from training.experiments import SYSTEMS
 from training.recipes import RECIPES
-from training.system import System
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +80,7 @@ def _network_of(package: ModelPackage) -> nn.Module:
         if package.manifest.preprocessing.neighbours:  # else an older export, of the whole network
             networks = [served(network) for network in networks]
         return Mean(networks, mirror=extra.get("mirror", False))
-    from training.export import untrained_answer
+    from training.package.export import untrained_answer
 
     parts = extra.get("mean_of", [extra])
     names = [part["recipe"] for part in parts for _ in range(part.get("networks", 1))]

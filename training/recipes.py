@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from training.changes import read_changes
 from training.data.case import Case
-from training.data.lgg import load_lgg
-from training.data.liver import load_liver
+from training.data.layouts.lgg import load_lgg
+from training.data.layouts.liver import load_liver
 
 Loader = Callable[[Path], list[Case]]
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from engines.package import ModelPackage, load_package, shipped_folder
-from training.classic import SYSTEMS
-from training.evaluate import UnfitError
+from training.evaluate.figures import UnfitError
+from training.experiments import SYSTEMS
 from training.loop.record import was_begun
 from training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from training.loop.train import Limits
-    from training.together import Of
+    from training.package.mean import Of
 
 log = structlog.get_logger(__name__)
 
@@ -90,12 +90,12 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
         options = {"half": False} | ({} if several else dict.fromkeys(making.options, True))
         folders.append(_exported(part, data, run, out / "parts" if several else out, options).folder)
     if several:
-        from training.together import put_together
+        from training.package.mean import put_together
 
         compact = "compact" in making.options
         put_together(folders, data, out, "0.1.0", of=making.of, threshold=making.threshold, compact=compact)
-    from training.calibrate import add_calibration
-    from training.int8 import add_int8
+    from training.package.calibrate import add_calibration
+    from training.package.int8 import add_int8
 
     for add in (add_int8, add_calibration):
         try:
@@ -115,7 +115,7 @@ def _trained(part: Part, data: Path, run: Path, limits: Limits) -> Path:
 
         fit_system(SYSTEMS[part.trained], data, run, asked)
     else:
-        from training.commands import train_recipe
+        from training.train_recipe import train_recipe
 
         train_recipe(RECIPES[part.trained], data, run, asked)
     return run
@@ -126,7 +126,7 @@ def _exported(part: Part, data: Path, run: Path, out: Path, options: dict[str, A
         from training.systems.commands import export_runs
 
         return export_runs([run], data, out, "0.1.0", **options)
-    from training.export import export
+    from training.package.export import export
 
     recipe = RECIPES[part.exported or part.trained]
     return export(recipe, [run], recipe.loader(data), out, "0.1.0", **options)

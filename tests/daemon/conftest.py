@@ -17,8 +17,7 @@ from daemon.inbox import Inbox
 from daemon.watcher import FolderWatcher, WatchedFolder
 from dicomio.spool import Spool
 from pipelines.phantom_dicom import write_phantom
-
-from .watching import SETTLE, as_nobody
+from tests.daemon.watching import SETTLE, as_nobody
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,7 @@ from engines.contract import EngineSettings
 from pipelines.encode import ResultFile
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.work import JobDescription, Outcome
-
-from .jobs import JOB
+from tests.daemon.jobs import JOB
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 AWAY = DatabaseUnavailable(url="postgresql://", reason="away")

@@ -20,10 +20,9 @@ from db.store import Database
 from dicomio.filemeta import read_head
 from dicomio.listener import Listener, ListenerSettings
 from dicomio.spool import Spool
+from tests.daemon.watching import until
 from tests.dicomio.making import SERIES, stack
 from tests.dicomio.requestor import encode_request
-
-from .watching import until
 
 
 @pytest.fixture

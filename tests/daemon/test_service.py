@@ -22,9 +22,8 @@ from daemon.standing import PartStanding, PartState, read_standing
 from db.store import Database
 from dicomio.sender import Peer, send
 from dicomio.spool import Spool
-
-from ..postgres import Cluster
-from .house import House
+from tests.daemon.house import House
+from tests.postgres import Cluster
 
 HERE = "127.0.0.1"
 

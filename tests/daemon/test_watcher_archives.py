@@ -13,8 +13,7 @@ from pydicom.data import get_testdata_file
 
 from daemon.inbox import Inbox
 from dicomio.spool import Spool
-
-from .watching import SETTLE, contents, quarantined, until
+from tests.daemon.watching import SETTLE, contents, quarantined, until
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

@@ -23,8 +23,7 @@ from daemon.sightings import left_alone
 from daemon.watcher import FolderWatcher, WatchedFolder
 from db.store import Database
 from dicomio.spool import Spool
-
-from .watching import SETTLE, contents, quarantined, until
+from tests.daemon.watching import SETTLE, contents, quarantined, until
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

@@ -21,8 +21,7 @@ from daemon.errors import NotRunnable
 from daemon.inbox import Inbox
 from daemon.watcher import FolderWatcher, WatchedFolder
 from dicomio.spool import Spool
-
-from .watching import SETTLE, contents, quarantined, until
+from tests.daemon.watching import SETTLE, contents, quarantined, until
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

@@ -17,8 +17,7 @@ import daemon.inbox
 from daemon.inbox import Inbox
 from dicomio.filemeta import read_head
 from dicomio.spool import Spool
-
-from .watching import SETTLE, contents, kept_in_quarantine, quarantined, until
+from tests.daemon.watching import SETTLE, contents, kept_in_quarantine, quarantined, until
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

@@ -31,8 +31,7 @@ from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.package import shipped_folder
 from engines.plans import PlanStore
 from pipelines.work import EngineChoice, JobDescription, Outcome
-
-from .jobs import JOB, LONG
+from tests.daemon.jobs import JOB, LONG
 
 
 @pytest.fixture(scope="module")

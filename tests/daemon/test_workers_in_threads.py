@@ -20,8 +20,7 @@ from daemon.errors import NoWorkerFree
 from daemon.warm_up import WarmUp
 from daemon.workers import WorkerPool
 from pipelines.work import JobDescription, Outcome
-
-from .jobs import JOB, LONG
+from tests.daemon.jobs import JOB, LONG
 
 OPENED, HELD = threading.Event(), threading.Event()
 """The second worker's engines are open; jobs may end."""

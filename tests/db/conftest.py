@@ -16,8 +16,7 @@ from db.records import IndexedInstance, JobOrder, JobOutcome, NewResult
 from db.states import JobState, Origin, ResultKind
 from db.store import Database
 from db.tables import METADATA
-
-from ..postgres import Cluster
+from tests.postgres import Cluster
 
 NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 

@@ -14,8 +14,7 @@ from db.records import JobFilter, JobOutcome, LostImage, NewMeasurement, NewResu
 from db.states import JobState, LossKind, ResultKind
 from db.store import Database
 from db.tables import METADATA, Job
-
-from .conftest import NOON, Images
+from tests.db.conftest import NOON, Images
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from typing import Any
 from db.records import AlreadyExists, Created, Indexed, JobOrder
 from db.states import JobState, StudyState
 from db.store import Database
-
-from .conftest import NOON, Images
+from tests.db.conftest import NOON, Images
 
 LATER = NOON + timedelta(hours=1)
 

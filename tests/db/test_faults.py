@@ -17,9 +17,8 @@ from db.records import JobFilter
 from db.store import Database
 from db.tables import Study
 from dicomio.spool import Spool
+from tests.db.conftest import Images
 from tests.dicomio.making import classic, write
-
-from .conftest import Images
 
 
 def test_values_are_stored_no_longer_than_their_representation(database: Database, images: Images) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 from db.records import JobFilter, LostImage
 from db.states import LossKind
 from db.store import Database
-
-from .conftest import NOON, Images
+from tests.db.conftest import NOON, Images
 
 
 def lost(receipt: str = "r1", **changes: Any) -> LostImage:

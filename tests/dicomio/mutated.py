@@ -13,7 +13,7 @@ import pydicom
 from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
 
-from .making import classic, enhanced, write
+from tests.dicomio.making import classic, enhanced, write
 
 VRS = [vr.encode() for vr in re.findall("..", "AEASATCSDADSDTFDFLISLOLTOBODOFOLOVOWPNSHSLSQSSSTSVTMUCUIULUNURUSUTUV")]
 VRS += [b"XX", b"\0\0", b"\xff\xfe"]

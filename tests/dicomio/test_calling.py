@@ -21,8 +21,7 @@ from dicomio.errors import PeerUnreachable
 from dicomio.line import Line
 from dicomio.sender import Peer, SendResult, echo, send
 from dicomio.statuses import in_words
-
-from .network import until, write_series
+from tests.dicomio.network import until, write_series
 
 HERE = "127.0.0.1"
 VERSION_NAME = 0x55

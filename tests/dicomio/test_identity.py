@@ -16,8 +16,7 @@ from pydicom.uid import (
 
 from dicomio.identity import Identity, identity_of
 from dicomio.uids import derived_uid
-
-from .making import SERIES, classic, item, write
+from tests.dicomio.making import SERIES, classic, item, write
 
 STUDY = derived_uid("study")
 

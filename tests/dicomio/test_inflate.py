@@ -18,8 +18,7 @@ from dicomio.headers import read_header
 from dicomio.inflate import LARGEST_HEADER, Inflated
 from dicomio.result import read_source_header
 from dicomio.volume import load_volume
-
-from .making import classic, stack, write
+from tests.dicomio.making import classic, stack, write
 
 ZEROS = bytes(1 << 20)
 

@@ -18,9 +18,8 @@ from dicomio.legal import legal_uid, legal_value, legalise
 from dicomio.readback import verify_segmentation
 from dicomio.result import mended, write_result
 from dicomio.uids import derived_uid
-
-from .making import item
-from .test_seg_judges import _capture, _measured, _report
+from tests.dicomio.making import item
+from tests.dicomio.test_seg_judges import _capture, _measured, _report
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of what these tests put into headers
 

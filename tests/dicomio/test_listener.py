@@ -36,9 +36,8 @@ from dicomio.filemeta import read_head
 from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.sender import echo
 from dicomio.spool import Spool
-
-from .network import NODELAY, ct_image, data_set, until, write_series
-from .requestor import Requestor, association, encode_request, p_data
+from tests.dicomio.network import NODELAY, ct_image, data_set, until, write_series
+from tests.dicomio.requestor import Requestor, association, encode_request, p_data
 
 PRIVATE = "1.2.276.0.7230010.3.1.0.9999"
 Start = Callable[..., Listener]

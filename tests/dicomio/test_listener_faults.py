@@ -27,9 +27,8 @@ from dicomio.listener import Listener, ListenerSettings
 from dicomio.sender import SendResult, echo, send
 from dicomio.spool import Spool
 from dicomio.tls import TLSFiles
-
-from .network import NODELAY, data_set, until, write_series
-from .requestor import Requestor, association, encode_request, p_data
+from tests.dicomio.network import NODELAY, data_set, until, write_series
+from tests.dicomio.requestor import Requestor, association, encode_request, p_data
 
 HERE = "127.0.0.1"
 

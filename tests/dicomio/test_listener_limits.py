@@ -17,9 +17,8 @@ import pytest
 from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.sender import echo
 from dicomio.spool import Part, Spool, SpoolFull
-
-from .network import data_set, until
-from .wire import HERE, Wire, listening, p_data, request, store_command, us, wire
+from tests.dicomio.network import data_set, until
+from tests.dicomio.wire import HERE, Wire, listening, p_data, request, store_command, us, wire
 
 
 @pytest.fixture

@@ -21,10 +21,9 @@ from dicomio.listener import AllowedPeer, Listener, ListenerSettings
 from dicomio.peer_faults import MalformedPDU
 from dicomio.sender import echo
 from dicomio.spool import Spool
-
-from .network import data_set, until
-from .requestor import encode_request
-from .wire import (
+from tests.dicomio.network import data_set, until
+from tests.dicomio.requestor import encode_request
+from tests.dicomio.wire import (
     ABORT_PROVIDER,
     APPLICATION,
     CT,

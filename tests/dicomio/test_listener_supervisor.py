@@ -14,9 +14,8 @@ from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.listener import Listener, ListenerSettings
 from dicomio.sender import echo
 from dicomio.spool import Spool
-
-from .network import until
-from .wire import HERE, p_data, request, store_command, us, wire
+from tests.dicomio.network import until
+from tests.dicomio.wire import HERE, p_data, request, store_command, us, wire
 
 
 @pytest.fixture

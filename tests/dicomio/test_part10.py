@@ -14,8 +14,7 @@ from dicomio.filemeta import file_head, read_head
 from dicomio.part10 import parse
 from dicomio.refusals import TooFewSlices, UndecodablePixels
 from dicomio.volume import load_volume
-
-from .making import classic, image, stack, write
+from tests.dicomio.making import classic, image, stack, write
 
 IMPLICIT_BIG_ENDIAN = "1.2.840.113619.5.2"
 

@@ -11,8 +11,7 @@ from pydicom.dataset import Dataset
 from dicomio.content_refusals import PatientsDiffer
 from dicomio.patient import OnePatient
 from dicomio.volume import load_volume
-
-from .making import stack
+from tests.dicomio.making import stack
 
 JANE = {"PatientID": "P1", "PatientName": "Doe^Jane", "PatientBirthDate": "19700101", "PatientSex": "F"}
 

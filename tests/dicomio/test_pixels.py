@@ -13,8 +13,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from dicomio.refusals import TooFewSlices, UndecodablePixels
 from dicomio.volume import load_volume
-
-from .making import classic, enhanced, write
+from tests.dicomio.making import classic, enhanced, write
 
 
 def eight_bit(ds: Dataset, pixels: np.ndarray, vr: str) -> Dataset:

@@ -16,8 +16,7 @@ from pydicom.uid import (
 )
 
 from dicomio.same import are_one_image
-
-from .network import ct_image
+from tests.dicomio.network import ct_image
 
 
 @pytest.fixture

@@ -32,8 +32,7 @@ from dicomio.outgoing import Outgoing, batches
 from dicomio.sender import Peer, SendResult, count_instances, echo, send
 from dicomio.spool import Spool
 from dicomio.uids import derived_uid
-
-from .network import ct_image, data_set, until, write_series
+from tests.dicomio.network import ct_image, data_set, until, write_series
 
 HERE = "127.0.0.1"
 

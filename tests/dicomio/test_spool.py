@@ -14,8 +14,7 @@ import pytest
 from dicomio.errors import NotDicom
 from dicomio.filemeta import file_head, read_head
 from dicomio.spool import Spool, SpoolFull, harmless
-
-from .network import ct_image, write_series
+from tests.dicomio.network import ct_image, write_series
 
 
 @pytest.fixture(params=[0, 4], ids=["no stock", "stock"])

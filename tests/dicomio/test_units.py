@@ -10,8 +10,7 @@ from pydicom.dataset import Dataset
 from dicomio.content_refusals import NotHounsfield
 from dicomio.units import units_of
 from dicomio.volume import load_volume
-
-from .making import enhanced, item, stack, write
+from tests.dicomio.making import enhanced, item, stack, write
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,7 @@ from dicomio.refusals import (
     UnsupportedPixels,
 )
 from dicomio.volume import SourceImage, Volume, load_volume
-
-from .making import COLUMNS, ROWS, SERIES, SPACING, classic, compressed, image, item, stack, write
+from tests.dicomio.making import COLUMNS, ROWS, SERIES, SPACING, classic, compressed, image, item, stack, write
 
 
 def put(**values: object) -> Callable[[int, Dataset], None]:

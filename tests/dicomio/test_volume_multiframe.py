@@ -23,8 +23,7 @@ from dicomio.refusals import (
 )
 from dicomio.uids import derived_uid
 from dicomio.volume import SourceImage, load_volume
-
-from .making import COLUMNS, ROWS, SERIES, enhanced, image, item, stack, write
+from tests.dicomio.making import COLUMNS, ROWS, SERIES, enhanced, image, item, stack, write
 
 HEIGHTS = (5.0, 0.0, 7.5, 2.5)
 POSITIONS = [(-10, -20, height) for height in HEIGHTS]

@@ -16,8 +16,7 @@ from pydicom.tag import Tag
 
 from dicomio.errors import BadInput
 from dicomio.volume import load_volume
-
-from .making import stack
+from tests.dicomio.making import stack
 
 TEXTS = [
     "PixelSpacing",

@@ -36,8 +36,7 @@ from dicomio.frames import frames_of
 from dicomio.part10 import parse
 from dicomio.refusals import TooFewSlices
 from dicomio.volume import load_volume
-
-from .making import compressed, enhanced, image, stack
+from tests.dicomio.making import compressed, enhanced, image, stack
 
 LOSSLESS = {
     "JPEG lossless, process 14": ("dcmcjpeg", "+el"),

@@ -15,8 +15,7 @@ from dicomio.calling import Peer
 from dicomio.listener import Listener, ListenerSettings
 from dicomio.sender import echo
 from dicomio.store_messages import parse_command
-
-from .requestor import encode_request
+from tests.dicomio.requestor import encode_request
 
 HERE = "127.0.0.1"
 ABORT_PROVIDER = 0x02

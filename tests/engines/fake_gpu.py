@@ -23,8 +23,7 @@ from engines.gpu import Gpu
 from engines.graphs import Recorder
 from engines.plans import Built
 from engines.tensorrt_build import network_for
-
-from .conftest import unoptimised
+from tests.engines.conftest import unoptimised
 
 MAGIC = b"FAKE PLAN\n"
 OUT_OF_MEMORY, CAPTURE_UNSUPPORTED = 2, 900

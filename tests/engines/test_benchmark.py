@@ -12,8 +12,7 @@ from engines.benchmark import benchmark
 from engines.benchmark_field import Contender, Interrupted, Measurement, tiled
 from engines.benchmark_report import markdown, picture, table
 from engines.contract import EngineSettings
-
-from .conftest import plain_sample, two_inputs_sample, volume_sample
+from tests.engines.conftest import plain_sample, two_inputs_sample, volume_sample
 
 SETTINGS = EngineSettings(threads=1)
 

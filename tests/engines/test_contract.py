@@ -12,8 +12,7 @@ import pytest
 from engines.choose import BACKENDS, candidates, open_engine
 from engines.contract import Engine, EngineSettings
 from engines.errors import EngineNotOpen, EngineRefused, WrongDtype, WrongNames, WrongShape, WrongValues
-
-from .fake_gpu import install
+from tests.engines.fake_gpu import install
 
 ENGINES = [
     pytest.param(("onnxruntime", "fp32"), id="onnxruntime-fp32"),
@@ -196,7 +195,7 @@ def test_constructing_touches_nothing(sample):
 
 
 def test_inputs_must_agree_with_each_other(tmp_path):
-    from .conftest import two_inputs_sample
+    from tests.engines.conftest import two_inputs_sample
 
     sample = two_inputs_sample(tmp_path)
     feeds = sample.feeds(2)

@@ -15,9 +15,8 @@ from engines.gate import admit, agreement, compare, reference_feeds
 from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.openvino_engine import OpenVinoEngine, packed
 from engines.package import load_package
-
-from .conftest import images, manifest, network, node, plain_sample, segmenter, write
-from .fake_gpu import install
+from tests.engines.conftest import images, manifest, network, node, plain_sample, segmenter, write
+from tests.engines.fake_gpu import install
 
 REFERENCE = EngineSettings(backend="onnxruntime", threads=1)
 

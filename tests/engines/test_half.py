@@ -13,8 +13,7 @@ from engines.errors import DigestMismatch, PrecisionMissing
 from engines.half import halved, widened
 from engines.package import find_packages, shipped_folder
 from engines.tensorrt_build import network_for, offers, require
-
-from .conftest import images, network, node
+from tests.engines.conftest import images, network, node
 
 PACKAGES = find_packages(shipped_folder())
 

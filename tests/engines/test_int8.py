@@ -17,8 +17,7 @@ from engines.gate import agreement, reference_feeds
 from engines.half import plain as plainly
 from engines.package import find_packages, load_package, shipped_folder
 from engines.tensorrt_build import network_digest, network_for, offers, require
-
-from .conftest import as_written, calibrated, images, manifest, network, node, segmenter, two_layers, write
+from tests.engines.conftest import as_written, calibrated, images, manifest, network, node, segmenter, two_layers, write
 
 PACKAGES = find_packages(shipped_folder())
 CALIBRATED = [name for name, package in PACKAGES.items() if package.manifest.calibration]

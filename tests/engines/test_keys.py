@@ -12,9 +12,8 @@ from engines.contract import EngineSettings
 from engines.openvino_engine import OpenVinoEngine
 from engines.package import load_package
 from engines.tensorrt_engine import TensorRtEngine
-
-from .conftest import images, manifest, segmenter, write
-from .fake_gpu import Driver, FakeGpu, install
+from tests.engines.conftest import images, manifest, segmenter, write
+from tests.engines.fake_gpu import Driver, FakeGpu, install
 
 CPU = EngineSettings(backend="openvino", precision="fp32", threads=2)
 GPU = EngineSettings(backend="tensorrt", precision="fp32", max_batch=4)

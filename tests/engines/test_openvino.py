@@ -13,8 +13,7 @@ from engines.contract import EngineSettings
 from engines.errors import NoEngine, PrecisionMissing
 from engines.machine import processor, usable_cores
 from engines.openvino_engine import OpenVinoEngine, precisions
-
-from .conftest import spoil, volume_sample
+from tests.engines.conftest import spoil, volume_sample
 
 FP32 = EngineSettings(backend="openvino", precision="fp32", threads=2)
 

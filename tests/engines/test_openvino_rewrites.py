@@ -10,8 +10,7 @@ from engines.contract import EngineSettings
 from engines.libraries import import_openvino
 from engines.openvino_engine import OpenVinoEngine
 from engines.openvino_rewrites import fold_unshuffles, gather_flips, rewrite
-
-from .conftest import images, network, node
+from tests.engines.conftest import images, network, node
 
 HEIGHT, WIDTH, CHANNELS, FOUND = 12, 24, 3, 5
 

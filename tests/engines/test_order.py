@@ -11,8 +11,7 @@ from engines.choose import Verification, _choice, candidates, open_engine
 from engines.contract import EngineSettings
 from engines.gate import Agreement
 from engines.order import FP32, fastest, milliseconds, tiers
-
-from .test_machine import GRAVITON, HASWELL, SAPPHIRE_RAPIDS, a_processor
+from tests.engines.test_machine import GRAVITON, HASWELL, SAPPHIRE_RAPIDS, a_processor
 
 
 @pytest.mark.parametrize("flags", [HASWELL, SAPPHIRE_RAPIDS])

@@ -10,8 +10,7 @@ import pytest
 from engines.errors import DigestMismatch, PackageError, PackageInvalid, PackageMissing
 from engines.package import find_packages, load_package, shipped_folder
 from engines.plainyaml import read_yaml, write_yaml
-
-from .conftest import TUMOUR, images, manifest, plain_sample, segmenter, write
+from tests.engines.conftest import TUMOUR, images, manifest, plain_sample, segmenter, write
 
 
 def edit(folder, **changes):

@@ -19,8 +19,16 @@ from engines.package import load_package
 from engines.plans import PlanKey, PlanStore
 from engines.tensorrt_build import Profile, _monitor, build, logger, profiles
 from engines.tensorrt_engine import TensorRtEngine
-
-from .conftest import images, manifest, plain_sample, segmenter, spoil, two_inputs_sample, volume_sample, write
+from tests.engines.conftest import (
+    images,
+    manifest,
+    plain_sample,
+    segmenter,
+    spoil,
+    two_inputs_sample,
+    volume_sample,
+    write,
+)
 
 
 def installed() -> str | None:
@@ -201,7 +209,7 @@ def test_a_network_that_does_not_parse_is_refused_in_tensorrts_words(make_packag
 
 @needs_tensorrt
 def test_an_operation_that_tensorrt_lacks_is_named(make_package):
-    from .conftest import network, node
+    from tests.engines.conftest import network, node
 
     model = network(
         [node("Unique", "image", "values"), node("Conv", "image weight", "logits")],
@@ -258,7 +266,7 @@ def with_half(folder):
     """The segmenter with its arithmetic in FP16 between two casts, as onnxconverter-common leaves it."""
     from onnx import TensorProto
 
-    from .conftest import network, node
+    from tests.engines.conftest import network, node
 
     half = network(
         [

@@ -11,9 +11,18 @@ from engines.contract import EngineSettings
 from engines.errors import BuildFailed, DeviceFull, DeviceLost, DeviceMissing, NoEngine, OutOfDeviceMemory
 from engines.gpu import Pipeline, Tensor
 from engines.tensorrt_engine import TensorRtEngine
-
-from .conftest import calibrated, images, spoil
-from .fake_gpu import CudaError, CudaMemoryError, Driver, FakeContext, FakeGpu, FakePlan, Stream, fake_build, install
+from tests.engines.conftest import calibrated, images, spoil
+from tests.engines.fake_gpu import (
+    CudaError,
+    CudaMemoryError,
+    Driver,
+    FakeContext,
+    FakeGpu,
+    FakePlan,
+    Stream,
+    fake_build,
+    install,
+)
 
 SETTINGS = EngineSettings(backend="tensorrt", precision="fp32", max_batch=4)
 

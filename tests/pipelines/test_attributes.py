@@ -9,8 +9,7 @@ from pipelines.attributes import SeriesFacts, StudyFacts
 from pipelines.contrast import contrast
 from pipelines.orientation import Plane, localizer, plane
 from pipelines.subjects import subject
-
-from .studies import ct, study
+from tests.pipelines.studies import ct, study
 
 AXIAL, CORONAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]
 

@@ -21,8 +21,8 @@ from pipelines.brain_grid import restore
 from pipelines.brain_stripped import is_stripped
 from pipelines.brain_volume import CHANNELS, stripped_brain
 from tests.pipelines.brains import dice, head_around, write_series
-from training.data.brains import load_brains
-from training.data.volumes import VolumeCache
+from training.data.layouts.brains import load_brains
+from training.data.layouts.volumes import VolumeCache
 
 CASE = "BraTS2021_01476"  # the first of the archive: the others need not be read
 

@@ -22,7 +22,7 @@ WIDTHS = {"liver-unet": (16, 32), "liver-lite-unet": (16, 16, 16, 16)}
 
 @pytest.fixture
 def small_networks(monkeypatch):
-    monkeypatch.setattr("training.commands.PHANTOMS", 0)
+    monkeypatch.setattr("training.train_recipe.PHANTOMS", 0)
     for name, widths in WIDTHS.items():
         monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], widths=widths, **SMALL))
 

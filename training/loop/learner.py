@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training.experiment import System
 from training.recipes import Recipe
-from training.system import System
 
 Plan = Recipe | System
 """How a network is trained. Read here and beside: `name`, `learning_rate`, `weight_decay`, `ema`, `keep`, `patience`,

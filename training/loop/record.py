@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.package import load_package
-from training.evaluate import UnfitError
+from training.evaluate.figures import UnfitError
 
 RECORD = "record.json"
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")

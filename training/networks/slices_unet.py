@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from training.experiment import NEIGHBOURS
 from training.networks.efficient_unet import EfficientLiteMask
-from training.system import NEIGHBOURS
 
 
 class SlicesUNet(nn.Module):

@@ -1,1 +1,1 @@
-"""Training, export and measurement of the published systems (training/classic.py), with Lightning and MONAI."""
+"""Training, export and measurement of the published systems (training/experiments.py), with Lightning and MONAI."""

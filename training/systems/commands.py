@@ -8,11 +8,11 @@ from pathlib import Path
 
 from engines.contract import EngineSettings
 from engines.package import ModelPackage
-from training.classic import SYSTEMS
 from training.data.items import Item, SplitBy
-from training.evaluate import Figure, UnfitError
+from training.evaluate.figures import Figure, UnfitError
+from training.experiment import System
+from training.experiments import SYSTEMS
 from training.loop.record import read_record
-from training.system import System
 
 
 def chosen(name: str, config: Path | None = None, split: SplitBy | None = None) -> System:
@@ -102,7 +102,7 @@ def evaluate_two_stages(
         FileNotFoundError: There is no such slice in `data`.
         UnfitError: The packages are no classifier and segmenter of the same images.
     """
-    from training.systems.stages import measure_stages
+    from training.evaluate.stages import measure_stages
 
     classifier, segmenter = systems = system_in(packages[0]), system_in(packages[1])
     tasks, alike = (classifier.task, segmenter.task), [(s.data, s.size, s.channels) for s in systems]

@@ -15,15 +15,20 @@ import torch
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.package import ModelPackage, load_package
-from training.card import write_description
 from training.data.items import Item
-from training.evaluate import Figure, UnfitError
-from training.export import THRESHOLD, check_against_torch, write_onnx
-from training.figures import reliability_diagram
-from training.half import SECTION, write_half
+from training.evaluate.figures import Figure, UnfitError
+from training.evaluate.gallery import animate_scan, median_item
+from training.evaluate.overlap import reliability_diagram
+from training.evaluate.pictures import Shown, draw_gallery
+from training.evaluate.predict import by_engine
+from training.evaluate.threshold import choose_threshold
+from training.experiment import System
 from training.loop.record import read_record
 from training.networks.mean import Mean
-from training.package import (
+from training.package.card import write_description
+from training.package.export import THRESHOLD, check_against_torch, write_onnx
+from training.package.half import SECTION, write_half
+from training.package.manifest import (
     INTENDED_USE,
     entry_of,
     forget_variants,
@@ -32,17 +37,12 @@ from training.package import (
     with_inherited,
     write_reference,
 )
-from training.pictures import Shown, draw_gallery
-from training.storage import fold_norms, round_weights
-from training.system import System
-from training.systems.gallery import animate_scan, median_item
+from training.package.reference import reference_inputs
+from training.package.storage import fold_norms, round_weights
 from training.systems.learn import build, served
 from training.systems.measure import figures_of, look, scores_of
-from training.systems.predict import by_engine
 from training.systems.record import own_sources
-from training.systems.reference import reference_inputs
 from training.systems.served import DATA, LICENCES, SERVED, description, labels, limits, package_name
-from training.systems.threshold import choose_threshold
 
 ALIKE = (
     "task",

@@ -8,14 +8,14 @@ from pathlib import Path
 import lightning
 import structlog
 
+from training.data.examples import batches
+from training.experiment import System
+from training.loop.first_weights import first_weights
 from training.loop.record import settle
+from training.loop.solve import Memory, solve_system
 from training.loop.train import Limits, train
-from training.system import System
-from training.systems.examples import batches
 from training.systems.learn import Learner
 from training.systems.record import describe, write_split
-from training.systems.solve import Memory, solve_system
-from training.systems.start import first_weights
 
 log = structlog.get_logger(__name__)
 

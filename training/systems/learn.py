@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.evaluate import area_under_curve
+from training.evaluate.figures import area_under_curve
+from training.experiment import System
 from training.loop.learner import Averaged
-from training.losses_volumetric import make_loss
+from training.loop.losses_volumetric import make_loss
+from training.loop.prior import expect
 from training.networks.registry import make_network
 from training.networks.slices_unet import SlicesUNet
-from training.system import System
-from training.systems.prior import expect
 
 
 def build(system: System) -> nn.Module:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.examples import target
 from training.data.items import Item
-from training.evaluate import Figure, classification_figures
-from training.figures import (
+from training.evaluate.figures import Figure, classification_figures
+from training.evaluate.gallery import show_answer, show_masks
+from training.evaluate.overlap import (
     Mask,
     Overlap,
     Scores,
@@ -20,11 +22,9 @@ from training.figures import (
     surface_distances,
     surface_figures,
 )
-from training.pictures import Shown
-from training.system import System
-from training.systems.examples import target
-from training.systems.gallery import show_answer, show_masks
-from training.systems.predict import Predict, masks, predict_item
+from training.evaluate.pictures import Shown
+from training.evaluate.predict import Predict, masks, predict_item
+from training.experiment import System
 
 
 @dataclass
@@ -122,5 +122,5 @@ def figures_of(system: System, patients: Sequence[Patient], threshold: float = 0
 
 
 def scores_of(patients: Sequence[Patient]) -> list[tuple[Scores, Mask]]:
-    """(scores, truth) of each patient, as `training.evaluate` takes them."""
+    """(scores, truth) of each patient, as `training.evaluate.figures` takes them."""
     return [(np.array(p.scores, np.float64), np.array(p.truth, bool)) for p in patients]

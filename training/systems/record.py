@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from training.data.items import Item
+from training.experiment import System
 from training.loop.record import beginning, surroundings
-from training.package import IMAGENET, with_inherited
-from training.system import System
+from training.package.manifest import IMAGENET, with_inherited
 from training.systems.served import DATA
 
 

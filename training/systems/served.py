@@ -7,9 +7,9 @@ from typing import Any
 
 from pipelines import brain_regions
 from pipelines.brain_volume import SPACING_MM
-from training.package import BRAIN, LABELS, LICENCE, NEOPLASM
-from training.package import DATA as RECIPE_DATA
-from training.system import System
+from training.experiment import System
+from training.package.manifest import BRAIN, LABELS, LICENCE, NEOPLASM
+from training.package.manifest import DATA as RECIPE_DATA
 
 _BRATS = {
     "name": "BraTS 2018/2021 (or MSD Task01_BrainTumour)",

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dicomio.volume import Volume
-from training.studywise import Mask, Segment
-from training.system import System
-from training.systems.predict import Predict, masks, predict_item
+from training.evaluate.predict import Predict, masks, predict_item
+from training.evaluate.studies import Mask, Segment
+from training.experiment import System
 
 
 def by_slices(system: System, predict: Predict, threshold: float = 0.5) -> Segment:

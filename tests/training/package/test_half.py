@@ -1,0 +1,139 @@
+"""The FP16 variant answers as FP32 does, or there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+
+from engines.plainyaml import read_yaml, write_yaml
+
+onnx = pytest.importorskip("onnx", reason="training needs the `train` extra")
+pytest.importorskip("onnxconverter_common", reason="training needs the `train` extra")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from engines.errors import BackendMissing  # noqa: E402
+from engines.half import halved, to_half, widened  # noqa: E402
+from engines.libraries import import_tensorrt  # noqa: E402
+from engines.package import find_packages, load_package, shipped_folder  # noqa: E402
+from training.package.card import with_section  # noqa: E402
+from training.package.half import FILE, VariantRefusedError, add_half, compare, make_half  # noqa: E402
+
+
+@pytest.fixture
+def segmenter(tmp_path):
+    folder = tmp_path / "abdomen-liver-unet"
+    shutil.copytree(shipped_folder() / folder.name, folder)
+    (folder / FILE).unlink(missing_ok=True)
+    return folder
+
+
+def test_a_shipped_network_gets_a_variant_that_answers_alike(segmenter):
+    package = add_half(segmenter)
+    variant = package.manifest.variants["fp16"]
+    assert hashlib.sha256(package.network("fp16")).hexdigest() == variant.sha256
+    whole = widened(onnx.load_from_string(package.network())).SerializeToString()  # some keep their weights in 16 bits
+    assert len(package.network("fp16")) < 0.55 * len(whole)
+    assert "## FP16" in package.card
+    assert FILE in package.card
+    half = make_half(package)
+    assert min(half.found.dice.values()) >= package.manifest.tolerance.dice
+    assert half.found.outliers <= package.manifest.tolerance.outliers
+    assert half.in_full == ""
+
+
+@pytest.mark.parametrize("name", find_packages(shipped_folder()))
+def test_every_shipped_network_passes_the_gate_with_every_tensor_rounded(name):
+    package = load_package(shipped_folder() / name)
+    found = compare(package, onnx.load_from_string(halved(package.network())))
+    assert found.max_difference > 0
+    assert found.problems(package.manifest.tolerance) == ()
+
+
+def test_the_weights_and_the_upsampling_are_in_fp16_and_only_the_doors_cast(segmenter):
+    model = onnx.load(add_half(segmenter).folder / FILE)
+    weights = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert {weights[node.input[1]] for node in model.graph.node if node.op_type == "Conv"} == {TensorProto.FLOAT16}
+    doors = {tensor.name for tensor in (*model.graph.input, *model.graph.output)}
+    casts = [node for node in model.graph.node if node.op_type == "Cast"]
+    assert all(doors & {node.input[0], node.output[0]} for node in casts)
+    assert doors == {name for node in casts for name in (node.input[0], node.output[0])} & doors
+    assert {weights[node.input[2]] for node in model.graph.node if node.op_type == "Resize"} == {TensorProto.FLOAT}
+    assert {tensor.type.tensor_type.elem_type for tensor in (*model.graph.input, *model.graph.output)} == {1}
+
+
+def test_tensorrt_reads_it_as_a_network_in_fp16(segmenter):
+    try:
+        trt = import_tensorrt()
+    except BackendMissing as error:
+        pytest.skip(str(error))
+    network = add_half(segmenter).network("fp16")
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(definition, trt.Logger(trt.Logger.ERROR))
+    assert parser.parse(network), [parser.get_error(index).desc() for index in range(parser.num_errors)]
+    layers = [definition.get_layer(index).get_output(0).dtype for index in range(definition.num_layers)]
+    assert layers.count(trt.float32) == 1  # the answer, cast back
+    assert layers.count(trt.float16) > 50
+
+
+def test_once_more_changes_nothing(segmenter):
+    first = add_half(segmenter)
+    before = [(first.folder / name).read_bytes() for name in ("model.yaml", "MODEL_CARD.md", FILE)]
+    again = add_half(segmenter)
+    assert [(again.folder / name).read_bytes() for name in ("model.yaml", "MODEL_CARD.md", FILE)] == before
+
+
+def overflowing(folder, shape):
+    """A network whose inner values leave FP16's range, which its weights do not: times 30000, divided by it again."""
+    scales = [numpy_helper.from_array(np.float32(value), name) for name, value in (("up", 3e4), ("down", 1 / 3e4))]
+    nodes = [
+        helper.make_node("Mul", ["image", "up"], ["large"]),
+        helper.make_node("Mul", ["large", "down"], ["logits"]),
+    ]
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name in ("image", "logits")
+    ]
+    graph = helper.make_graph(nodes, "tiny", tensors[:1], tensors[1:], scales)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    network = model.SerializeToString()
+    (folder / "model.onnx").write_bytes(network)
+    content = read_yaml((folder / "model.yaml").read_text())
+    content["sha256"] = hashlib.sha256(network).hexdigest()
+    content.pop("calibration", None)  # of the network before
+    content["inputs"][0].update(shape=["batch", *shape], channels=[{"name": "a"}, {"name": "b"}])
+    content["outputs"][0]["shape"] = ["batch", *shape]
+    (folder / "model.yaml").write_text(write_yaml(content))
+    values = 10 * np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+    np.savez(folder / "reference.npz", image=values)
+
+
+def test_a_network_that_fp16_cannot_hold_gets_none_and_the_card_says_why(segmenter):
+    add_half(segmenter)
+    overflowing(segmenter, (2, 16, 16))
+    with pytest.raises(VariantRefusedError, match="abdomen-liver-unet"):
+        make_half(load_package(segmenter))
+    package = add_half(segmenter)
+    assert "fp16" not in package.manifest.variants
+    assert not (segmenter / FILE).exists()
+    assert "None: " in package.card.split("## FP16")[1]
+
+
+def test_statistics_of_a_whole_image_stay_in_fp32():
+    names = ("image", "scale", "bias")
+    node = helper.make_node("InstanceNormalization", list(names), ["out"], name="norm")
+    shapes = {"image": ["batch", 4, 8, 8], "out": ["batch", 4, 8, 8]}
+    tensors = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    weights = [numpy_helper.from_array(np.ones(4, np.float32), name) for name in names[1:]]
+    graph = helper.make_graph([node], "tiny", [tensors["image"]], [tensors["out"]], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    assert {tensor.data_type for tensor in to_half(model).graph.initializer} == {TensorProto.FLOAT}
+
+
+def test_a_section_of_a_card_is_replaced_where_it_stands():
+    card = with_section(with_section("# A\n\ntext\n", "FP16", "one"), "More", "two")
+    assert card == "# A\n\ntext\n\n## FP16\n\none\n\n## More\n\ntwo\n"
+    assert with_section(card, "FP16", "three") == "# A\n\ntext\n\n## FP16\n\nthree\n\n## More\n\ntwo\n"

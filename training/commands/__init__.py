@@ -1,0 +1,1 @@
+"""The commands of the `train` extra: train, cross-validate, export, evaluate, reproduce."""

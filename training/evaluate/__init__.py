@@ -1,0 +1,1 @@
+"""What a network is worth: figures by patient, thresholds, pictures, reports."""

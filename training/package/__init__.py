@@ -1,0 +1,1 @@
+"""From a run to a model package: network, description, card, further precisions."""
