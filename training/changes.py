@@ -1,4 +1,4 @@
-"""The file with what a training or a system changes of its recipe, as people write it."""
+"""The YAML file with which a person changes an experiment."""
 
 from __future__ import annotations
 

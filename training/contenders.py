@@ -13,9 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.benchmark_field import Contender, Run
-from training.experiment import System
-from training.experiments import SYSTEMS
-from training.recipes import RECIPES
+from training.evaluate.figures import UnfitError
+from training.package.origin import experiments_of
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +31,9 @@ def contenders(package: ModelPackage, *, threads: int, compiled: bool) -> list[C
     """
     import torch
 
-    if _system_of(package) is None and (package.manifest.training.model_extra or {}).get("recipe") not in RECIPES:
+    try:
+        experiments_of(package)
+    except UnfitError:
         return []
     half = "fp16" if torch.cuda.is_available() else "bf16"
     ways = [("torch eager", False), *([("torch.compile", True)] if compiled else [])]
@@ -48,7 +49,7 @@ def _opened(package: ModelPackage, precision: str, threads: int, *, compiled: bo
     """The network with random weights (they do not change its speed), copies to the device and back included."""
     import torch
 
-    from training.systems.learn import with_channels_last
+    from training.networks.registry import with_channels_last
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(threads)
@@ -70,24 +71,7 @@ def _opened(package: ModelPackage, precision: str, threads: int, *, compiled: bo
 
 def _network_of(package: ModelPackage) -> nn.Module:
     from training.networks.mean import Mean
+    from training.package.network import answer_of
 
-    system, extra = _system_of(package), package.manifest.training.model_extra or {}
-    if system is not None:
-        from training.systems.learn import build as build_system
-        from training.systems.learn import served
-
-        networks = [build_system(one) for one in (system, *map(System.of, extra.get("others", ())))]
-        if package.manifest.preprocessing.neighbours:  # else an older export, of the whole network
-            networks = [served(network) for network in networks]
-        return Mean(networks, mirror=extra.get("mirror", False))
-    from training.package.export import untrained_answer
-
-    parts = extra.get("mean_of", [extra])
-    names = [part["recipe"] for part in parts for _ in range(part.get("networks", 1))]
-    return Mean([untrained_answer(RECIPES[name]) for name in names])
-
-
-def _system_of(package: ModelPackage) -> System | None:
-    """The system as it was trained, which the package records; by name for a package that does not."""
-    recorded = (package.manifest.training.model_extra or {}).get("system")
-    return SYSTEMS.get(package.name) if recorded is None else System.of(recorded)
+    mirror = (package.manifest.training.model_extra or {}).get("mirror", False)
+    return Mean([answer_of(experiment) for experiment in experiments_of(package)], mirror=mirror)

@@ -1,7 +1,6 @@
-"""What a published system, or one of ours, is as a training: data, which nothing here needs torch for.
+"""What a training is, as data: which network learns what from which data set, how, and for how long.
 
-A `Recipe` (recipes.py) is the same for what serving prepares; a system is trained on what lies on disk, as the
-publication read it.
+The named ones are in `training.experiments`. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -14,13 +13,15 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from training.changes import read_changes
-from training.data.items import Item, SplitBy, fold_items, split_items
-from training.data.layouts.yesno import Duplicated, View, load_yesno
+from training.data.items import SplitBy
+from training.data.layouts.yesno import Duplicated, View
 
-Layout = Literal["yesno", "mr-slices", "lgg", "brats", "brains", "lits"]
+Layout = Literal["lgg", "liver", "yesno", "mr-slices", "brats", "brains", "lits"]
 Plane = Literal["axial", "coronal", "sagittal"]
 NEIGHBOURS = (-2, 0, 2)
 """Which slices of a brain a network of slices sees beside each other, counted from the one that it answers for."""
+PREPARED = frozenset({"brain-slices-v1", "ct-slices-v1"})
+"""Inputs that `pipelines.preprocess` makes: patients are prepared slice by slice, as serving prepares them."""
 
 
 @dataclass(frozen=True)
@@ -53,60 +54,107 @@ class Variation:
 
 
 @dataclass(frozen=True)
-class System:
-    """One published system, or one of ours, as a training.
+class Augmentation:
+    """How far a batch of prepared slices is varied; all draws are per sample.
 
     Attributes:
-        name: What the command line calls it; the package that it is exported to is named so too.
-        row: The row of docs/systems.md: A to E as in the literature's table, or `ours`.
+        rotation: Degrees, standard deviation.
+        scale: Standard deviation of the logarithm of the scale.
+        shift: Standard deviation, as a share of half the image.
+        bend: Standard deviation of the elastic displacement, same unit.
+        mirror: Whether columns are mirrored in half of the samples (brains are symmetric, livers are not).
+        gain: Standard deviation of the contrast factor and, times two, of the brightness offset.
+        noise: Largest standard deviation of added noise.
+        blur: Share of the samples that are blurred.
+        brain_channels: Whether the channels are those of `brain-slices-v1`, whose T1 and neighbours may be missing.
+    """
+
+    rotation: float = 8.0
+    scale: float = 0.12
+    shift: float = 0.05
+    bend: float = 0.015
+    mirror: bool = True
+    gain: float = 0.12
+    noise: float = 0.1
+    blur: float = 0.15
+    brain_channels: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training under a name: ours, or a published system's.
+
+    Two kinds of data feed it. *Prepared* (see `PREPARED`) are patients whose slices are made as serving makes them;
+    all others are *published*: pictures, slices or scans as they lie on disk, mapped by `training.data.inputs`.
+
+    Attributes:
+        name: What the command line calls it; the run's folder is named so too.
         task: `segmentation` or `classification`.
         data: The layout that is read.
         network: Key of `training.networks.registry.NETWORKS`.
-        options: Further arguments of the network.
-        size: (height, width), or (slices, height, width) of a patch.
-        served_size: (slices, height, width) of what serving looks at in one pass; None where that is `size` too.
         channels: Names of the input channels.
         classes: Names of the outputs; with softmax the first one is the background.
-        inputs: Key of `training.data.inputs.INPUTS`.
-        loss: Name in `training.loop.losses_volumetric.make_loss`.
+        inputs: A preprocessing of `PREPARED`, or a key of `training.data.inputs.INPUTS`.
+        row: The row of docs/systems.md: A to E as in the literature's table, or `ours`.
+        package: Name of the model package that it is exported to; its own name where this is empty.
+        size: (height, width), or (slices, height, width) of a patch; empty where the preprocessing says it.
+        served_size: (slices, height, width) of what serving looks at in one pass; None where that is `size` too.
+        options: Further arguments of the network.
+        loss: Name in `training.loop.losses.make_loss`.
         activation: What makes probabilities of logits.
+        variation: Of published images.
+        augmentation: Of prepared slices.
         split: By patient unless told otherwise; `slice` is what the publications did.
-        held_out: Share held out for validation, which chooses the checkpoint.
+        held_out: Share held out for validation, which chooses the checkpoint; unused where the data has a split.
         test: Share held out beyond that, which chooses nothing.
         folds: For a cross-validation, how many parts; `fold` (from 0) is held out then, instead of a share. 0 for none.
         keep: Which weights: those with the best score on what is held out, or the last ones, which nothing chose.
         only_positive: Trained and measured on slices with tumour only.
-        positive_share: Share of drawn images that show tumour; None draws all alike.
+        positive_share: Share of drawn images that show tumour (prepared: `oversampled`); None draws all alike.
+        oversampled: Index of the class that `positive_share` speaks of.
+        phantom_share: Share of drawn slices that are phantoms (never in the evaluation).
+        more: Which further data set may be mixed in (`--more DIR`), and `more_share` its share of the drawn slices.
+        made_up_lesions: Share of healthy livers that get a lesion drawn into them.
         per_epoch: Images per epoch; None for as many as there are.
-        epochs: Most epochs; `patience` epochs without a better score end it sooner.
+        minutes: Budget by the clock; the learning rate follows the share of it that is used up.
+        epochs: Most epochs; None for as many as the minutes hold.
+        patience: Epochs without a better score that end a run early, where `keep` is `best`.
+        batch: Images per step.
+        learning_rate: Of AdamW, as is `weight_decay`.
         least_tumour: Share of a patch's voxels that is tumour at least.
         duplicated: What becomes of duplicate pictures.
         view: Of a picture: the whole of it, whose layout tells too, or the head alone.
         solve: The encoder stays as ImageNet left it, and the last layer is solved for exactly (`weight_decay` is its
             ridge) on the pictures and their mirror images; nothing is drawn, varied or repeated.
-        weight_decay: Of AdamW.
         ema: Share of the averaged weights that a step leaves as they were; the average is what is kept. 0 for none.
         prior: Share of the drawn pixels that are tumour, which an untrained network then says of every pixel; 0 leaves
             the last layer as it is drawn.
         planes: Of whole brains, which slices a training patch is made of, each as often as the others: a network of
             slices learns more from thirty brains that it sees from three sides. Only axial ones are asked for later.
             A patch is mirrored along its own columns, which in a sagittal slice run from foot to head.
+        mirror: Export the mean over the image and its mirror image.
+        zooms: Export the mean over the image at these sizes; masks only.
         precision: `bf16` or `32`; widths that are no multiples of 16 crash oneDNN's bfloat16 on some processors.
+        seed: Of split, weights and draws.
+        variant: Other first weights and other draws for each number; the split stays, so that answers can be averaged.
     """
 
     name: str
-    row: Literal["A", "B", "C", "D", "E", "ours"]
     task: Literal["segmentation", "classification"]
     data: Layout
     network: str
-    size: tuple[int, ...]
     channels: tuple[str, ...]
     classes: tuple[str, ...]
     inputs: str
-    loss: str
+    row: Literal["A", "B", "C", "D", "E", "ours"] = "ours"
+    package: str = ""
+    size: tuple[int, ...] = ()
+    served_size: tuple[int, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    loss: str = "slices"
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     variation: Variation = field(default_factory=Variation)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     split: SplitBy = "patient"
     held_out: float = 0.2
     test: float = 0.0
@@ -115,95 +163,104 @@ class System:
     keep: Literal["best", "last"] = "best"
     only_positive: bool = False
     positive_share: float | None = None
+    oversampled: int = 0
+    phantom_share: float = 0.0
+    more: Literal["brats"] | None = None
+    more_share: float = 0.0
+    made_up_lesions: float = 0.0
     per_epoch: int | None = None
-    epochs: int = 50
+    minutes: float | None = None
+    epochs: int | None = 50
     patience: int = 15
     batch: int = 16
     learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
     least_tumour: float = 0.05
     duplicated: Duplicated = "drop"
     view: View = "whole"
     solve: bool = False
-    weight_decay: float = 1e-4
     ema: float = 0.0
     prior: float = 0.0
-    served_size: tuple[int, ...] | None = None
     planes: tuple[Plane, ...] = ("axial",)
+    mirror: bool = False
+    zooms: tuple[float, ...] = (1.0,)
     precision: Literal["bf16", "32"] = "bf16"
     seed: int = 20261120
+    variant: int = 0
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it is trained on slices as serving prepares them."""
+        return self.inputs in PREPARED
+
+    @property
+    def package_name(self) -> str:
+        """The name of the model package that it is exported to."""
+        return self.package or self.name
 
     @property
     def neighbours(self) -> tuple[int, ...]:
         """What a served network sees of a scan: these slices for each one; nothing where it takes what `size` says."""
         return NEIGHBOURS if self.network == "slices-unet" else ()
 
-    def items(self, root: Path) -> list[Item]:
-        """Reads the index of the data folder; images are read when they are wanted."""
-        items = self._all_items(root)
-        return [item for item in items if item.positive] if self.only_positive else items
-
-    def _all_items(self, root: Path) -> list[Item]:
-        plane = (self.size[-2], self.size[-1])
-        match self.data:
-            case "yesno":
-                return load_yesno(root, plane, self.duplicated, self.view)
-            case "mr-slices":
-                from training.data.layouts.mr_slices import load_mr_slices
-
-                return load_mr_slices(root, plane)
-            case "lgg":
-                from training.data.layouts.lgg_slices import load_lgg_slices
-
-                return load_lgg_slices(root, plane)
-            case "brats":
-                from training.data.layouts.brats import load_brats
-
-                return load_brats(root, self.classes)
-            case "brains":
-                from training.data.layouts.brains import load_brains
-
-                return load_brains(root, self.classes)
-            case "lits":
-                from training.data.layouts.lits import load_lits
-
-                return load_lits(root, plane)
-
-    def parts(self, items: list[Item]) -> tuple[list[Item], list[Item], list[Item]]:
-        """(training, validation, test): the published split where the data has one, else by patient or slice.
+    def changed(self, path: Path) -> Experiment:
+        """This experiment with the values of a YAML file; of `variation` and `augmentation` what the file names.
 
         Raises:
-            ValueError: There is nothing to train on, or nothing to choose a checkpoint by.
-        """
-        if {item.stratum for item in items} == {"train", "val"}:
-            return [i for i in items if i.stratum == "train"], [i for i in items if i.stratum == "val"], []
-        if self.folds:
-            return (*fold_items(items, self.fold, self.folds, self.seed, self.split), [])
-        rest, held_out = split_items(items, self.held_out + self.test, self.seed, self.split)
-        if not rest or not held_out:
-            share, owners = self.held_out + self.test, len({item.group for item in items})
-            raise ValueError(f"a share of {share:g} of {owners} patients holds nothing out, or everything")
-        if not self.test:
-            return rest, held_out, []
-        validation, test = split_items(held_out, self.test / (self.held_out + self.test), self.seed, self.split)
-        return rest, validation, test
-
-    def changed(self, path: Path) -> System:
-        """This system with the values of a YAML file.
-
-        Raises:
-            ValueError: A key that a system does not have, or that may not be changed.
+            ValueError: A key that it does not have or that may not be changed, or a value that makes no sense.
         """
         values = read_changes(path)
-        allowed = {each.name for each in fields(self)} - {"name", "row", "task", "data"}
+        allowed = PREPARED_MAY_CHANGE if self.prepared else {one.name for one in fields(self)} - IDENTITY
         if not set(values) <= allowed:
             raise ValueError(f"{path}: expected keys among {sorted(allowed)}, received {values}")
-        return System.of({**asdict(self), **values})
+        before = asdict(self)
+        for group in ("variation", "augmentation"):
+            named = values.get(group)
+            if isinstance(named, dict):
+                if not set(named) <= set(before[group]):
+                    raise ValueError(
+                        f"{path}: expected keys of {group} among {sorted(before[group])}, received {named}"
+                    )
+                values[group] = {**before[group], **named}
+        changed = Experiment.of({**before, **values})
+        changed._check(path)
+        return changed
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> System:
-        """A system from plain values, as a run's record or a package has them.
+    def of(cls, values: Mapping[str, Any]) -> Experiment:
+        """An experiment from plain values, as a run's record or a package has them.
 
         Raises:
             pydantic.ValidationError: A value of the wrong type (a ValueError).
         """
         return TypeAdapter(cls).validate_python(dict(values))
+
+    def _check(self, path: Path) -> None:
+        shares = (self.positive_share or 0.0, self.phantom_share, self.more_share, self.made_up_lesions)
+        positive = (self.minutes, self.epochs, self.batch, self.per_epoch, self.learning_rate, self.patience)
+        if min(shares) < 0 or shares[0] > 1 or self.phantom_share + self.more_share >= 1:
+            raise ValueError(f"{path}: expected shares from 0 to 1, those of phantoms and more together under 1")
+        if min(one for one in positive if one is not None) <= 0 or not 0 <= self.ema < 1 or self.weight_decay < 0:
+            raise ValueError(
+                f"{path}: expected minutes, epochs, batch, per_epoch, rate and patience over 0, ema from 0 to under 1"
+            )
+
+
+IDENTITY = {"name", "row", "task", "data", "package"}
+PREPARED_MAY_CHANGE = {
+    "minutes",
+    "batch",
+    "per_epoch",
+    "positive_share",
+    "phantom_share",
+    "more_share",
+    "made_up_lesions",
+    "learning_rate",
+    "weight_decay",
+    "ema",
+    "keep",
+    "patience",
+    "precision",
+    "augmentation",
+}
+"""How it is trained; what network is trained on what belongs to the packages that ship."""

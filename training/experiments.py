@@ -1,10 +1,10 @@
-"""The published systems under their names, and the modern networks that we put against them."""
+"""The trainings that have a name: of the packages that ship, of published systems, and what we put against them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from training.experiment import System, Variation
+from training.experiment import Augmentation, Experiment, Variation
 
 BRATS = ("edema", "non-enhancing", "enhancing")
 REGIONS = ("whole tumour", "tumour core", "enhancing")
@@ -68,10 +68,91 @@ _LITE: dict[str, Any] = {
     "keep": "last",
 }
 
-SYSTEMS = {
-    system.name: system
-    for system in (
-        System(
+_PREPARED: dict[str, Any] = {
+    "epochs": None,
+    "minutes": 45.0,
+    "patience": 40,
+    "learning_rate": 2e-3,
+    "weight_decay": 1e-2,
+    "ema": 0.995,
+    "per_epoch": 4800,
+    "positive_share": 0.5,
+    "phantom_share": 0.2,
+}
+_LGG_PREPARED: dict[str, Any] = {
+    **_PREPARED,
+    "data": "lgg",
+    "inputs": "brain-slices-v1",
+    "channels": ("t1", "flair", "t1ce", "flair_below", "flair_above"),
+    "classes": ("tumour",),
+    "mirror": True,
+    "augmentation": Augmentation(brain_channels=True),
+}
+_LIVER_PREPARED: dict[str, Any] = {
+    **_PREPARED,
+    "task": "segmentation",
+    "data": "liver",
+    "inputs": "ct-slices-v1",
+    "channels": ("ct",),
+    "classes": ("liver", "tumour"),
+    "oversampled": 1,
+    "per_epoch": 1440,
+    "positive_share": 0.4,
+    "made_up_lesions": 0.3,
+    "augmentation": Augmentation(mirror=False, rotation=6.0, scale=0.12, shift=0.06, gain=0.1),
+}
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment(
+            name="lgg-resunet",
+            package="brain-lgg-resunet",
+            task="segmentation",
+            network="resunet",
+            options={"widths": (32, 64, 128, 256)},
+            more="brats",
+            more_share=0.2,
+            keep="last",
+            zooms=(0.9, 1.0, 1.1),
+            **_LGG_PREPARED,
+        ),
+        Experiment(
+            name="lgg-lite-unet",
+            package="brain-lgg-lite-unet",
+            task="segmentation",
+            network="lite-unet",
+            options={"widths": (32, 64, 96, 128), "pretrained": True},
+            more="brats",
+            more_share=0.2,
+            keep="last",
+            **{**_LGG_PREPARED, "minutes": 75.0, "learning_rate": 1e-3, "phantom_share": 0.1},
+        ),
+        Experiment(
+            name="lgg-classifier",
+            package="brain-lgg-classifier",
+            task="classification",
+            network="slice-classifier",
+            options={"widths": (32, 64, 128, 256)},
+            **{**_LGG_PREPARED, "minutes": 10.0, "learning_rate": 5e-4},
+        ),
+        Experiment(
+            name="liver-unet",
+            package="abdomen-liver-unet",
+            network="resunet",
+            options={"widths": (32, 64, 128, 192, 256)},
+            batch=8,
+            **_LIVER_PREPARED,
+        ),
+        Experiment(
+            name="liver-lite-unet",
+            package="abdomen-liver-lite-unet",
+            network="lite-unet",
+            options={"widths": (32, 64, 96, 128), "pretrained": True},
+            keep="last",
+            **{**_LIVER_PREPARED, "minutes": 65.0, "learning_rate": 1e-3, "phantom_share": 0.15},
+        ),
+        Experiment(
             name="yesno-cnn",
             row="A",
             task="classification",
@@ -87,7 +168,7 @@ SYSTEMS = {
             per_epoch=round(0.8 * (1085 + 979)),
             epochs=30,
         ),
-        System(
+        Experiment(
             name="mr-efficient-lite",
             data="mr-slices",
             **_LITE,
@@ -97,8 +178,8 @@ SYSTEMS = {
             batch=32,
             learning_rate=1e-3,
         ),
-        System(name="yesno-efficient-lite", data="yesno", **_LITE, per_epoch=192, epochs=14, learning_rate=5e-4),
-        System(
+        Experiment(name="yesno-efficient-lite", data="yesno", **_LITE, per_epoch=192, epochs=14, learning_rate=5e-4),
+        Experiment(
             name="yesno-frozen-lite",
             data="yesno",
             **{
@@ -117,11 +198,11 @@ SYSTEMS = {
             },
             solve=True,
         ),
-        System(name="lgg-two-conv", row="B", network="two-convolutions", **_LGG_CLASS),
-        System(name="lgg-xception", row="B", network="xception", precision="32", **_LGG_CLASS),
-        System(name="lgg-unet", row="B", network="unet", **_TUMOUR_SLICES, **_LGG_MASK),
-        System(name="lgg-residual-unet", row="B", network="residual-unet", **_BOTH_SLICES, **_LGG_MASK),
-        System(
+        Experiment(name="lgg-two-conv", row="B", network="two-convolutions", **_LGG_CLASS),
+        Experiment(name="lgg-xception", row="B", network="xception", precision="32", **_LGG_CLASS),
+        Experiment(name="lgg-unet", row="B", network="unet", **_TUMOUR_SLICES, **_LGG_MASK),
+        Experiment(name="lgg-residual-unet", row="B", network="residual-unet", **_BOTH_SLICES, **_LGG_MASK),
+        Experiment(
             name="lgg-efficient-unet",
             row="B",
             network="efficient-lite-unet",
@@ -129,16 +210,16 @@ SYSTEMS = {
             **_BOTH_SLICES,
             **{**_LGG_MASK, "inputs": "imagenet-v1"},
         ),
-        System(name="lgg-double-unet", row="B", network="double-unet", batch=8, **_BOTH_SLICES, **_LGG_MASK),
-        System(name="lgg-resnet50", row="C", network="resnet50", **{**_LGG_CLASS, **_STAGE}),
-        System(
+        Experiment(name="lgg-double-unet", row="B", network="double-unet", batch=8, **_BOTH_SLICES, **_LGG_MASK),
+        Experiment(name="lgg-resnet50", row="C", network="resnet50", **{**_LGG_CLASS, **_STAGE}),
+        Experiment(
             name="lgg-classic-resunet",
             row="C",
             network="classic-resunet",
             **_TUMOUR_SLICES,
             **{**_LGG_MASK, **_STAGE},
         ),
-        System(
+        Experiment(
             name="brats-unet3d",
             row="D",
             network="unet-3d",
@@ -148,7 +229,7 @@ SYSTEMS = {
             prior=0.02,
             **_MR,
         ),
-        System(
+        Experiment(
             name="lits-munet",
             row="E",
             task="segmentation",
@@ -165,14 +246,14 @@ SYSTEMS = {
             per_epoch=2000,
             batch=4,
         ),
-        System(
+        Experiment(
             name="lgg-dynunet",
             row="ours",
             network="dynunet",
             positive_share=0.5,
             **{**_LGG_MASK, "inputs": "standardised-v1", "loss": "dice-bce"},
         ),
-        System(
+        Experiment(
             name="brats-segresnet",
             row="ours",
             network="segresnet",
@@ -184,9 +265,17 @@ SYSTEMS = {
             least_tumour=0.01,
             **_MR,
         ),
-        System(name="brats-resunet3d", network="resunet-3d", size=(96, 112, 96), learning_rate=2e-3, **_BRAINS),
-        System(
+        Experiment(
+            name="brats-resunet3d",
+            package="brain-brats-resunet3d",
+            network="resunet-3d",
+            size=(96, 112, 96),
+            learning_rate=2e-3,
+            **_BRAINS,
+        ),
+        Experiment(
             name="brats-slices-unet",
+            package="brain-brats-slices-unet",
             network="slices-unet",
             options={"pretrained": True},
             size=(8, 160, 160),

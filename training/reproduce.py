@@ -13,13 +13,12 @@ import structlog
 
 from engines.package import ModelPackage, load_package, shipped_folder
 from training.evaluate.figures import UnfitError
-from training.experiments import SYSTEMS
+from training.experiments import EXPERIMENTS
 from training.loop.record import was_begun
-from training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from training.loop.train import Limits
-    from training.package.mean import Of
+    from training.networks.mean import Of
 
 log = structlog.get_logger(__name__)
 
@@ -29,9 +28,9 @@ class Part:
     """One training, and the package of what it kept.
 
     Attributes:
-        trained: Name of the recipe or system.
+        trained: Name of the experiment.
         minutes: What one core took for the weights that ship, or a little more.
-        exported: Name that it is exported as, where that is another one: two recipes may share a network.
+        exported: Name that it is exported as, where that is another one: two experiments may share a network.
     """
 
     trained: str
@@ -47,7 +46,7 @@ class Making:
         parts: Its trainings.
         of: Of several parts, what the mean is taken of.
         threshold: Of a mean, from which probability on it counts.
-        options: Of the export of what ships: `compact`, and for systems `mirror` and `rounded`.
+        options: Of the export of what ships: `compact`, `mirror` and `rounded`.
     """
 
     parts: tuple[Part, ...]
@@ -75,25 +74,22 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
     Args:
         name: Key of `MAKINGS`.
         data: The data set, as published.
-        out: Folder of packages; its folder `parts` takes the packages that a mean is taken of.
+        out: Folder of packages.
         runs: Folder of the runs. One that was interrupted is taken up where it was left.
         limits: Minutes or epochs instead of those of the parts.
 
     Raises:
         UnfitError: What is in `runs` was begun otherwise.
     """
-    making = MAKINGS[name]
-    several = len(making.parts) > 1
-    folders = []
-    for part in making.parts:
-        run = _trained(part, data, runs / part.trained, limits)
-        options = {"half": False} | ({} if several else dict.fromkeys(making.options, True))
-        folders.append(_exported(part, data, run, out / "parts" if several else out, options).folder)
-    if several:
-        from training.package.mean import put_together
+    from training.package.export import export, recorded_as
 
-        compact = "compact" in making.options
-        put_together(folders, data, out, "0.1.0", of=making.of, threshold=making.threshold, compact=compact)
+    making = MAKINGS[name]
+    trained = [(part, _trained(part, data, runs / part.trained, limits)) for part in making.parts]
+    experiments = [recorded_as(part.exported or part.trained, run) for part, run in trained]
+    options: dict[str, Any] = dict.fromkeys(making.options, True)
+    if len(trained) > 1:
+        options |= {"of": making.of, "threshold": making.threshold}
+    export(experiments, [run for _, run in trained], data, out, "0.1.0", **options)
     from training.package.calibrate import add_calibration
     from training.package.int8 import add_int8
 
@@ -106,30 +102,14 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
 
 
 def _trained(part: Part, data: Path, run: Path, limits: Limits) -> Path:
+    from training.loop.fit import PHANTOMS, fit
+
     resume = was_begun(run)
     minutes = part.minutes if limits.minutes is None and limits.epochs is None else limits.minutes
     log.info("part", training=part.trained, run=str(run), taken_up=resume)
     asked = replace(limits, minutes=minutes, devices=1, resume=resume)
-    if part.trained in SYSTEMS:
-        from training.systems.fit import fit_system
-
-        fit_system(SYSTEMS[part.trained], data, run, asked)
-    else:
-        from training.train_recipe import train_recipe
-
-        train_recipe(RECIPES[part.trained], data, run, asked)
+    fit(EXPERIMENTS[part.trained], data, run, asked, phantoms=PHANTOMS)
     return run
-
-
-def _exported(part: Part, data: Path, run: Path, out: Path, options: dict[str, Any]) -> ModelPackage:
-    if part.trained in SYSTEMS:
-        from training.systems.commands import export_runs
-
-        return export_runs([run], data, out, "0.1.0", **options)
-    from training.package.export import export
-
-    recipe = RECIPES[part.exported or part.trained]
-    return export(recipe, [run], recipe.loader(data), out, "0.1.0", **options)
 
 
 def beside_shipped(package: ModelPackage) -> list[tuple[str, str, str]]:

@@ -18,11 +18,12 @@ from engines.openvino_engine import OpenVinoEngine  # noqa: E402
 from pipelines import brain_volume  # noqa: E402
 from training.evaluate.figures import UnfitError  # noqa: E402
 from training.experiment import Variation  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
+from training.loop.fit import fit  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
+from training.package.export import export  # noqa: E402
 from training.package.int8 import add_int8, calibration_inputs  # noqa: E402
-from training.systems.export import export_system, load_network  # noqa: E402
-from training.systems.fit import fit_system  # noqa: E402
+from training.package.network import mean_of  # noqa: E402
 
 OPTIONS = {
     "yesno-cnn": {"widths": (16, 16, 16), "dense": 16},
@@ -49,32 +50,29 @@ OPTIONS = {
 LARGER = {"yesno-efficient-lite", "mr-efficient-lite"}
 """Trained on batches twice as large: with four pictures a step, what a processor rounds decides where the loss goes."""
 
-HALF = {"yesno-cnn", "lgg-residual-unet", "brats-unet3d", "brats-resunet3d"}
-"""Of these an FP16 network is made too; it takes a processor longer than everything else, and test_half.py has it."""
-
 BOX = (64, 64, 64)
 """Of whole brains; test_brains.py and the shipped package's tests have the box that serves."""
 
 
 def tiny(name):
-    system = SYSTEMS[name]
-    if system.served_size is not None:
-        system = replace(system, served_size=BOX)
+    experiment = EXPERIMENTS[name]
+    if experiment.served_size is not None:
+        experiment = replace(experiment, served_size=BOX)
     return replace(
-        system,
+        experiment,
         options=OPTIONS[name],
-        size=(16, 32, 32) if len(system.size) == 3 else (64, 64),
+        size=(16, 32, 32) if len(experiment.size) == 3 else (64, 64),
         held_out=0.25,
         test=0.0,
-        batch=2 if len(system.size) == 3 else 8 if name in LARGER else 4,
+        batch=2 if len(experiment.size) == 3 else 8 if name in LARGER else 4,
         per_epoch=80 if name in LARGER else 40,
         learning_rate=3e-3,
-        variation=Variation(mirror=system.variation.mirror, blur=system.variation.blur),
+        variation=Variation(mirror=experiment.variation.mirror, blur=experiment.variation.blur),
         precision="bf16" if name == "yesno-cnn" else "32",
     )
 
 
-@pytest.fixture(scope="module", params=sorted(SYSTEMS))
+@pytest.fixture(scope="module", params=sorted(name for name, one in EXPERIMENTS.items() if not one.prepared))
 def trained(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(brain_volume, "SHAPE", BOX)
@@ -82,18 +80,18 @@ def trained(request, tmp_path_factory):
         yield train(tiny(request.param), request, tmp_path_factory)
 
 
-def train(system, request, tmp_path_factory):
+def train(experiment, request, tmp_path_factory):
     use_threads(1)  # tiny tensors; more threads only wait for one another
     names = {"yesno": "tiny_yesno", "brats": "tiny_brats", "brains": "tiny_brats", "lits": "tiny_lits"}
-    data = request.getfixturevalue(names.get(system.data, "tiny_slices"))
-    folder = tmp_path_factory.mktemp(system.name)
-    return system, data, folder, fit_system(system, data, folder, Limits(epochs=2))
+    data = request.getfixturevalue(names.get(experiment.data, "tiny_slices"))
+    folder = tmp_path_factory.mktemp(experiment.name)
+    return experiment, data, folder, fit(experiment, data, folder, Limits(epochs=2))
 
 
 @pytest.fixture(scope="module")
 def package(trained, tmp_path_factory):
-    system, data, folder, _ = trained
-    return export_system([system], [folder], data, tmp_path_factory.mktemp("models"), "0.0.1", half=system.name in HALF)
+    experiment, data, folder, _ = trained
+    return export([experiment], [folder], data, tmp_path_factory.mktemp("models"), "0.0.1")
 
 
 def test_the_loss_falls(trained):
@@ -105,10 +103,10 @@ def test_the_loss_falls(trained):
 
 
 def test_the_package_answers_like_torch_in_every_engine(trained, package):
-    system, _, folder, _ = trained
+    experiment, _, folder, _ = trained
     inputs = package.reference()["image"]
     with torch.inference_mode():
-        expected = load_network([system], [folder])(torch.from_numpy(inputs)).numpy()
+        expected = mean_of([experiment], [folder])(torch.from_numpy(inputs)).numpy()
     for kind in (OnnxRuntimeEngine, OpenVinoEngine):
         with kind(package, EngineSettings(precision="fp32")) as engine:
             for batch in (1, len(inputs)):
@@ -117,13 +115,13 @@ def test_the_package_answers_like_torch_in_every_engine(trained, package):
 
 
 def test_the_package_says_what_was_measured_and_on_what(trained, package):
-    system, _, folder, _ = trained
+    experiment, _, folder, _ = trained
     manifest = package.manifest
     assert manifest.accuracy
     assert all(figure.metric in package.card for figure in manifest.accuracy)
     held_out = json.loads((folder / "held_out.json").read_text())
     assert manifest.training.split["held_out"] == held_out["validation"]
-    assert manifest.training.model_extra["recipe"] == system.name
+    assert manifest.training.model_extra["recipe"] == experiment.name
 
 
 def test_eight_bits_are_chosen_by_what_serving_shows(trained, package):
@@ -139,9 +137,9 @@ def test_eight_bits_are_chosen_by_what_serving_shows(trained, package):
 
 
 def test_the_held_out_items_are_drawn_but_not_into_the_package(trained, package):
-    system, _, folder, _ = trained
-    drawn = {"gallery.png"} | ({"reliability.png"} if system.task == "classification" else set())
-    drawn |= {"gallery.gif"} if len(system.size) == 3 else set()
+    experiment, _, folder, _ = trained
+    drawn = {"gallery.png"} | ({"reliability.png"} if experiment.task == "classification" else set())
+    drawn |= {"gallery.gif"} if len(experiment.size) == 3 else set()
     assert all((folder / name).stat().st_size > 300 for name in drawn)
     names = {path.name for path in package.folder.iterdir()}
-    assert names - {"model.fp16.onnx"} == {"model.onnx", "model.yaml", "MODEL_CARD.md", "reference.npz"}
+    assert names == {"model.onnx", "model.yaml", "MODEL_CARD.md", "reference.npz"}

@@ -13,18 +13,18 @@ pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from engines.package import find_packages, load_package, shipped_folder
 from training.cli import app
-from training.recipes import RECIPES
+from training.experiments import EXPERIMENTS
 from training.reproduce import MAKINGS
 
-SMALL = {"batch": 4, "samples_per_epoch": 8}
+SMALL = {"batch": 4, "per_epoch": 8}
 WIDTHS = {"liver-unet": (16, 32), "liver-lite-unet": (16, 16, 16, 16)}
 
 
 @pytest.fixture
 def small_networks(monkeypatch):
-    monkeypatch.setattr("training.train_recipe.PHANTOMS", 0)
+    monkeypatch.setattr("training.loop.fit.PHANTOMS", 0)
     for name, widths in WIDTHS.items():
-        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], widths=widths, **SMALL))
+        monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], options={"widths": widths}, **SMALL))
 
 
 def test_every_shipped_package_can_be_made_again():
@@ -58,7 +58,8 @@ def test_a_package_is_made_by_one_command_which_takes_up_what_was_begun(tiny_liv
     first = CliRunner().invoke(app, list(map(str, command)))
     assert first.exit_code == 0, first.output
     package = load_package(tmp_path / "packages" / "abdomen-liver-unet")
-    assert [part["trained_as"] for part in package.manifest.training.model_extra["mean_of"]] == list(WIDTHS)
+    made = package.manifest.training.model_extra
+    assert [one["name"] for one in (made["experiment"], *made["others"])] == list(WIDTHS)
     shipped = load_package(shipped_folder() / "abdomen-liver-unet").manifest
     assert f"{shipped.accuracy[0].value:.3f}" in first.output
     assert f"{package.manifest.accuracy[0].value:.3f}" in first.output

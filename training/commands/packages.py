@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
 from engines.errors import PackageError
 from engines.package import ModelPackage, load_package, shipped_folder
-from training.commands.usage import Data, console, recipe_named, refuse, usage_errors
+from training.commands.usage import Data, console, named, refuse, usage_errors
 from training.evaluate.figures import UnfitError
-from training.experiments import SYSTEMS
 
 
 def export(  # noqa: PLR0917 - a command line's options are many by nature
@@ -27,12 +26,11 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of packages; of a recipe the shipped one by default, else runs/packages."),
+        typer.Option(help="Folder of packages; of prepared slices the shipped one by default, else runs/packages."),
     ] = None,
     version: Annotated[
         str | None, typer.Option(help="Version of the package: 0.1.0, or with --variants --int8 as it was.")
     ] = None,
-    half: Annotated[bool, typer.Option("--fp16/--no-fp16", help="Add a network in FP16, if it answers alike.")] = True,
     compact: Annotated[
         bool,
         typer.Option(
@@ -41,31 +39,25 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         ),
     ] = False,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Published systems' masks: the mean over the image and its mirror image.")
+        bool, typer.Option("--mirror", help="Published images: the mean over the image and its mirror image.")
     ] = False,
-    rounded: Annotated[
-        bool, typer.Option("--rounded", help="Published systems: weights that bfloat16 can say, norms folded in.")
-    ] = False,
+    rounded: Annotated[bool, typer.Option("--rounded", help="Weights that bfloat16 can say, norms folded in.")] = False,
     variants: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Only add the FP16 network to this package, as it stands."),
-    ] = None,
-    mean: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, file_okay=False, help="Recipes' packages: makes one that answers with their mean."),
+        typer.Option(exists=True, file_okay=False, help="Only change this package: --int8, --calibrate, --compact."),
     ] = None,
     of: Annotated[
-        Literal["logits", "probabilities"] | None,
-        typer.Option(help="With --mean: what the mean is taken of; probabilities by default."),
-    ] = None,
+        Literal["logits", "probabilities"],
+        typer.Option(help="Of several runs: what the mean is taken of."),
+    ] = "logits",
     threshold: Annotated[
-        float | None, typer.Option(min=0.05, max=0.95, help="With --mean: from which probability on it counts; 0.5.")
+        float | None, typer.Option(min=0.05, max=0.95, help="From which probability on it counts, instead of choosing.")
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="With --variants: the INT8 network for a processor instead; wants --data.")
+        bool, typer.Option("--int8", help="With --variants: the INT8 network for a processor; wants --data.")
     ] = False,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="With --variants: what TensorRT needs for INT8 instead; wants --data.")
+        bool, typer.Option("--calibrate", help="With --variants: what TensorRT needs for INT8; wants --data.")
     ] = False,
 ) -> None:
     """Make a model package of a run's best checkpoint, with figures measured on the held-out patients."""
@@ -73,49 +65,33 @@ def export(  # noqa: PLR0917 - a command line's options are many by nature
         _print_package(_with_variant(variants, data, version, int8=int8, calibrate=calibrate, compact=compact))
         return
     refuse({"--int8": int8, "--calibrate": calibrate}, "only with --variants PACKAGE")
-    if mean:
-        from training.package.mean import put_together
-
-        if name is not None or data is None or runs:
-            raise typer.BadParameter("expected --mean PACKAGE --mean PACKAGE and --data, no NAME and no --run")
-        refuse({"--mirror": mirror, "--rounded": rounded}, "the parts of a mean answer as they are")
-        place, of, threshold = out or Path("runs") / "packages", of or "probabilities", threshold or 0.5
-        with usage_errors(FileNotFoundError, UnfitError, PackageError):
-            _print_package(
-                put_together(mean, data, place, version or "0.1.0", of=of, threshold=threshold, compact=compact)
-            )
-        return
-    refuse({"--of": of, "--threshold": threshold}, "only with --mean")
     if name is None or data is None or not runs:
-        raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE, or --mean PACKAGE")
-    version = version or "0.1.0"
-    options, ways = {"half": half, "compact": compact}, {"mirror": mirror, "rounded": rounded}
-    if name in SYSTEMS:
-        from training.systems.commands import export_runs
-
-        with usage_errors(UnfitError):
-            _print_package(export_runs(runs, data, out or Path("runs") / "packages", version, **options, **ways))
-        return
-    if mirror or rounded:
-        raise typer.BadParameter(f"{name} is a recipe: expected no --mirror and no --rounded")
+        raise typer.BadParameter("expected NAME, --data and --run, or --variants PACKAGE")
+    experiment = named(name)
+    if experiment.prepared:
+        refuse({"--mirror": mirror}, f"{name} says by itself whether it is mirrored")
     from training.package.export import export as write_package
+    from training.package.export import recorded_as
 
-    recipe = recipe_named(name)
-    _print_package(write_package(recipe, runs, recipe.loader(data), out or shipped_folder(), version, **options))
+    place = out or (shipped_folder() if experiment.prepared else Path("runs") / "packages")
+    options: dict[str, Any] = {"compact": compact, "mirror": mirror, "rounded": rounded, "of": of}
+    with usage_errors(UnfitError):
+        experiments = [recorded_as(name, run) for run in runs]
+        _print_package(
+            write_package(experiments, runs, data, place, version or "0.1.0", threshold=threshold, **options)
+        )
 
 
 def _with_variant(
     folder: Path, data: Path | None, version: str | None, *, int8: bool, calibrate: bool, compact: bool
 ) -> ModelPackage:
     asked = [name for name, wanted in (("--int8", int8), ("--calibrate", calibrate), ("--compact", compact)) if wanted]
-    if len(asked) > 1:
-        raise typer.BadParameter(f"expected one of {', '.join(asked)}, received them together: one after the other")
-    if version is not None and not int8 and not compact:
+    if len(asked) != 1:
+        raise typer.BadParameter(
+            f"expected one of --int8, --calibrate and --compact, received {', '.join(asked) or 'none'}"
+        )
+    if version is not None and calibrate:
         raise typer.BadParameter("--version: what is served so far stays as it is, so the package keeps its version")
-    if not asked:
-        from training.package.half import add_half
-
-        return add_half(folder)
     if data is None:
         raise typer.BadParameter(f"{asked[0]} looks at the patients that the package held out: expected --data DIR")
     with usage_errors(FileNotFoundError, UnfitError, PackageError):
@@ -140,15 +116,14 @@ def _print_package(package: ModelPackage) -> None:
 
 def evaluate(  # noqa: PLR0917 - see train
     package: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="A model package, or a recipe's run by slice.")
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="A model package, or a run by slice on prepared ones."),
     ],
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
     runs: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--run", exists=True, file_okay=False, help="Runs by slice: further ones, of any recipe; the mean answers."
-        ),
+        typer.Option("--run", exists=True, file_okay=False, help="Runs by slice: further ones; the mean answers."),
     ] = None,
     report: Annotated[
         Path | None,
@@ -176,7 +151,7 @@ def evaluate(  # noqa: PLR0917 - see train
     from training.loop.record import is_by_slice
 
     if is_by_slice(package):
-        from training.evaluate.by_slice import measure_runs
+        from training.evaluate.measure import measure_runs
 
         given = {"--everyone": everyone, "--then": then, "--synthetic": synthetic or None, "--section": section}
         refuse({**given, "--report": report}, "only with a package")

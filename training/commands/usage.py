@@ -10,19 +10,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.experiments import SYSTEMS
-from training.recipes import RECIPES, Recipe
+from training.experiment import Experiment
+from training.experiments import EXPERIMENTS
 
 console = Console()
 
 Data = Annotated[Path, typer.Option("--data", exists=True, file_okay=False, help="The data set, as published.")]
 
 
-def recipe_named(name: str) -> Recipe:
-    """The recipe, or a usage error that lists what there is."""
-    if name not in RECIPES:
-        raise typer.BadParameter(f"expected one of {', '.join((*RECIPES, *SYSTEMS))}, received {name!r}")
-    return RECIPES[name]
+def named(name: str) -> Experiment:
+    """The experiment, or a usage error that lists what there is."""
+    if name not in EXPERIMENTS:
+        raise typer.BadParameter(f"expected one of {', '.join(EXPERIMENTS)}, received {name!r}")
+    return EXPERIMENTS[name]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.recipes import Augmentation
+from training.experiment import Augmentation
 
 
 def augment(settings: Augmentation, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

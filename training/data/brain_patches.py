@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipelines.brain_volume import CHANNELS, SHAPE
 from training.data.items import Item
-from training.experiment import Plane, System, Variation
+from training.experiment import Experiment, Plane, Variation
 from training.experiments import REGIONS
 
 PLANES: dict[Plane, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 1, 0)}
@@ -38,19 +38,21 @@ class Brains(Dataset[tuple[Tensor, Tensor]]):
 
 
 class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
-    """`system.per_epoch` patches of `system.size` an epoch, each drawn anew; `processes` share them.
+    """`experiment.per_epoch` patches of `experiment.size` an epoch, each drawn anew; `processes` share them.
 
     Raises:
         ValueError: The system names no plane, or a patch is larger than a brain in one of them.
     """
 
-    def __init__(self, system: System, items: Sequence[Item], processes: int = 1) -> None:
-        sizes = {plane: tuple(SHAPE[axis] for axis in PLANES[plane]) for plane in system.planes}
-        small = [plane for plane, shape in sizes.items() if any(np.greater(system.size, shape))]
+    def __init__(self, experiment: Experiment, items: Sequence[Item], processes: int = 1) -> None:
+        sizes = {plane: tuple(SHAPE[axis] for axis in PLANES[plane]) for plane in experiment.planes}
+        small = [plane for plane, shape in sizes.items() if any(np.greater(experiment.size, shape))]
         if small or not sizes:
-            raise ValueError(f"{system.name}: patches of {system.size} do not fit in brains of {sizes or 'no plane'}")
-        self._system, self._items = system, items
-        self._length = max(1, (system.per_epoch or len(items)) // processes)
+            raise ValueError(
+                f"{experiment.name}: patches of {experiment.size} do not fit in brains of {sizes or 'no plane'}"
+            )
+        self._experiment, self._items = experiment, items
+        self._length = max(1, (experiment.per_epoch or len(items)) // processes)
         self._tumour: dict[int, NDArray[np.intp]] = {}
 
     def __len__(self) -> int:
@@ -59,11 +61,13 @@ class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         which = int(torch.randint(len(self._items), ()))
         image, truth = self._items[which].read()
-        planes = self._system.planes
+        planes = self._experiment.planes
         order = PLANES[planes[int(torch.randint(len(planes), ()))]]
         middle = self._middle(which, image, truth, order)
         axes = (0, *(1 + axis for axis in order))
-        return cut(self._system.variation, self._system.size, image.transpose(axes), truth.transpose(axes), middle)
+        return cut(
+            self._experiment.variation, self._experiment.size, image.transpose(axes), truth.transpose(axes), middle
+        )
 
     def _middle(
         self, which: int, image: NDArray[np.float32], truth: NDArray[np.uint8], order: tuple[int, ...]
@@ -78,8 +82,8 @@ class BrainPatches(Dataset[tuple[Tensor, Tensor]]):
         else:
             middle = torch.rand(3) * (torch.tensor(shape) - 1)
         middle, shape = middle[list(order)], tuple(shape[axis] for axis in order)
-        jitter = (torch.rand(3) - 0.5) * torch.tensor(self._system.size) / 2
-        half = torch.tensor(self._system.size) / 2
+        jitter = (torch.rand(3) - 0.5) * torch.tensor(self._experiment.size) / 2
+        half = torch.tensor(self._experiment.size) / 2
         return torch.minimum(torch.maximum(middle + jitter, half - 0.5), torch.tensor(shape) - half - 0.5)
 
 
@@ -194,10 +198,10 @@ def _thick(image: Tensor) -> Tensor:
 
 
 def brain_batches(
-    system: System, items: Sequence[Item], *, training: bool, workers: int = 0, processes: int = 1
+    experiment: Experiment, items: Sequence[Item], *, training: bool, workers: int = 0, processes: int = 1
 ) -> DataLoader:
     """Batches of patches in training; one whole brain at a time otherwise."""
     if training:
-        patches = BrainPatches(system, items, processes)
-        return DataLoader(patches, batch_size=system.batch, num_workers=workers, drop_last=True)
+        patches = BrainPatches(experiment, items, processes)
+        return DataLoader(patches, batch_size=experiment.batch, num_workers=workers, drop_last=True)
     return DataLoader(Brains(items), batch_size=1, num_workers=workers)

@@ -32,6 +32,15 @@ class Case:
     trusted: NDArray[np.bool_]
     voxel_ml: float | None = None
 
+    @property
+    def group(self) -> str:
+        """What a split by patient keeps together."""
+        return self.name
+
+    def shows(self, channel: int) -> NDArray[np.bool_]:
+        """(slices,), whether the class is on that slice."""
+        return np.asarray(self.masks[:, channel].any(axis=(1, 2)), bool)
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -81,19 +90,3 @@ def split_by_slice(cases: Sequence[Case], share: float, seed: int) -> tuple[list
         rest.append(replace(case, trusted=case.trusted & ~chosen))
         held_out.append(replace(case, trusted=case.trusted & chosen))
     return rest, held_out
-
-
-def split_by_patient(cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case], list[Case]]:
-    """Splits into (rest, held out), `share` of the patients of every stratum held out; the same for the same seed.
-
-    A stratum of several patients gives at least one, a stratum of one gives none.
-
-    Neighbouring slices look alike, so a split by slice measures memory, not skill.
-    """
-    held_out: set[str] = set()
-    generator = np.random.default_rng(seed)
-    for stratum in sorted({case.stratum for case in cases}):
-        names = sorted(case.name for case in cases if case.stratum == stratum)
-        count = max(round(share * len(names)), int(share > 0 and len(names) > 1))
-        held_out.update(generator.permutation(names)[:count].tolist())
-    return [c for c in cases if c.name not in held_out], [c for c in cases if c.name in held_out]

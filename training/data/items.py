@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,30 +39,47 @@ class Item:
     spacing: tuple[float, ...] = (1.0, 1.0)
 
 
+class Splittable(Protocol):
+    """What can be held out."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def group(self) -> str: ...  # noqa: D102
+
+    @property
+    def stratum(self) -> str: ...  # noqa: D102
+
+
+S = TypeVar("S", bound=Splittable)
+
+
 def split_items(
-    items: Sequence[Item], share: float, seed: int, by: SplitBy = "patient"
-) -> tuple[list[Item], list[Item]]:
+    items: Sequence[S], share: float, seed: int, by: SplitBy = "patient", *, every_stratum: bool = False
+) -> tuple[list[S], list[S]]:
     """Splits into (rest, held out), about `share` of every stratum held out; the same for the same seed.
 
-    By patient, whole groups are held out, and of LGG the very patients that `split_by_patient` holds out. By slice, as
-    the publications did, neighbours of held-out slices are trained on: the figure then measures memory as well as
-    skill.
+    By patient, whole groups are held out: neighbouring slices look alike, so a split by slice, as the publications
+    made it, measures memory as well as skill.
+
+    Args:
+        items: Items, or patients.
+        share: How much is held out.
+        seed: Of the draw.
+        by: What stays together.
+        every_stratum: At least one of every stratum of several is held out.
     """
-    key = _group if by == "patient" else _name
-    strata: dict[str, set[str]] = {}
-    first = {key(item): item.stratum for item in reversed(items)}  # a group of several strata counts in its first one
-    for owner, stratum in first.items():
-        strata.setdefault(stratum, set()).add(owner)
-    generator, held_out = np.random.default_rng(seed), set[str]()
-    for stratum in sorted(strata):
-        owners = sorted(strata[stratum])
-        held_out.update(generator.permutation(owners)[: round(share * len(owners))].tolist())
+    key, generator, held_out = _key(by), np.random.default_rng(seed), set[str]()
+    for _, owners in _strata(items, key):
+        least = int(every_stratum and share > 0 and len(owners) > 1)
+        held_out.update(generator.permutation(owners)[: max(round(share * len(owners)), least)].tolist())
     return [i for i in items if key(i) not in held_out], [i for i in items if key(i) in held_out]
 
 
 def fold_items(
-    items: Sequence[Item], fold: int, folds: int, seed: int, by: SplitBy = "patient"
-) -> tuple[list[Item], list[Item]]:
+    items: Sequence[S], fold: int, folds: int, seed: int, by: SplitBy = "patient"
+) -> tuple[list[S], list[S]]:
     """(rest, held out) of one fold of a cross-validation; over all folds every item is held out exactly once.
 
     Groups stay together, and every stratum is dealt evenly to the folds.
@@ -73,19 +91,17 @@ def fold_items(
         seed: Of the deal, which is the same for every fold.
         by: What stays together.
     """
-    key, rest, held_out = _group if by == "patient" else _name, set[str](), set[str]()
+    key, held_out, generator = _key(by), set[str](), np.random.default_rng(seed)
+    for _, owners in _strata(items, key):
+        held_out.update(generator.permutation(owners).tolist()[fold::folds])
+    return [i for i in items if key(i) not in held_out], [i for i in items if key(i) in held_out]
+
+
+def _key(by: SplitBy) -> Callable[[Any], str]:
+    return attrgetter("group" if by == "patient" else "name")
+
+
+def _strata(items: Sequence[S], key: Callable[[S], str]) -> list[tuple[str, list[str]]]:
+    """The owners of each stratum, in order; a group of several strata counts in the one of its first item."""
     first = {key(item): item.stratum for item in reversed(items)}
-    generator = np.random.default_rng(seed)
-    for stratum in sorted(set(first.values())):
-        owners = generator.permutation(sorted(owner for owner, its in first.items() if its == stratum)).tolist()
-        held_out.update(owners[fold::folds])
-        rest.update(owner for index, owner in enumerate(owners) if index % folds != fold)
-    return [i for i in items if key(i) in rest], [i for i in items if key(i) in held_out]
-
-
-def _group(item: Item) -> str:
-    return item.group
-
-
-def _name(item: Item) -> str:
-    return item.name
+    return [(s, sorted(owner for owner, its in first.items() if its == s)) for s in sorted(set(first.values()))]

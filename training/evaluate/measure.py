@@ -1,4 +1,4 @@
-"""Figures of a model package on patients it never saw, with the engine that serves."""
+"""Figures of a package on what it never saw, with the engine that serves; of runs by slice, with torch."""
 
 from __future__ import annotations
 
@@ -9,89 +9,136 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from engines.activation import probabilities
 from engines.choose import open_engine
-from engines.contract import Engine, EngineSettings
+from engines.contract import EngineSettings
 from engines.package import ModelPackage
+from training.data import source
 from training.data.case import Case
-from training.evaluate.figures import (
-    Figure,
-    Segmented,
-    area_under_curve,
-    classification_figures,
-    in_batches,
-    segmentation_figures,
-)
-from training.evaluate.gallery_cases import answers_of, patients_of
+from training.data.items import Item
+from training.data.source import Unit
+from training.evaluate.cases import Predict, Segmented, in_batches, pooled_figures, segmentation_figures
+from training.evaluate.figures import Figure, UnfitError, classification_figures
+from training.evaluate.gallery import animate_scan, answers_of, median_item, patients_of
+from training.evaluate.items import figures_of, look, scores_of
 from training.evaluate.overlap import calibration_figure, reliability_diagram
-from training.evaluate.pictures import draw_gallery
-from training.recipes import Recipe
+from training.evaluate.pictures import Shown, draw_gallery
+from training.evaluate.predict import by_engine, of_slices
+from training.evaluate.threshold import best_accuracy, best_dice_of_cases, choose_threshold
+from training.experiment import Experiment
+from training.loop.record import data_digest, experiment_of, is_by_slice, read_record
+from training.package.network import mean_of
+from training.package.origin import check_alike, threshold_of
 
 log = structlog.get_logger(__name__)
 
+THRESHOLD = 0.5
+"""Where what is held out is to choose nothing."""
+
+
+def chosen_threshold(experiment: Experiment, package: ModelPackage, validation: Sequence[Unit]) -> float:
+    """From which probability on it counts: chosen on what is held out, unless that is to choose nothing."""
+    if experiment.keep == "last":
+        return THRESHOLD
+    with open_engine(package, EngineSettings()) as engine:
+        predict = by_engine(engine)
+        if not experiment.prepared:
+            return choose_threshold(experiment, predict, validation)
+        if experiment.task == "classification":
+            return best_accuracy(
+                *(np.concatenate(column) for column in zip(*_scored(predict, validation), strict=True))
+            )
+        segmented = [Segmented.of(predict, case) for case in validation]
+        return best_dice_of_cases(segmented, len(experiment.classes))
+
 
 def measure(
-    recipe: Recipe,
+    experiment: Experiment,
     package: ModelPackage,
-    held_out: Sequence[Case],
-    threshold: float | None = None,
+    units: Sequence[Unit],
     pictures: Path | None = None,
-    *,
     settings: EngineSettings | None = None,
-) -> tuple[float, list[Figure]]:
-    """Figures of the package on patients it never saw, and the threshold (chosen on the same patients, if None).
+) -> list[Figure]:
+    """Figures with the engine that serves, at the package's threshold.
 
     Args:
-        recipe: What the package was made of.
+        experiment: What the package was made of.
         package: What is measured.
-        held_out: The patients.
-        threshold: From which probability on it counts.
-        pictures: A folder for gallery.png, and for a classifier reliability.png.
+        units: Nothing of what it was trained on.
+        pictures: A folder for gallery.png, and gallery.gif (scans) or reliability.png (classification).
         settings: Of the engine; the fastest that there is if None.
+
+    Raises:
+        UnfitError: The package is of an older export, which was asked otherwise.
     """
+    if package.manifest.preprocessing.neighbours != experiment.neighbours:
+        raise UnfitError(f"{package.name} {package.version} was exported for whole volumes: export its run again")
     with open_engine(package, settings) as engine:
         log.info("engine", description=str(engine.description))
-        if recipe.task == "classification":
-            scored = [_slice_scores(engine, case) for case in held_out]
-            threshold = threshold or _best_threshold_of_slices(scored)
-            if pictures is not None:
-                draw_gallery(pictures / "gallery.png", answers_of(held_out, [scores for scores, _ in scored]))
-                joined = [np.concatenate(column) for column in zip(*scored, strict=True)]
-                reliability_diagram(pictures / "reliability.png", joined[0], joined[1], package.name)
-            name = recipe.classes[0]
-            return threshold, [*classification_figures(scored, name, threshold), calibration_figure(name, scored)]
-        segmented = [Segmented.of(lambda inputs: infer(engine, inputs), case) for case in held_out]
-    threshold = threshold or _best_threshold(segmented, len(recipe.classes))
+        looked = _measure_cases if experiment.prepared else _measure_items
+        return looked(experiment, package, by_engine(engine), units, pictures)
+
+
+def _scored(predict: Predict, cases: Sequence[Case]) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    return [(in_batches(predict, case)[:, 0].astype(np.float64), case.shows(0)) for case in cases]
+
+
+def _measure_cases(
+    experiment: Experiment, package: ModelPackage, predict: Predict, cases: Sequence[Case], pictures: Path | None
+) -> list[Figure]:
+    threshold, name = threshold_of(package), experiment.classes[0]
+    if experiment.task == "classification":
+        scored = _scored(predict, cases)
+        if pictures is not None:
+            draw_gallery(pictures / "gallery.png", answers_of(cases, [scores for scores, _ in scored]))
+            _draw_reliability(pictures, package, scored)
+        return [*classification_figures(scored, name, threshold), calibration_figure(name, scored)]
+    segmented = [Segmented.of(predict, case) for case in cases]
     segmented = [each.as_sent(threshold, package.manifest.thresholds.min_volume_ml) for each in segmented]
     if pictures is not None:
-        draw_gallery(pictures / "gallery.png", patients_of(segmented, len(recipe.classes) - 1, threshold))
-    return threshold, segmentation_figures(segmented, recipe.classes, threshold)
+        draw_gallery(pictures / "gallery.png", patients_of(segmented, len(experiment.classes) - 1, threshold))
+    return segmentation_figures(segmented, experiment.classes, threshold)
 
 
-def infer(engine: Engine, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of the package's only output."""
-    outputs = engine.infer({"image": np.ascontiguousarray(inputs)})
-    answer: NDArray[np.float32] = probabilities(engine.package.manifest, outputs)["logits"]
-    return answer
+def _measure_items(
+    experiment: Experiment, package: ModelPackage, predict: Predict, items: Sequence[Item], pictures: Path | None
+) -> list[Figure]:
+    threshold, shown = threshold_of(package), list[Shown]()
+    patients = look(experiment, predict, items, threshold, None if pictures is None else shown)
+    if pictures is not None:
+        draw_gallery(pictures / "gallery.png", shown)
+        if shown and len(experiment.size) == 3:
+            animate_scan(pictures / "gallery.gif", experiment, predict, median_item(items, shown), threshold)
+        if experiment.task == "classification":
+            _draw_reliability(pictures, package, scores_of(patients))
+    return figures_of(experiment, patients, threshold)
 
 
-def _slice_scores(engine: Engine, case: Case) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    scores = in_batches(lambda inputs: infer(engine, inputs), case)[:, 0].astype(np.float64)
-    return scores, np.asarray(case.masks[:, 0].any(axis=(1, 2)), bool)
-
-
-def _best_threshold(segmented: Sequence[Segmented], classes: int) -> float:
-    """The threshold in steps of 0.05 with the best Dice by patient, mean over patients and then over classes."""
-
-    def mean_dice(threshold: float) -> float:
-        by_class = [[s.dice(channel, threshold) for s in segmented] for channel in range(classes)]
-        return float(np.mean([np.mean([d for d in dices if d is not None]) for dices in by_class]))
-
-    return round(float(max(np.arange(0.3, 0.71, 0.05), key=mean_dice)), 2)
-
-
-def _best_threshold_of_slices(scored: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> float:
+def _draw_reliability(
+    pictures: Path, package: ModelPackage, scored: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]
+) -> None:
     scores, truth = (np.concatenate(column) for column in zip(*scored, strict=True))
-    if np.isnan(area_under_curve(scores, truth)):
-        return 0.5
-    return round(float(max(np.arange(0.2, 0.81, 0.05), key=lambda t: float(((scores >= t) == truth).mean()))), 2)
+    reliability_diagram(pictures / "reliability.png", scores, truth, package.name)
+
+
+def measure_runs(runs: Sequence[Path], data: Path) -> list[Figure]:
+    """Figures of runs that were split by slice, as publications split: for comparison, never for a package.
+
+    With torch, on the slices that were held out; of several runs the mean of their logits answers.
+
+    Raises:
+        UnfitError: They are no runs by slice, of experiments that do not go together, or not of this data.
+    """
+    for run in runs:
+        if not is_by_slice(run):
+            raise UnfitError(f"{run}: expected a run on prepared slices, trained with --split slice")
+    experiments = [experiment_of(run) for run in runs]
+    check_alike(experiments)
+    if {read_record(run)["data_digest"] for run in runs} != {data_digest(data)}:
+        raise UnfitError(f"{data} is not the data that they were trained on, so other slices would be held out")
+    held_out = source.split(experiments[0], source.read(experiments[0], data)).validation
+    predict, classes = of_slices(mean_of(experiments, runs), 0), experiments[0].classes
+    segmented = [Segmented.of(predict, case) for case in held_out]
+    figures = segmentation_figures(segmented, classes, THRESHOLD) + pooled_figures(segmented, classes, THRESHOLD)
+    for figure in figures:
+        log.info("figure_by_slice", experiments=[one.name for one in experiments], figure=str(figure))
+    return figures

@@ -18,7 +18,7 @@ from engines.contract import Engine
 from pipelines.brain_volume import NeighbourSlices
 from pipelines.networks import spans
 from training.data.inputs import INPUTS
-from training.experiment import System
+from training.experiment import Experiment
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Network inputs (n, channels, ...) to probabilities (n, classes, ...)."""
@@ -35,7 +35,23 @@ def by_engine(engine: Engine) -> Predict:
     return predict
 
 
-def by_torch(system: System, network: nn.Module) -> Predict:
+def of_slices(network: nn.Module, output: int) -> Predict:
+    """A torch network of prepared slices, one of whose answers (pixel logits, slice logits) is taken; in bfloat16."""
+    device = next(network.parameters()).device
+    network.eval()
+
+    def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        image = torch.from_numpy(inputs).to(device).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+            answer = network(image)
+        logits = answer[output] if isinstance(answer, tuple) else answer
+        probabilities: NDArray[np.float32] = torch.sigmoid(logits.float()).cpu().numpy()
+        return probabilities
+
+    return predict
+
+
+def by_torch(experiment: Experiment, network: nn.Module) -> Predict:
     """A torch network as a predictor, on the device where its weights are."""
     device = next(network.parameters()).device
     network.eval()
@@ -43,19 +59,19 @@ def by_torch(system: System, network: nn.Module) -> Predict:
     def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             logits = network(torch.from_numpy(inputs).to(device)).float()
-        shares = torch.sigmoid(logits) if system.activation == "sigmoid" else logits.softmax(dim=1)
+        shares = torch.sigmoid(logits) if experiment.activation == "sigmoid" else logits.softmax(dim=1)
         answer: NDArray[np.float32] = shares.cpu().numpy()
         return answer
 
     return predict
 
 
-def predict_item(system: System, predict: Predict, image: NDArray[Any]) -> NDArray[np.float32]:
+def predict_item(experiment: Experiment, predict: Predict, image: NDArray[Any]) -> NDArray[np.float32]:
     """Raw image (channels, ...) to probabilities (classes, ...) of its own size, or (classes,)."""
-    mapping = INPUTS[system.inputs]
-    if len(system.size) == 3 and system.neighbours:
-        return _by_slice(system, predict, mapping(image))
-    if len(system.size) == 2 or image.shape[1:] == system.served_size:
+    mapping = INPUTS[experiment.inputs]
+    if len(experiment.size) == 3 and experiment.neighbours:
+        return _by_slice(experiment, predict, mapping(image))
+    if len(experiment.size) == 2 or image.shape[1:] == experiment.served_size:
         return np.asarray(predict(mapping(image)[None])[0])
 
     def window(raw: Tensor) -> Tensor:
@@ -64,29 +80,32 @@ def predict_item(system: System, predict: Predict, image: NDArray[Any]) -> NDArr
     from monai.inferers import sliding_window_inference
 
     scan = torch.from_numpy(np.array(image, np.float32))[None]
-    answer: NDArray[np.float32] = sliding_window_inference(scan, system.size, 1, window, overlap=0.25, mode="gaussian")[
-        0
-    ].numpy()
+    answer: NDArray[np.float32] = sliding_window_inference(
+        scan, experiment.size, 1, window, overlap=0.25, mode="gaussian"
+    )[0].numpy()
     return answer
 
 
-def _by_slice(system: System, predict: Predict, brain: NDArray[np.float32]) -> NDArray[np.float32]:
+def _by_slice(experiment: Experiment, predict: Predict, brain: NDArray[np.float32]) -> NDArray[np.float32]:
     """As serving asks a network of slices: the same slices, the same batches."""
-    slices = NeighbourSlices(brain, system.neighbours)
+    slices = NeighbourSlices(brain, experiment.neighbours)
     answers = ((start, predict(slices.inputs(start, stop))) for start, stop in spans(slices.shown))
-    return slices.joined(answers, len(system.classes))
+    return slices.joined(answers, len(experiment.classes))
 
 
-def masks(system: System, probability: NDArray[np.float32], threshold: float = 0.5) -> NDArray[np.bool_]:
+def masks(experiment: Experiment, probability: NDArray[np.float32], threshold: float = 0.5) -> NDArray[np.bool_]:
     """Probabilities (classes, ...) to masks: the likeliest class with softmax, from the threshold up with sigmoids."""
-    if system.activation == "sigmoid":
+    if experiment.activation == "sigmoid":
         return probability >= threshold
     classes = np.arange(len(probability)).reshape(-1, *(1,) * (probability.ndim - 1))
     return np.asarray(probability.argmax(axis=0)[None] == classes)
 
 
 def two_stage(
-    stages: tuple[System, System], predicts: tuple[Predict, Predict], image: NDArray[Any], threshold: float = 0.5
+    stages: tuple[Experiment, Experiment],
+    predicts: tuple[Predict, Predict],
+    image: NDArray[Any],
+    threshold: float = 0.5,
 ) -> NDArray[np.float32]:
     """System C: the segmenter looks only where the classifier says tumour; elsewhere the probability is 0.
 

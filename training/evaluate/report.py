@@ -13,15 +13,12 @@ from rich.table import Table
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.package import ModelPackage, load_package
-from training.data.case import Case
 from training.data.layouts.studies import Study, find_studies
 from training.evaluate.figures import Figure, UnfitError
-from training.evaluate.studies import as_served, read_studies, study_figures
+from training.evaluate.studies import as_served, by_slices, read_studies, study_figures
 from training.package.card import figure_rows
-from training.package.manifest import threshold_of
+from training.package.origin import experiments_of, threshold_of, unseen, unseen_names
 from training.package.rewrite import edit_card
-from training.recipes import RECIPES, Recipe
-from training.systems.commands import unseen_names
 
 PICTURES = {
     "gallery.png": "Best, median and worst: the image alone, or image, truth, prediction, and both over the image.",
@@ -127,37 +124,23 @@ def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
 
 
 def measure_held_out(package: ModelPackage, asked: Asked) -> Measured:
-    """The figures that an export measures: of the items that the package was not trained on, one by one.
+    """The figures that an export measures: of what the package was not trained on.
 
     Raises:
-        FileNotFoundError: None of them is in the data.
+        FileNotFoundError: None of it is in the data.
         UnfitError: Nobody here knows what the package was made of.
     """
-    record = package.manifest.training.model_extra or {}
-    return _system(package, asked) if "system" in record else _recipe(package, asked)
+    from training.evaluate.measure import measure
 
-
-def cases_of(package: ModelPackage, data: Path, *, everyone: bool = False) -> tuple[Recipe, list[Case]]:
-    """The recipe that a package was made by, and the patients in `data` that it held out, or all of them.
-
-    Raises:
-        UnfitError: Nobody here knows what the package was made of.
-        FileNotFoundError: None of them is there.
-    """
-    made_by = (package.manifest.training.model_extra or {}).get("recipe")
-    if made_by not in RECIPES:
-        raise UnfitError(f"{package.name} was made by {made_by!r}; expected one of {', '.join(RECIPES)}")
-    recipe, held_out = RECIPES[str(made_by)], unseen_names(package)
-    cases = [case for case in recipe.loader(data) if everyone or case.name in held_out]
-    if not cases:
-        raise FileNotFoundError(f"nothing that {package.name} held out is in {data}")
-    return recipe, cases
+    experiment = experiments_of(package)[0]
+    units = unseen(package, experiment, asked.data, everyone=asked.everyone)
+    figures = measure(experiment, package, units, asked.pictures, asked.engine)
+    what = "patients" if experiment.prepared else "items"
+    return Measured(package.name, f"{len(units)} {what}", tuple(figures), _scattered(package))
 
 
 def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> Measured:
     from training.evaluate.predict import by_engine
-    from training.systems.commands import system_in
-    from training.systems.studies import by_slices
 
     wanted = [study for study in studies if asked.everyone or not study.public or study.name in unseen_names(package)]
     if not wanted:
@@ -166,9 +149,9 @@ def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> M
             "say --everyone if they are not"
         )
     with open_engine(package, asked.engine) as engine:
-        segment = as_served(engine)
-        if "system" in (package.manifest.training.model_extra or {}):
-            segment = by_slices(system_in(package), by_engine(engine), threshold_of(package))
+        segment, experiment = as_served(engine), experiments_of(package)[0]
+        if not experiment.prepared:
+            segment = by_slices(experiment, by_engine(engine), threshold_of(package))
         minimum = package.manifest.thresholds.min_volume_ml
         reads = read_studies(segment, wanted, synthetic=asked.synthetic, min_volume_ml=minimum)
     notes = [str(read) for read in reads]
@@ -180,29 +163,12 @@ def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> M
 
 
 def _two_stages(classifier: ModelPackage, segmenter: ModelPackage, asked: Asked) -> Measured:
-    from training.systems.commands import evaluate_two_stages
+    from training.evaluate.stages import measure_stages
 
-    count, figures = evaluate_two_stages(
+    count, figures = measure_stages(
         (classifier, segmenter), asked.data, everyone=asked.everyone, pictures=asked.pictures
     )
     return Measured(f"{classifier.name}, then {segmenter.name}", f"{count} slices", tuple(figures))
-
-
-def _system(package: ModelPackage, asked: Asked) -> Measured:
-    from training.systems.commands import evaluate_system
-
-    count, figures = evaluate_system(
-        package, asked.data, everyone=asked.everyone, pictures=asked.pictures, engine=asked.engine
-    )
-    return Measured(package.name, f"{count} items", tuple(figures), _scattered(package))
-
-
-def _recipe(package: ModelPackage, asked: Asked) -> Measured:
-    from training.evaluate.measure import measure
-
-    recipe, cases = cases_of(package, asked.data, everyone=asked.everyone)
-    _, figures = measure(recipe, package, cases, threshold_of(package), asked.pictures, settings=asked.engine)
-    return Measured(package.name, f"{len(cases)} patients", tuple(figures), _scattered(package))
 
 
 def _scattered(package: ModelPackage) -> tuple[str, ...]:

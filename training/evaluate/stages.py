@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,42 +14,73 @@ from numpy.typing import NDArray
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.package import ModelPackage
+from training.data import source
 from training.data.items import Item
-from training.evaluate.figures import Figure, mean_figure
+from training.evaluate.figures import Figure, UnfitError, mean_figure
 from training.evaluate.gallery import show_masks
+from training.evaluate.items import Patient, count, figures_of, owner
 from training.evaluate.pictures import Colours, Shown, at_most, draw_gallery, strip
 from training.evaluate.predict import Predict, by_engine, masks, two_stage
-from training.experiment import System
-from training.package.manifest import threshold_of
-from training.systems.measure import Patient, count, figures_of, owner
+from training.experiment import Experiment
+from training.package.origin import experiments_of, threshold_of, unseen_names
 
-Stages = tuple[System, System]
+Stages = tuple[Experiment, Experiment]
 
 
 def measure_stages(
-    stages: Stages, packages: tuple[ModelPackage, ModelPackage], items: Sequence[Item], pictures: Path | None = None
-) -> list[Figure]:
-    """Figures of both stages together, and of the segmenter alone on the same slices.
+    packages: tuple[ModelPackage, ModelPackage], data: Path, *, everyone: bool = False, pictures: Path | None = None
+) -> tuple[int, list[Figure]]:
+    """How many slices were looked at, and figures of both stages together, and of the segmenter alone on the same.
+
+    Only what both held out is looked at, slices without tumour included.
 
     Args:
-        stages: Classifier, segmenter.
-        packages: Theirs, with their thresholds.
-        items: Slices that neither was trained on, with and without tumour, of the size that both networks take.
+        packages: Classifier, segmenter.
+        data: The data set, as published.
+        everyone: All slices, not only those that both held out.
         pictures: A folder for gallery.png (best, median and worst: MRI, truth, prediction, both over the MRI) and
             missed.png (slices with tumour that the classifier let pass, and slices without it that got some).
+
+    Raises:
+        FileNotFoundError: There is no such slice in `data`.
+        UnfitError: The packages are no classifier and segmenter of the same images.
     """
-    thresholds = threshold_of(packages[0]), threshold_of(packages[1])
+    stages = experiments_of(packages[0])[0], experiments_of(packages[1])[0]
+    segmenter, thresholds = stages[1], (threshold_of(packages[0]), threshold_of(packages[1]))
+    items = _seen_by_neither(packages, stages, data, everyone=everyone)
     with ExitStack() as stack:
         engines = [stack.enter_context(open_engine(package, EngineSettings())) for package in packages]
         looked = _look(stages, (by_engine(engines[0]), by_engine(engines[1])), items, thresholds)
     if pictures is not None:
         draw_gallery(pictures / "gallery.png", looked.shown)
         draw_gallery(pictures / "missed.png", looked.missed, each=4)
-    segmenter = stages[1]
     together = figures_of(segmenter, list(looked.patients.values()))
     alone = figures_of(segmenter, list(looked.alone.values()))
     asked = mean_figure("share of a patient's slices that the segmenter looked at", looked.asked())
-    return [*_named("two stages", together), asked, *_named("segmenter alone", alone)]
+    return len(items), [*_named("two stages", together), asked, *_named("segmenter alone", alone)]
+
+
+def _seen_by_neither(
+    packages: tuple[ModelPackage, ModelPackage], stages: Stages, data: Path, *, everyone: bool
+) -> list[Item]:
+    classifier, segmenter = stages
+    tasks, alike = (classifier.task, segmenter.task), [(s.data, s.size, s.channels, s.prepared) for s in stages]
+    names = " and ".join(package.name for package in packages)
+    if tasks != ("classification", "segmentation") or alike[0] != alike[1] or classifier.prepared:
+        raise UnfitError(
+            f"expected a classifier and a segmenter of the same images, received {names}: {tasks}, {alike}"
+        )
+    items: list[Item] = source.read(replace(segmenter, only_positive=False), data)
+    for package, experiment in zip(packages, stages, strict=True):
+        # a slice without tumour was never trained on by who wants tumour only
+        skipped = experiment.only_positive and experiment.split == "slice"
+        held_out = unseen_names(package)
+        items = [
+            item for item in items if everyone or {item.name, item.group} & held_out or (skipped and not item.positive)
+        ]
+    if not items:
+        raise FileNotFoundError(f"nothing that both {names} held out is in {data}")
+    return items
 
 
 class _Looked:

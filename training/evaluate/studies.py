@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from dicomio.volume import Volume
 from engines.contract import Engine
@@ -17,6 +18,8 @@ from training.data.lesions_in_volumes import draw_lesions
 from training.evaluate.burden import Burden, burden, detection, found_lesions
 from training.evaluate.figures import Figure, bootstrap
 from training.evaluate.overlap import Overlap
+from training.evaluate.predict import Predict, masks, predict_item
+from training.experiment import Experiment
 
 Mask = NDArray[np.bool_]
 Segment = Callable[[Volume], tuple[Mask, Mask]]
@@ -68,6 +71,35 @@ def as_served(engine: Engine) -> Segment:
         return findings.segmentation > 0, findings.segmentation == numbers["tumour"]
 
     return segment
+
+
+def by_slices(experiment: Experiment, predict: Predict, threshold: float = 0.5) -> Segment:
+    """Liver with tumours, and tumours, as the experiment outlines them; classes background, liver, tumour as in LiTS.
+
+    The volume must be axial, rows to the back and columns to the patient's left, as LiTS and CHAOS are read.
+    """
+
+    def segment(volume: Volume) -> tuple[Mask, Mask]:
+        liver, tumour = np.zeros(volume.array.shape, bool), np.zeros(volume.array.shape, bool)
+        for index, plane in enumerate(volume.array):
+            found = masks(
+                experiment, predict_item(experiment, predict, _fitted(plane, experiment.size)[None]), threshold
+            )
+            _, organ, lesion = (_back(mask, plane.shape) for mask in found)
+            liver[index], tumour[index] = organ | lesion, lesion
+        return liver, tumour
+
+    return segment
+
+
+def _fitted(plane: NDArray[np.int16], size: tuple[int, ...]) -> NDArray[np.float32]:
+    picture = Image.fromarray(plane.astype(np.float32))
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR), np.float32)
+
+
+def _back(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    picture = Image.fromarray(mask.astype(np.uint8)).resize((shape[1], shape[0]), Image.Resampling.NEAREST)
+    return np.asarray(picture, bool)
 
 
 def read_studies(

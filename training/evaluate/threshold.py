@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from training.data.examples import target
 from training.data.items import Item
+from training.evaluate.cases import Segmented
+from training.evaluate.items import owner
 from training.evaluate.overlap import Mask, Scores
 from training.evaluate.predict import Predict, predict_item
-from training.experiment import System
-from training.systems.measure import owner
+from training.experiment import Experiment
 
-OF_MASKS = tuple(round(0.05 * step, 2) for step in range(6, 15))  # 0.3 to 0.7, as for the recipes
+OF_MASKS = tuple(round(0.05 * step, 2) for step in range(6, 15))  # 0.3 to 0.7
 OF_SLICES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
@@ -51,26 +52,26 @@ class Sweep:
         return np.asarray(2 * self.hit / (self.found + self.wanted), np.float64)
 
 
-def choose_threshold(system: System, predict: Predict, items: Sequence[Item]) -> float:
+def choose_threshold(experiment: Experiment, predict: Predict, items: Sequence[Item]) -> float:
     """The threshold that does best on `items`.
 
     Of sigmoid masks it is the one with the best Dice by patient, mean over patients and then over classes; of a
     classification the one with the best sensitivity plus specificity (Youden's index), the middle one of equals. With
     softmax the likeliest class wins and no threshold is asked: 0.5.
     """
-    if system.task == "classification":
+    if experiment.task == "classification":
         looked = [item.read() for item in items]
-        scores = np.array([predict_item(system, predict, image)[0] for image, _ in looked], np.float64)
-        return youden(scores, np.array([target(system, truth)[0] > 0 for _, truth in looked], bool))
-    if system.activation == "softmax":
+        scores = np.array([predict_item(experiment, predict, image)[0] for image, _ in looked], np.float64)
+        return youden(scores, np.array([target(experiment, truth)[0] > 0 for _, truth in looked], bool))
+    if experiment.activation == "softmax":
         return 0.5
     patients: dict[str, list[Sweep]] = {}
     for item in items:
         image, truth = item.read()
-        pairs = zip(predict_item(system, predict, image), truth > 0, strict=True)
+        pairs = zip(predict_item(experiment, predict, image), truth > 0, strict=True)
         sweeps = [Sweep.of(*pair) for pair in pairs]
-        before = patients.get(owner(system, item))
-        patients[owner(system, item)] = [a + b for a, b in zip(before, sweeps, strict=True)] if before else sweeps
+        before = patients.get(owner(experiment, item))
+        patients[owner(experiment, item)] = [a + b for a, b in zip(before, sweeps, strict=True)] if before else sweeps
     return best_dice(list(patients.values()))
 
 
@@ -88,3 +89,20 @@ def youden(scores: Scores, truth: Mask) -> float:
     index = [(scores[truth] >= t).mean() + (scores[~truth] < t).mean() for t in OF_SLICES]
     best = np.flatnonzero(np.isclose(index, max(index)))
     return OF_SLICES[int(best[len(best) // 2])]
+
+
+def best_dice_of_cases(segmented: Sequence[Segmented], classes: int) -> float:
+    """Of patients on prepared slices: the best Dice by patient, mean over patients and then over classes."""
+
+    def mean_dice(threshold: float) -> float:
+        by_class = [[s.dice(channel, threshold) for s in segmented] for channel in range(classes)]
+        return float(np.mean([np.mean([d for d in dices if d is not None]) for dices in by_class]))
+
+    return max(OF_MASKS, key=mean_dice)
+
+
+def best_accuracy(scores: Scores, truth: Mask) -> float:
+    """Of prepared slices, the threshold that tells most of them rightly; 0.5 where one of the classes is missing."""
+    if truth.all() or not truth.any():
+        return 0.5
+    return max(OF_SLICES[3:16], key=lambda t: float(((scores >= t) == truth).mean()))

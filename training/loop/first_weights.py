@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from engines.half import widened
 from training.networks.mean import both_sides
-from training.package.export import DIFFERENCE
-from training.systems.learn import served
+from training.networks.registry import served
+from training.package.network import DIFFERENCE
 
 ALIKE = 1e-4
 """Share of the largest logit by which a network may answer otherwise than the package that it was taken from."""

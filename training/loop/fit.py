@@ -1,199 +1,147 @@
-"""`scanward train NAME` for a recipe: slices as serving prepares them, through the loop that all trainings share."""
+"""`scanward train NAME`: seeds, split, first weights, and the run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import structlog
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
-from training.data.case import Case, Samples, gather, split_by_patient, split_by_slice
-from training.data.draw import Batch, Draw
-from training.evaluate.figures import Segmented, area_under_curve, in_batches
-from training.loop.learner import Averaged
-from training.loop.losses import cross_entropy, segmentation_loss
+from training.data import source
+from training.data.case import Samples, gather
+from training.data.draw import Draw, Draws
+from training.data.examples import batches
+from training.data.layouts.brats_slices import brats_slices
+from training.data.phantoms import phantom_cases
+from training.data.source import Parts
+from training.evaluate.figures import UnfitError
+from training.experiment import Experiment
+from training.loop.first_weights import first_weights
+from training.loop.learner import Averaged, learner_for
 from training.loop.record import beginning, settle, surroundings
-from training.loop.train import Limits, train
-from training.networks.efficient_unet import EfficientLiteUNet
-from training.networks.resunet import ResUNet, SliceClassifier
-from training.package.manifest import data_of
-from training.recipes import Recipe
+from training.loop.solve import Memory, solve
+from training.loop.train import Limits, Loaders, train
+from training.package.sources import data_of
 
 log = structlog.get_logger(__name__)
 
-
-def build(recipe: Recipe, *, pretrained: bool = False) -> nn.Module:
-    """The recipe's network, untrained; `pretrained` fills an encoder that has seen ImageNet with what it saw."""
-    network: nn.Module
-    if recipe.network == "lite-unet":
-        network = EfficientLiteUNet(recipe.channels, len(recipe.classes), recipe.widths, pretrained=pretrained)
-    else:
-        kind = ResUNet if recipe.task == "segmentation" else SliceClassifier
-        network = kind(recipe.channels, len(recipe.classes), recipe.widths)
-    return network.to(memory_format=torch.channels_last)
-
-
-def split(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
-    """(training, held out): the published split where there is one, else by patient and stratum, or by slice."""
-    if recipe.split == "slice":
-        return split_by_slice(cases, recipe.held_out, recipe.seed)
-    if {case.stratum for case in cases} == {"train", "val"}:
-        return [c for c in cases if c.stratum == "train"], [c for c in cases if c.stratum == "val"]
-    return split_by_patient(cases, recipe.held_out, recipe.seed)
-
-
-class Predictor:
-    """A torch network as the evaluation wants it: numpy in, probabilities out."""
-
-    def __init__(self, network: nn.Module, output: int) -> None:
-        self._network, self._output = network.eval(), output
-        self._device = next(network.parameters()).device
-
-    @torch.inference_mode()
-    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, channels, h, w) to pixel probabilities (n, classes, h, w) or slice probabilities (n, classes)."""
-        image = torch.from_numpy(inputs).to(self._device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, torch.bfloat16):
-            logits = self._network(image)[self._output]
-        probabilities: NDArray[np.float32] = torch.sigmoid(logits.float()).cpu().numpy()
-        return probabilities
-
-
-class RecipeLearner(Averaged):
-    """Trains one recipe.
-
-    The score that chooses a checkpoint is the mean over classes of the Dice by patient on the source grid, or the AUC
-    over slices.
-
-    Args:
-        recipe: What is trained.
-        network: Its network.
-        held_out: The patients that are scored; a validation batch is the number of one.
-    """
-
-    def __init__(self, recipe: Recipe, network: nn.Module, held_out: Sequence[Case]) -> None:
-        super().__init__(recipe, network, recipe.seed + recipe.variant)
-        self.recipe, self._held_out = recipe, held_out
-        self._scored: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
-        self._dices: list[list[float]] = []
-
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Loss of a batch."""
-        inputs, targets, trusted, positive = batch
-        pixels, slices = self.network(inputs.contiguous(memory_format=torch.channels_last))
-        if pixels is None:
-            loss = cross_entropy(slices.float(), positive, trusted)
-        else:
-            loss = segmentation_loss(pixels.float(), slices.float(), targets, trusted, positive)
-        self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(inputs))
-        return loss
-
-    def validation_step(self, number: int, index: int) -> None:
-        """Predicts one patient."""
-        case, classifies = self._held_out[number], self.recipe.task == "classification"
-        predict = Predictor(self.kept, int(classifies))
-        if classifies:
-            truth: NDArray[np.bool_] = np.asarray(case.masks[:, 0].any(axis=(1, 2)))
-            self._scored.append((in_batches(predict, case)[:, 0].astype(np.float64), truth))
-            return
-        segmented = Segmented.of(predict, case)
-        dices = (segmented.dice(channel, 0.5) for channel in range(len(self.recipe.classes)))
-        self._dices.append([np.nan if dice is None else dice for dice in dices])
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the score of all patients."""
-        if self.recipe.task == "classification":
-            score = area_under_curve(*(np.concatenate(column) for column in zip(*self._scored, strict=True)))
-        else:
-            score = float(np.mean(np.nanmean(self._dices, axis=0)))
-        self._scored, self._dices = [], []
-        self.log("score", score, prog_bar=True)
-
-
-class Draws(IterableDataset[Batch]):
-    """An epoch's batches, drawn anew each time; processes that train or read side by side share it."""
-
-    def __init__(self, draw: Draw, processes: int = 1) -> None:
-        self._draw, self._length = draw, max(1, draw.batches // processes)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[Batch]:
-        reader = get_worker_info()
-        first, step = (0, 1) if reader is None else (reader.id, reader.num_workers)
-        # torch's seed differs from one process to the next, be it one that trains or one that reads
-        generator = np.random.default_rng(int(torch.randint(2**63 - 1, ())))
-        for _ in range(first, self._length, step):
-            yield self._draw.batch(generator)
+PHANTOMS = 24
+"""How many are mixed into prepared slices, unless told otherwise."""
 
 
 def fit(
-    recipe: Recipe,
+    experiment: Experiment,
     data: Path,
-    cases: Sequence[Case],
     folder: Path,
     limits: Limits | None = None,
     *,
-    phantoms: Samples | None = None,
-    more: Samples | None = None,
+    phantoms: int = 0,
+    more: Path | None = None,
     initial: Path | None = None,
     workers: int = 0,
+    memory: Memory | None = None,
 ) -> list[dict[str, float]]:
-    """Trains until the budget is used up; `folder/best.pt` can be exported at any time meanwhile.
+    """Trains; `folder/best.pt` can be exported at any time meanwhile.
 
     Args:
-        recipe: What to train.
-        data: The data set.
-        cases: All its patients; they are split here, and the held-out ones only ever choose the checkpoint.
-        folder: Where the run goes.
-        limits: When it ends; after the recipe's minutes if they say neither minutes nor epochs.
-        phantoms: Slices to mix in.
-        more: Slices of another data set to mix in.
-        initial: A `best.pt` to start from.
-        workers: Processes that vary slices beside.
+        experiment: What to train.
+        data: The data set, as published.
+        folder: Where the run goes: weights, checkpoint, record, curves, split and TensorBoard events.
+        limits: When it ends; the experiment's minutes and epochs where they do not say.
+        phantoms: How many to mix in; prepared slices only.
+        more: A further data set to mix in, of the kind that the experiment names.
+        initial: A best.pt to start from, or the folder of a package that a published one was exported to.
+        workers: Processes that read and vary images beside.
+        memory: Where the experiment is solved: what other runs with the same encoder have looked at.
 
     Returns:
-        One entry per epoch: epoch, loss, score, minutes.
+        One entry per epoch: epoch, loss, val_loss where there is one, score, minutes.
+
+    Raises:
+        UnfitError: `more` for an experiment that mixes nothing in, or a run that was begun otherwise.
     """
-    lightning.seed_everything(recipe.seed + recipe.variant, workers=True, verbose=False)
-    limits = limits or Limits()
-    if limits.minutes is None and limits.epochs is None:
-        limits = replace(limits, minutes=recipe.minutes)
-    trained_on, held_out = split(recipe, cases)
-    learner = RecipeLearner(recipe, build(recipe, pretrained=initial is None), held_out)
-    before = 0.0 if initial is None else _start(learner, initial)
-    mixed = {name: 0 if part is None else len(part) for name, part in (("phantoms", phantoms), ("more", more))}
-    given: dict[str, Any] = {"recipe": asdict(recipe), **mixed, "before": before, **beginning(initial)}
-    given |= surroundings(data, len(trained_on), data_of(recipe, [given], len(trained_on)))
-    record = settle(folder, given, resume=limits.resume)
-    (folder / "held_out.json").write_text(json.dumps(sorted(case.name for case in held_out), indent=1))
-    draw = Draw(recipe, gather(trained_on), phantoms, more)
-    log.info("training", name=recipe.name, patients=len(trained_on), held_out=len(held_out))
-    return train(
-        learner,
-        folder,
-        record,
-        lambda processes: (
+    if more is not None and experiment.more is None:
+        raise UnfitError(f"{experiment.name}: expected no further data set, received {more}")
+    lightning.seed_everything(experiment.seed + experiment.variant, workers=True, verbose=False)
+    parts = source.split(experiment, source.read(experiment, data))
+    number = {"training": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)}
+    log.info("training", name=experiment.name, **number)
+    if experiment.solve:
+        record = _record(experiment, data, parts, None, {})
+        write_split(folder, experiment, parts)
+        return solve(experiment, parts, folder, record, memory)
+    limits = _limits(experiment, limits or Limits())
+    mixed = _mixed(experiment, phantoms, more)
+    record = settle(folder, _record(experiment, data, parts, initial, mixed), resume=limits.resume)
+    write_split(folder, experiment, parts)
+    learner = learner_for(experiment, parts.validation)
+    if initial is not None:
+        record.setdefault("before", _start(learner, initial, parts))
+    return train(learner, folder, record, _loaders(experiment, parts, mixed, workers), limits)
+
+
+def _limits(experiment: Experiment, limits: Limits) -> Limits:
+    told = limits.minutes is not None or limits.epochs is not None
+    minutes = limits.minutes if told else experiment.minutes
+    return replace(limits, minutes=minutes, epochs=limits.epochs or experiment.epochs)
+
+
+def _mixed(experiment: Experiment, phantoms: int, more: Path | None) -> dict[str, Samples]:
+    """What is mixed into prepared slices."""
+    found = {}
+    if phantoms and experiment.prepared:
+        found["phantoms"] = gather(phantom_cases(experiment.inputs, phantoms, experiment.seed))
+    if more is not None:
+        found["more"] = brats_slices(more)
+    return found
+
+
+def _loaders(experiment: Experiment, parts: Parts, mixed: dict[str, Samples], workers: int) -> Loaders:
+    if experiment.prepared:
+        draw = Draw(experiment, gather(parts.training), mixed.get("phantoms"), mixed.get("more"))
+        return lambda processes: (
             DataLoader(Draws(draw, processes), batch_size=None, num_workers=workers),
-            DataLoader(range(len(held_out)), batch_size=None),
-        ),
-        limits,
+            DataLoader(range(len(parts.validation)), batch_size=None),
+        )
+    return lambda processes: (
+        batches(experiment, parts.training, training=True, workers=workers, processes=processes),
+        batches(experiment, parts.validation, training=False, workers=workers),
     )
 
 
-def _start(learner: RecipeLearner, initial: Path) -> float:
-    """Takes the weights of another run, as far as this network has them; returns the minutes that are behind them."""
-    state = torch.load(initial, weights_only=True)
-    missing = learner.start_from(state["weights"], whole=False)
-    log.info("initial_weights", missing=len(missing))
-    return float(state["minutes"])
+def _start(learner: Averaged, initial: Path, parts: Parts) -> float:
+    """Takes the weights of another run or package; returns the minutes of training that are behind them."""
+    if learner.experiment.prepared:
+        state = torch.load(initial, weights_only=True)
+        missing = learner.start_from(state["weights"], whole=False)
+        log.info("initial_weights", missing=len(missing))
+        return float(state["minutes"])
+    seen: Iterable[Any] = batches(learner.experiment, parts.training, training=True)
+    learner.start_from(first_weights(learner.network, initial, seen))
+    return 0.0
+
+
+def _record(
+    experiment: Experiment, data: Path, parts: Parts, initial: Path | None, mixed: dict[str, Samples]
+) -> dict[str, Any]:
+    """What a run's record says beside its history."""
+    counts = {name: len(mixed[name]) if name in mixed else 0 for name in ("phantoms", "more")}
+    begun = beginning(initial)
+    trained_on = len({unit.group for unit in parts.training})
+    sources = data_of([experiment], trained_on, counts["more"], begun["inherited"])
+    given = {"experiment": asdict(experiment), **counts, **begun}
+    return given | surroundings(data, len(parts.training), sources)
+
+
+def write_split(folder: Path, experiment: Experiment, parts: Parts) -> None:
+    """Names of the patients, or slices, that are held out: held_out.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held_out = {"validation": parts.validation, "test": parts.test}
+    content = {"by": experiment.split, **{name: source.names(experiment, part) for name, part in held_out.items()}}
+    (folder / "held_out.json").write_text(json.dumps(content, indent=1))

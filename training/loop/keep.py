@@ -48,7 +48,7 @@ class Keeper(Callback):
         """
         score = float(trainer.callback_metrics["score"])
         better = score >= self.best  # an undefined one is not
-        if not trainer.is_global_zero or (learner.plan.keep == "best" and self._kept and not better):
+        if not trainer.is_global_zero or (learner.experiment.keep == "best" and self._kept and not better):
             return
         self._kept = True
         if better:
@@ -68,7 +68,7 @@ class Keeper(Callback):
         if not trainer.is_global_zero:
             return
         log.info("epoch", **{key: round(value, 4) for key, value in self.history[-1].items()})
-        write_record(self._folder, learner.plan.name, self._record, self.best, self.history)
+        write_record(self._folder, learner.experiment.name, self._record, self.best, self.history)
 
     def state_dict(self) -> dict[str, Any]:
         """So that a run that is taken up again knows its past."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from engines.package import load_package
 from training.evaluate.figures import UnfitError
+from training.experiment import Experiment
 
 RECORD = "record.json"
 LIBRARIES = ("torch", "lightning", "monai", "numpy", "scanward")
@@ -32,7 +33,7 @@ def surroundings(data: Path, trained_on: int, sources: Sequence[Mapping[str, Any
     }
 
 
-SETTLED = ("recipe", "system", "phantoms", "more", "data_digest")
+SETTLED = ("experiment", "phantoms", "more", "data_digest")
 """What a run that is taken up again must be given as before."""
 
 
@@ -104,6 +105,12 @@ def data_digest(data: Path) -> str:
     return digest.hexdigest()
 
 
+def experiment_of(folder: Path) -> Experiment:
+    """The experiment that a run trained, as its record says."""
+    return Experiment.of(read_record(folder)["experiment"])
+
+
 def is_by_slice(folder: Path) -> bool:
-    """Whether a folder is the run of a recipe that was split by slice."""
-    return bool(_record_if_any(folder).get("recipe", {}).get("split") == "slice")
+    """Whether a folder is a run on prepared slices that was split by slice."""
+    said = _record_if_any(folder).get("experiment")
+    return said is not None and Experiment.of(said).prepared and said["split"] == "slice"

@@ -45,7 +45,7 @@ class Schedule(Callback):
         if trainer.world_size > 1:  # clocks differ, and weights would drift apart with the rates
             share = trainer.strategy.broadcast(share)
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = learner.plan.learning_rate * schedule(min(1.0, share))
+            group["lr"] = learner.experiment.learning_rate * schedule(min(1.0, share))
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds used so far."""

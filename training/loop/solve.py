@@ -22,12 +22,12 @@ from torch import nn
 from training.data.examples import target
 from training.data.inputs import INPUTS
 from training.data.items import Item
+from training.data.source import Parts
 from training.evaluate.figures import area_under_curve
-from training.experiment import System
+from training.experiment import Experiment
 from training.loop.keep import write_record
 from training.networks.efficient_lite import EfficientLiteClassifier
-from training.networks.registry import make_network
-from training.systems.record import describe, write_split
+from training.networks.registry import build
 
 log = structlog.get_logger(__name__)
 
@@ -38,46 +38,48 @@ Memory = dict[str, tuple[Features, bool]]
 """By the item's name: features (copies, width) and truth. Folds share it: they have one encoder."""
 
 
-def solve_system(system: System, data: Path, folder: Path, memory: Memory | None = None) -> History:
-    """Solves `system`; `folder` then holds what a trained one's does, but for a checkpoint to resume from.
+def solve(
+    experiment: Experiment, parts: Parts, folder: Path, record: Mapping[str, Any], memory: Memory | None = None
+) -> History:
+    """Solves an experiment; `folder` then holds what a trained one's does, but for a checkpoint to resume from.
 
     The last layer is a logistic regression with a ridge on standardised features: it minimises mean cross-entropy +
     `weight_decay` / 2 times the squared norm of the weights of features divided by the root of their number. Every
     training picture and its mirror images count alike.
 
     Args:
-        system: What to solve.
-        data: The data set, as published.
+        experiment: What to solve.
+        parts: Its data set.
         folder: Where the run goes.
+        record: What record.json says beside the history.
         memory: Features of items that were looked at already; those of others are added.
 
     Returns:
         Two entries: before, when nothing is known and every answer is 0.5, and after.
 
     Raises:
-        ValueError: The system is no such classifier, or all training pictures are of one class.
+        ValueError: It is no such classifier, or all training pictures are of one class.
     """
-    items = system.items(data)
-    training, validation, test = system.parts(items)
-    network = _network(system)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_split(folder, system, validation, test)
-    log.info("solving", name=system.name, items=len(training), validation=len(validation), test=len(test))
-    seen, held_out = (look_at(system, network, part, memory) for part in (training, validation))
+    network = _network(experiment)
+    seen, held_out = (look_at(experiment, network, part, memory) for part in (parts.training, parts.validation))
     linear = last_layer(network)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     history = [_entry(0, linear, seen, held_out)]
-    set_last_layer(linear, *seen, ridge=system.weight_decay)
+    set_last_layer(linear, *seen, ridge=experiment.weight_decay)
     history.append(_entry(1, linear, seen, held_out))
-    _write(folder, network, describe(system, data, training), history)
+    _write(folder, network, record, history)
     return history
 
 
-def _network(system: System) -> EfficientLiteClassifier:
-    network = make_network(system.network, len(system.channels), len(system.classes), system.size, system.options)
-    if not isinstance(network, EfficientLiteClassifier) or system.task != "classification" or len(system.classes) != 1:
-        raise ValueError(f"{system.name}: expected a classifier of one class over efficient-lite, to solve it")
+def _network(experiment: Experiment) -> EfficientLiteClassifier:
+    network = build(experiment)
+    if (
+        not isinstance(network, EfficientLiteClassifier)
+        or experiment.task != "classification"
+        or len(experiment.classes) != 1
+    ):
+        raise ValueError(f"{experiment.name}: expected a classifier of one class over efficient-lite, to solve it")
     network.eval()
     return network
 
@@ -88,26 +90,26 @@ def last_layer(network: EfficientLiteClassifier) -> nn.Linear:
 
 
 def look_at(
-    system: System, network: EfficientLiteClassifier, items: Sequence[Item], memory: Memory | None = None
+    experiment: Experiment, network: EfficientLiteClassifier, items: Sequence[Item], memory: Memory | None = None
 ) -> tuple[Features, Truth]:
     """Features (n, width) of the items and their mirror images, and whether there is tumour: (n,)."""
     memory = {} if memory is None else memory
     for item in items:
         if item.name not in memory:
-            memory[item.name] = _look(system, network, item)
+            memory[item.name] = _look(experiment, network, item)
     looks = [memory[item.name] for item in items]
     truth = [word for features, word in looks for _ in features]
     return np.concatenate([features for features, _ in looks]), np.array(truth)
 
 
-def _look(system: System, network: EfficientLiteClassifier, item: Item) -> tuple[Features, bool]:
-    axes = system.variation.mirror
+def _look(experiment: Experiment, network: EfficientLiteClassifier, item: Item) -> tuple[Features, bool]:
+    axes = experiment.variation.mirror
     flips = [[1 + axis for axis in some] for count in range(len(axes) + 1) for some in combinations(axes, count)]
     image, truth = item.read()
-    plain = torch.from_numpy(INPUTS[system.inputs](image))
+    plain = torch.from_numpy(INPUTS[experiment.inputs](image))
     with torch.inference_mode():
         features = network.features(torch.stack([plain.flip(flip) for flip in flips])).double().numpy()
-    return features, bool(target(system, truth)[0])
+    return features, bool(target(experiment, truth)[0])
 
 
 def set_last_layer(linear: nn.Linear, features: Features, truth: Truth, ridge: float) -> None:
@@ -117,7 +119,7 @@ def set_last_layer(linear: nn.Linear, features: Features, truth: Truth, ridge: f
         linear: What is set.
         features: (n, width).
         truth: (n,), of both kinds.
-        ridge: See `solve_system`.
+        ridge: See `solve`.
     """
     mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
     scale = deviation * np.sqrt(features.shape[1])
@@ -152,4 +154,4 @@ def _write(folder: Path, network: EfficientLiteClassifier, record: Mapping[str, 
     logger.finalize("success")
     best = history[-1]["score"]
     torch.save({"weights": network.state_dict(), "score": best}, folder / "best.pt")
-    write_record(folder, record["system"]["name"], record, best, history)
+    write_record(folder, record["experiment"]["name"], record, best, history)

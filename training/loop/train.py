@@ -93,21 +93,21 @@ def is_first() -> bool:
 
 
 def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: Limits) -> lightning.Trainer:
-    plan = learner.plan
+    experiment = learner.experiment
     # the newest one after every epoch: `save_last` without a best one to save writes at the end of the training only
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
     # whose last weights count shall not be ended by a look at what is held out; an undefined score is no better one
-    patience = [Patience("score", mode="max", patience=plan.patience, check_finite=False)]
+    patience = [Patience("score", mode="max", patience=experiment.patience, check_finite=False)]
     return lightning.Trainer(
         accelerator="auto",
         devices="auto" if limits.devices is None else limits.devices,
         # some networks have a head that only another use of them trains
         strategy="ddp_find_unused_parameters_true" if (limits.devices or torch.cuda.device_count()) > 1 else "auto",
         use_distributed_sampler=False,
-        precision="bf16-mixed" if plan.precision == "bf16" or torch.cuda.is_available() else "32-true",
+        precision="bf16-mixed" if experiment.precision == "bf16" or torch.cuda.is_available() else "32-true",
         max_epochs=limits.epochs or -1,
         max_time=None if limits.minutes is None else timedelta(minutes=limits.minutes),
-        callbacks=[*callbacks, *(patience if plan.keep == "best" else []), last],
+        callbacks=[*callbacks, *(patience if experiment.keep == "best" else []), last],
         logger=TensorBoardLogger(folder, name=None, version=""),
         gradient_clip_val=5.0,
         num_sanity_val_steps=0,

@@ -6,20 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
+from training.experiment import Experiment
 from training.networks import ready_made
 from training.networks.classic_resunet import ClassicResUNet
 from training.networks.double_unet import DoubleUNet
 from training.networks.efficient_lite import EfficientLiteClassifier
-from training.networks.efficient_unet import EfficientLiteMask
+from training.networks.efficient_unet import EfficientLiteMask, EfficientLiteUNet
 from training.networks.mu_net import MUNet
+from training.networks.resunet import ResUNet, SliceClassifier
 from training.networks.resunet_3d import ResUNet3D
 from training.networks.slices_unet import SlicesUNet
 from training.networks.small_cnn import SmallCNN, TwoConvolutions
 from training.networks.xception import Xception
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "resunet": ResUNet,
+    "slice-classifier": SliceClassifier,
+    "lite-unet": EfficientLiteUNet,
     "small-cnn": SmallCNN,
     "two-convolutions": TwoConvolutions,
     "xception": Xception,
@@ -59,3 +65,32 @@ def make_network(
         raise ValueError(f"expected one of {sorted(NETWORKS)}, received {name!r}")
     fixed = {"size": tuple(size)} if name == "small-cnn" else {}
     return NETWORKS[name](channels, classes, **fixed, **(options or {}))
+
+
+def build(experiment: Experiment) -> nn.Module:
+    """The experiment's network, untrained, laid out as a processor likes it."""
+    return with_channels_last(
+        make_network(
+            experiment.network,
+            len(experiment.channels),
+            len(experiment.classes),
+            experiment.size,
+            experiment.options,
+        )
+    )
+
+
+def served(network: nn.Module) -> nn.Module:
+    """The part of a network that a package holds: all of it, or what answers for one slice of a volume."""
+    return network.slices if isinstance(network, SlicesUNet) else network
+
+
+def with_channels_last(network: nn.Module) -> nn.Module:
+    """`network`, its convolutions laid out as a processor likes them; there may be some of 2D and some of 3D."""
+    for module in network.modules():
+        for weight in module.parameters(recurse=False):
+            if weight.ndim in (4, 5):
+                weight.data = weight.data.contiguous(
+                    memory_format=torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
+                )
+    return network

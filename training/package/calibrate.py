@@ -25,7 +25,7 @@ from engines.manifest import CalibrationFile
 from engines.package import NETWORK, ModelPackage, load_package
 from training.evaluate.figures import Figure, UnfitError
 from training.evaluate.report import Asked, Measured, measure_held_out
-from training.package.half import compare, in_words
+from training.package.agreement import compare, in_words
 from training.package.int8 import calibration_inputs, lost, require_slices
 from training.package.manifest import CALIBRATION
 from training.package.rewrite import edit_card, edit_manifest, put_in_place

@@ -10,6 +10,7 @@ from typing import Any
 from engines.package import CARD, MANIFEST
 from engines.plainyaml import write_yaml
 from training.evaluate.figures import Figure
+from training.experiment import PREPARED
 
 _CARD = Template("""# $name $version
 
@@ -27,7 +28,7 @@ $description.
 | Licence | $licence |
 | Split | by $by, $n_held_out held out; $note |
 | Preprocessing | `$preprocessing` ($prepared_by) |
-| Network | sha256 `$sha256`; largest difference of a $origin: $difference |
+| Network | sha256 `$sha256`; largest difference of a logit from torch: $difference |
 
 ## $measured
 
@@ -74,7 +75,6 @@ def write_description(
     manifest: dict[str, Any],
     limits: Sequence[str],
     difference: float,
-    sections: Mapping[str, str] | None = None,
 ) -> None:
     """Writes model.yaml and the card of a package.
 
@@ -82,8 +82,7 @@ def write_description(
         folder: The package's.
         manifest: Content of model.yaml.
         limits: What a user must know.
-        difference: Largest difference of a logit between ONNX Runtime and torch, or the parts of a mean.
-        sections: Further sections at its end, title to text.
+        difference: Largest difference of a logit between ONNX Runtime and torch.
     """
     write_manifest(folder, manifest)
     training = manifest["training"]
@@ -102,44 +101,39 @@ def write_description(
         n_held_out=len(training["split"]["held_out"]),
         note=training["split"]["note"],
         preprocessing=manifest["preprocessing"]["name"],
-        origin="probability from the mean of its parts" if "mean_of" in training else "logit from torch",
         difference=f"{difference:.1e}",
         limits="\n".join(f"- {limit}" for limit in limits),
         held_out=", ".join(f"`{name}`" for name in training["split"]["held_out"]),
     )
-    for title, text in (sections or {}).items():
-        card = with_section(card, title, text)
     (folder / CARD).write_text(card)
 
 
 def _made(training: dict[str, Any]) -> str:
     """The commands that made the weights and the package, and how long it took."""
-    if "system" in training:
-        names = [training["recipe"], *(other["name"] for other in training.get("others", ()))]
-        starts = training.get("initial") or [None] * len(names)
-        said = [
-            f"`scanward train {name}`{f' from {start}' if start else ''}"
-            for name, start in zip(names, starts, strict=True)
-        ]
-        commands = ", ".join(said)
-        options = " --run ... --run ..." if len(names) > 1 else ""
-        options += "".join(f" --{name}" for name in ("mirror", "rounded") if training.get(name))
-        return f"{commands} ({training['epochs']} epochs), `scanward export{options}`"
-    if "mean_of" in training:
-        parts = " and ".join(f"{part['name']} {part['version']} ({_made(part)})" for part in training["mean_of"])
-        of, compact = training["mean"], " --compact" if training.get("compact") else ""
-        asked = f"--mean ... --mean ... --of {of} --threshold {training['threshold']:g}{compact}"
-        return f"mean of the {of} of {parts}, `scanward export {asked}`"
-    several = f"mean of {training['networks']} runs, " if training.get("networks", 1) > 1 else ""
-    steps = f"{several}{training['minutes']} minutes of steps on shared CPU cores"
-    return f"`scanward train {training['trained_as']}` ({steps}), `scanward export {training['recipe']}`"
+    names = [training.get("trained_as", training["recipe"])]
+    names += [other["name"] for other in training.get("others", ()) if other["name"] not in names]
+    starts = training.get("initial") or [None] * len(names)
+    said = ", ".join(
+        f"`scanward train {name}`{f' from {start}' if start else ''}"
+        for name, start in zip(names, starts, strict=False)
+    )
+    several = ""
+    if training.get("networks", 1) > 1:
+        several = f"mean of the {training.get('mean', 'logits')} of {training['networks']} runs"
+    took = [several, *(f"{training[unit]} {unit}" for unit in ("minutes", "epochs") if training.get(unit))]
+    steps = f" ({', '.join(filter(None, took))})" if any(took) else ""
+    options = " --run ... --run ..." if several else ""
+    options += "".join(f" --{name}" for name in ("mirror", "rounded", "compact") if training.get(name))
+    told = [(option, training.get(key)) for option, key in (("of", "mean"), ("threshold", "threshold"))]
+    options += "".join(f" --{option} {value}" for option, value in told if value not in (None, "logits"))
+    return f"{said}{steps}, `scanward export {training['recipe']}{options}`"
 
 
 def _compared(manifest: dict[str, Any]) -> str:
+    prepared = manifest["preprocessing"]["name"] in PREPARED
     if manifest["task"] == "classification":
-        return "Slices are compared" if "system" not in manifest["training"] else "Pictures are compared"
-    on_input = "system" in manifest["training"]
-    if on_input:
+        return "Slices are compared" if prepared else "Pictures are compared"
+    if not prepared:
         return "Masks are compared on the network's grid"
     if manifest["preprocessing"]["name"] == "brain-slices-v1":  # neighbours make a volume: `Segmented.as_sent`
         smallest = manifest["thresholds"]["min_volume_ml"]
@@ -151,7 +145,7 @@ def _prepared_by(name: str) -> str:
     """The file that holds a preprocessing."""
     if name == "brain-volume-v1":
         return "pipelines/brain_volume.py"
-    return "pipelines/preprocess.py" if name in {"brain-slices-v1", "ct-slices-v1"} else "training/data/inputs.py"
+    return "pipelines/preprocess.py" if name in PREPARED else "training/data/inputs.py"
 
 
 def _row(entry: dict[str, Any]) -> str:

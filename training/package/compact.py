@@ -11,7 +11,7 @@ from engines.gate import reference_feeds
 from engines.package import NETWORK, ModelPackage, load_package
 from training.evaluate.figures import Figure, UnfitError
 from training.evaluate.report import Asked, measure_held_out
-from training.package import calibrate, half, int8
+from training.package import calibrate, int8
 from training.package.manifest import REFERENCE, forget_variants, write_reference
 from training.package.rewrite import edit_card, edit_manifest, put_in_place, write_figures
 from training.package.storage import store_in_half
@@ -55,7 +55,7 @@ def make_compact(folder: Path, data: Path, version: str) -> ModelPackage:
         if reason := int8.lost(stated, figures):
             raise UnfitError(f"{package.name} stays as it is: {reason}")
         write_figures(draft, figures)
-        for section in (half.SECTION, int8.SECTION, calibrate.SECTION):
+        for section in ("FP16", int8.SECTION, calibrate.SECTION):
             if f"## {section}\n" in package.card:
                 edit_card(draft, section, GONE)
         put_in_place(draft, folder, [NETWORK, REFERENCE])

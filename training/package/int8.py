@@ -28,9 +28,14 @@ from engines.openvino_engine import packed
 from engines.openvino_rewrites import fold_unshuffles
 from engines.package import ModelPackage, load_package
 from pipelines.brain_volume import NeighbourSlices
+from training.data.case import Case
+from training.data.inputs import INPUTS
+from training.data.items import Item
 from training.evaluate.figures import Figure, UnfitError
-from training.evaluate.report import Asked, Measured, cases_of, measure_held_out
-from training.package.half import in_words
+from training.evaluate.report import Asked, Measured, measure_held_out
+from training.experiment import Experiment
+from training.package.agreement import in_words
+from training.package.origin import experiments_of, unseen
 from training.package.rewrite import edit_card, edit_manifest, put_in_place, variants_without, write_figures
 
 if TYPE_CHECKING:
@@ -169,30 +174,23 @@ def calibration_inputs(package: ModelPackage, data: Path, count: int = COUNT) ->
     Raises:
         FileNotFoundError: None of them is in the data.
     """
-    read = _system_inputs if "system" in (package.manifest.training.model_extra or {}) else _recipe_inputs
-    found = list(read(package, data, count))
-    if not found:
-        raise FileNotFoundError(f"nothing that {package.name} held out is in {data}")
-    return found
+    experiment = experiments_of(package)[0]
+    units = unseen(package, experiment, data)
+    read = _of_cases if experiment.prepared else _of_items
+    return list(read(experiment, units, count))
 
 
-def _recipe_inputs(package: ModelPackage, data: Path, count: int) -> Iterable[NDArray[np.float32]]:
-    _, cases = cases_of(package, data)
+def _of_cases(experiment: Experiment, cases: Sequence[Case], count: int) -> Iterable[NDArray[np.float32]]:
     slices = [(case.prepared, index) for case in cases for index in range(len(case.prepared))]
     return (prepared.inputs(index, index + 1)[0] for prepared, index in _evenly(slices, count))
 
 
-def _system_inputs(package: ModelPackage, data: Path, count: int) -> Iterable[NDArray[np.float32]]:
-    from training.data.inputs import INPUTS
-    from training.systems.commands import system_in, unseen
-
-    system = system_in(package)
-    items = unseen(package, system, system.items(data))
-    if not system.neighbours:
-        yield from (INPUTS[system.inputs](item.read()[0]) for item in _evenly(items, count))
+def _of_items(experiment: Experiment, items: Sequence[Item], count: int) -> Iterable[NDArray[np.float32]]:
+    if not experiment.neighbours:
+        yield from (INPUTS[experiment.inputs](item.read()[0]) for item in _evenly(items, count))
         return
     for item in items:
-        slices = NeighbourSlices(INPUTS[system.inputs](item.read()[0]), system.neighbours)
+        slices = NeighbourSlices(INPUTS[experiment.inputs](item.read()[0]), experiment.neighbours)
         chosen = _evenly(slices.shown.tolist(), max(1, count // len(items)))
         yield from (slices.inputs(index, index + 1)[0] for index in chosen)
 

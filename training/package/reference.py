@@ -1,4 +1,4 @@
-"""Inputs for the admission gate of a system's package: made up, so that no patient's image is in a package."""
+"""Inputs for the admission gate of a package: made up, so that no patient's image is in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from scipy import ndimage
 from pipelines.brain_volume import CHANNELS, NeighbourSlices
 from pipelines.phantom import PhantomOptions, make_phantom
 from training.data.inputs import INPUTS
-from training.experiment import System
+from training.data.phantoms import phantom_cases
+from training.experiment import Experiment
 
 # Brightness of each channel (flair, t1, t1ce, t2) in deviations of the brain's. Those of the tumour are medians over
 # eight BraTS scans.
@@ -31,37 +32,52 @@ CLEARLY = 0.65
 _STEP = 1 / 16  # a coarse scale of grey values compresses well
 
 
-def reference_inputs(system: System) -> NDArray[np.float32]:
-    """Inputs (n, channels, ...) of what serving looks at: two phantoms, one whole brain, or slices of one."""
-    if system.served_size is not None:
-        brain = made_up_brain(system.served_size, seed=90_000)
-        return _slices_of(brain, system) if system.neighbours else brain[None]
-    kind = "abdomen-ct" if system.data == "lits" else "brain-mr"
-    found = [_phantom(system, kind, seed) for seed in (90_000, 90_001)]
+def reference_inputs(experiment: Experiment) -> NDArray[np.float32]:
+    """Inputs (n, channels, ...) of what serving looks at: slices of two phantoms, one whole brain, or slices of one."""
+    if experiment.prepared:
+        return _prepared(experiment)
+    if experiment.served_size is not None:
+        brain = made_up_brain(experiment.served_size, seed=90_000)
+        return _slices_of(brain, experiment) if experiment.neighbours else brain[None]
+    kind = "abdomen-ct" if experiment.data == "lits" else "brain-mr"
+    found = [_phantom(experiment, kind, seed) for seed in (90_000, 90_001)]
     return np.stack(found).astype(np.float16).astype(np.float32)
 
 
-def _slices_of(brain: NDArray[np.float32], system: System) -> NDArray[np.float32]:
+def _prepared(experiment: Experiment) -> NDArray[np.float32]:
+    """Of each phantom the slice that shows most of the class `oversampled`."""
+    found = []
+    for case in phantom_cases(experiment.inputs, 2, seed=90_000):
+        largest = int(case.masks[:, experiment.oversampled].sum(axis=(1, 2)).argmax())
+        found.append(case.prepared.inputs(largest, largest + 1))
+    return np.concatenate(found).astype(np.float16).astype(np.float32)
+
+
+def _slices_of(brain: NDArray[np.float32], experiment: Experiment) -> NDArray[np.float32]:
     """Evenly through the tumour's middle, and evenly through the brain."""
-    slices, shape = NeighbourSlices(brain, system.neighbours), brain.shape[1:]
+    slices, shape = NeighbourSlices(brain, experiment.neighbours), brain.shape[1:]
     middle, reach = (shape[0] - 1) / 2 + TUMOUR_AT[0] * shape[0], CLEARLY * TUMOUR_RADIUS * min(shape)
     through = np.linspace(middle - reach, middle + reach, THROUGH_TUMOUR)
     wanted = np.unique(np.rint([*through, *np.linspace(slices.shown[0], slices.shown[-1], ELSEWHERE)]).astype(int))
     return np.concatenate([slices.inputs(at, at + 1) for at in wanted.tolist()])
 
 
-def _phantom(system: System, kind: str, seed: int) -> NDArray[np.float32]:
-    slices = system.size[0] if len(system.size) == 3 else 2
+def _phantom(experiment: Experiment, kind: str, seed: int) -> NDArray[np.float32]:
+    slices = experiment.size[0] if len(experiment.size) == 3 else 2
     view = 400.0 if kind == "abdomen-ct" else 240.0
     options = PhantomOptions(
-        slices=slices, matrix=max(system.size[-2:]), pixel_mm=view / max(system.size[-2:]), slice_mm=5.0, seed=seed
+        slices=slices,
+        matrix=max(experiment.size[-2:]),
+        pixel_mm=view / max(experiment.size[-2:]),
+        slice_mm=5.0,
+        seed=seed,
     )
     images, _ = make_phantom(kind, options).render()
-    names = [name if name in images else next(iter(images)) for name in system.channels]
-    raw = np.stack([images[name] for name in names])[..., : system.size[-2], : system.size[-1]]
-    raw = raw if len(system.size) == 3 else raw[:, 0]
-    return INPUTS[system.inputs](
-        np.clip(raw / 2, 0, 255) if system.inputs != "hounsfield-1024-v1" and len(system.size) == 2 else raw
+    names = [name if name in images else next(iter(images)) for name in experiment.channels]
+    raw = np.stack([images[name] for name in names])[..., : experiment.size[-2], : experiment.size[-1]]
+    raw = raw if len(experiment.size) == 3 else raw[:, 0]
+    return INPUTS[experiment.inputs](
+        np.clip(raw / 2, 0, 255) if experiment.inputs != "hounsfield-1024-v1" and len(experiment.size) == 2 else raw
     )
 
 

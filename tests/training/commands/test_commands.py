@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from training.cli import app
-from training.recipes import RECIPES
+from training.experiments import EXPERIMENTS
 
 
 def call(*arguments):
@@ -58,14 +58,14 @@ def test_an_unknown_name_lists_what_there_is(tiny_lgg):
 def test_a_recipe_is_changed_by_a_file(tmp_path):
     config = tmp_path / "change.yaml"
     config.write_text("batch: 4\naugmentation: {rotation: 3}\n")
-    before, after = RECIPES["lgg-resunet"], RECIPES["lgg-resunet"].changed(config)
+    before, after = EXPERIMENTS["lgg-resunet"], EXPERIMENTS["lgg-resunet"].changed(config)
     assert after == replace(before, batch=4, augmentation=replace(before.augmentation, rotation=3.0))
 
 
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ("widths: [16]", "widths"),
+        ("options: {widths: [16]}", "widths"),
         ("augmentation: {turn: 3}", "turn"),
         ("batch: many", "batch"),
         ("- batch", "keys"),
@@ -90,13 +90,6 @@ def test_what_only_recipes_have_is_refused_for_a_system(option, tiny_lgg, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("option", [("--threshold", 0.4), ("--of", "logits")])
-def test_what_only_a_mean_has_is_refused_for_a_run(option, tiny_lgg, tmp_path):
-    result = call("export", "lgg-resunet", "--data", tiny_lgg, "--run", tmp_path, *option)
-    assert result.exit_code == 2
-    assert option[0] in result.output
-
-
 def test_a_system_that_is_solved_for_has_no_steps(tiny_lgg, tmp_path):
     result = call("train", "yesno-frozen-lite", "--data", tiny_lgg, "--out", tmp_path / "run", "--epochs", 2)
     assert result.exit_code == 2
@@ -104,10 +97,10 @@ def test_a_system_that_is_solved_for_has_no_steps(tiny_lgg, tmp_path):
 
 
 def test_runs_by_slice_are_measured_alone_and_together(tiny_lgg, tmp_path, monkeypatch):
-    small = {"widths": (16, 32), "samples_per_epoch": 8, "batch": 4}
-    monkeypatch.setitem(RECIPES, "lgg-resunet", replace(RECIPES["lgg-resunet"], **small))
-    another = replace(RECIPES["lgg-resunet"], name="lgg-wider", widths=(32, 48))
-    monkeypatch.setitem(RECIPES, "lgg-wider", another)
+    small = {"options": {"widths": (16, 32)}, "per_epoch": 8, "batch": 4}
+    monkeypatch.setitem(EXPERIMENTS, "lgg-resunet", replace(EXPERIMENTS["lgg-resunet"], **small))
+    another = replace(EXPERIMENTS["lgg-resunet"], name="lgg-wider", options={"widths": (32, 48)})
+    monkeypatch.setitem(EXPERIMENTS, "lgg-wider", another)
     runs = [tmp_path / "one", tmp_path / "other"]
     for name, run in zip(("lgg-resunet", "lgg-wider"), runs, strict=True):
         options = ("--split", "slice", "--epochs", 1, "--phantoms", 0, "--threads", 1)
@@ -123,7 +116,7 @@ def test_runs_by_slice_are_measured_alone_and_together(tiny_lgg, tmp_path, monke
     assert "Tversky" in together.output
     assert json.loads(figures.read_text()) != said
     record = json.loads((runs[1] / "record.json").read_text())
-    record["recipe"]["seed"] += 1
+    record["experiment"]["seed"] += 1
     (runs[1] / "record.json").write_text(json.dumps(record))
     elsewhere = call("evaluate", runs[0], "--run", runs[1], "--data", tiny_lgg)
     assert elsewhere.exit_code == 2

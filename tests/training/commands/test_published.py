@@ -21,9 +21,9 @@ from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
 from engines.package import load_package  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.evaluate.predict import two_stage  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
-from training.systems.commands import system_of  # noqa: E402
-from training.systems.export import load_network  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
+from training.loop.record import experiment_of  # noqa: E402
+from training.package.network import mean_of  # noqa: E402
 
 CONFIG = "size: [32, 32]\nheld_out: 0.5\nbatch: 4\nprecision: '32'\noptions: {widths: [16, 16], dense: 16}\n"
 
@@ -44,7 +44,7 @@ def test_a_system_is_trained_taken_up_again_exported_and_evaluated(tiny_slices, 
     second = json.loads((run / "record.json").read_text())
     assert second["history"][:1] == first["history"]
     assert [entry["epoch"] for entry in second["history"]] == [0, 1]
-    assert (second["system"]["split"], second["system"]["size"]) == ("slice", [32, 32])
+    assert (second["experiment"]["split"], second["experiment"]["size"]) == ("slice", [32, 32])
     packages, figures = tmp_path / "packages", tmp_path / "figures.json"
     scanward("export", "lgg-two-conv", "--run", run, "--data", tiny_slices, "--out", packages)
     output = scanward("evaluate", packages / "lgg-two-conv", "--data", tiny_slices, "--out", figures)
@@ -63,7 +63,7 @@ def test_of_two_systems_the_mean_is_exported_if_they_read_and_held_out_the_same(
         runs.append(tmp_path / name)
         arguments = ("--out", runs[-1], "--config", config, "--epochs", 1, "--threads", 1)
         scanward("train", name, "--data", tiny_slices, *arguments)
-    arguments = ("--data", tiny_slices, "--out", tmp_path, "--no-fp16")
+    arguments = ("--data", tiny_slices, "--out", tmp_path)
     both = [argument for run in runs for argument in ("--run", run)]
     scanward("export", "lgg-unet", *both, *arguments, "--mirror")
     package = load_package(tmp_path / "lgg-unet")
@@ -72,13 +72,13 @@ def test_of_two_systems_the_mean_is_exported_if_they_read_and_held_out_the_same(
     assert package.manifest.accuracy
     inputs = torch.from_numpy(package.reference()["image"])
     with torch.inference_mode(), OnnxRuntimeEngine(package, EngineSettings(precision="fp32")) as engine:
-        networks = [load_network([system_of(run)], [run]) for run in runs]
+        networks = [mean_of([experiment_of(run)], [run]) for run in runs]
         answers = [way for network in networks for way in (network(inputs), network(inputs.flip(3)).flip(3))]
         found = engine.infer({"image": inputs.numpy()})["logits"]
     np.testing.assert_allclose(found, torch.stack(answers).mean(0).numpy(), atol=2e-3)
     assert "`scanward export --run ... --run ... --mirror`" in package.card
     record = json.loads((runs[1] / "record.json").read_text())
-    record["system"]["inputs"] = "unit-v1"
+    record["experiment"]["inputs"] = "unit-v1"
     (runs[1] / "record.json").write_text(json.dumps(record))
     result = CliRunner().invoke(app, [str(argument) for argument in ("export", "lgg-unet", *both, *arguments)])
     assert result.exit_code == 2
@@ -97,7 +97,7 @@ def test_a_configuration_that_makes_no_sense_is_a_usage_error(tiny_slices, tmp_p
 
 
 def test_the_segmenter_looks_only_where_the_classifier_says_tumour():
-    stages = SYSTEMS["lgg-resnet50"], SYSTEMS["lgg-classic-resunet"]
+    stages = EXPERIMENTS["lgg-resnet50"], EXPERIMENTS["lgg-classic-resunet"]
     asked = []
 
     def segment(inputs):
@@ -125,7 +125,7 @@ def stages(tiny_slices, tmp_path_factory):
         run = root / "runs" / name
         arguments = ("--data", tiny_slices, "--out", run, "--config", config, "--epochs", 1, "--threads", 1)
         scanward("train", name, *arguments)
-        scanward("export", name, "--run", run, "--data", tiny_slices, "--out", root / "packages", "--no-fp16")
+        scanward("export", name, "--run", run, "--data", tiny_slices, "--out", root / "packages")
     return root / "packages"
 
 

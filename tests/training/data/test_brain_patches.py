@@ -14,20 +14,21 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from pipelines import brain_volume  # noqa: E402
 from training.data import brain_patches as brains  # noqa: E402
+from training.data import source  # noqa: E402
 from training.data.examples import batches  # noqa: E402
 from training.experiment import Variation  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop import schedule  # noqa: E402
+from training.loop.learner import Learner  # noqa: E402
 from training.loop.schedule import Schedule  # noqa: E402
 from training.networks.resunet_3d import ResUNet3D, fold, unfold  # noqa: E402
-from training.systems.learn import Learner  # noqa: E402
 
-SYSTEM = replace(SYSTEMS["brats-resunet3d"], size=(16, 32, 32), variation=Variation(), per_epoch=6)
+SYSTEM = replace(EXPERIMENTS["brats-resunet3d"], size=(16, 32, 32), variation=Variation(), per_epoch=6)
 
 
 @pytest.fixture(scope="module")
 def items(tiny_brats):
-    return SYSTEM.items(tiny_brats)
+    return source.read(SYSTEM, tiny_brats)
 
 
 def test_a_brain_is_standardised_in_the_middle_of_its_box(items):
@@ -63,11 +64,11 @@ def test_an_unvaried_patch_is_cut_out_as_it_is(items, monkeypatch):
 def test_patches_come_from_the_planes_that_the_system_names(items, monkeypatch, plane, order):
     monkeypatch.setattr(brains, "TURNED", 0.0)
     monkeypatch.setattr(brains, "NOISY", 0.0)
-    system = replace(SYSTEM, planes=(plane,), size=(8, 32, 32))
+    experiment = replace(SYSTEM, planes=(plane,), size=(8, 32, 32))
     image, truth = items[0].read()
     turned = image.transpose(0, *(1 + axis for axis in order))
     masks_turned = truth.transpose(0, *(1 + axis for axis in order))
-    patches = brains.BrainPatches(system, items[:1])
+    patches = brains.BrainPatches(experiment, items[:1])
     middles, cut = [], brains.cut
 
     def noting(varied, size, image, truth, middle):
@@ -79,8 +80,8 @@ def test_patches_come_from_the_planes_that_the_system_names(items, monkeypatch, 
     for _ in range(8):
         patch, masks = patches[0]
         shares.append(float(masks[0].mean()))
-        low = [int(m + 0.5 - n / 2) for m, n in zip(middles[-1].tolist(), system.size, strict=True)]
-        where = (slice(None), *(slice(a, a + n) for a, n in zip(low, system.size, strict=True)))
+        low = [int(m + 0.5 - n / 2) for m, n in zip(middles[-1].tolist(), experiment.size, strict=True)]
+        where = (slice(None), *(slice(a, a + n) for a, n in zip(low, experiment.size, strict=True)))
         np.testing.assert_array_equal(patch.numpy(), turned[where])
         np.testing.assert_array_equal(masks.numpy(), masks_turned[where])
     assert max(shares) > 0.05  # most of them lie on the tumour

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.case import gather, split_by_patient, split_by_slice
+from training.data.case import gather, split_by_slice
+from training.data.items import split_items
 from training.data.layouts.lgg import load_lgg
 from training.data.layouts.liver import load_liver
 from training.data.phantoms import phantom_cases
@@ -35,10 +36,10 @@ def test_liver_tumours_merged_into_the_liver_are_not_trusted(tiny_liver):
 
 def test_a_split_holds_out_whole_patients_of_every_stratum_and_is_repeatable(tiny_lgg):
     cases = load_lgg(tiny_lgg)
-    rest, held_out = split_by_patient(cases, 0.5, seed=1)
+    rest, held_out = split_items(cases, 0.5, seed=1, every_stratum=True)
     assert not {case.name for case in rest} & {case.name for case in held_out}
     assert sorted(case.stratum for case in held_out) == ["CS", "DU"]
-    again = split_by_patient(list(reversed(cases)), 0.5, seed=1)[1]
+    again = split_items(list(reversed(cases)), 0.5, seed=1, every_stratum=True)[1]
     assert {case.name for case in again} == {case.name for case in held_out}
 
 

@@ -12,9 +12,9 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from training.data import examples  # noqa: E402
 from training.data.items import Item  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
 
-SYSTEM = replace(SYSTEMS["lgg-unet"], size=(32, 32))
+SYSTEM = replace(EXPERIMENTS["lgg-unet"], size=(32, 32))
 
 
 @pytest.fixture

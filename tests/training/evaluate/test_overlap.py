@@ -22,7 +22,7 @@ from training.evaluate.overlap import (  # noqa: E402
 )
 from training.evaluate.pictures import OUTLINE, PARTS, Shown, animate, at_most, draw_gallery, draw_grid, strip  # noqa: E402
 from training.evaluate.threshold import OF_MASKS, Sweep, best_dice, youden  # noqa: E402
-from training.loop.losses_volumetric import FocalTverskyLoss, make_loss  # noqa: E402
+from training.loop.losses import FocalTverskyLoss, make_loss  # noqa: E402
 
 
 @pytest.fixture

@@ -15,11 +15,14 @@ from typer.testing import CliRunner  # noqa: E402
 
 from engines.package import shipped_folder  # noqa: E402
 from training.cli import app  # noqa: E402
-from training.data.layouts.lits import load_lits  # noqa: E402
+from training.data.layouts.liver import load_lits  # noqa: E402
 from training.data.layouts.studies import find_studies  # noqa: E402
-from training.evaluate.studies import read_studies, study_figures  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
-from training.systems.studies import by_slices  # noqa: E402
+from training.evaluate.studies import (  # noqa: E402
+    by_slices,
+    read_studies,
+    study_figures,
+)
+from training.experiments import EXPERIMENTS  # noqa: E402
 
 
 def test_a_volume_is_its_slices(tiny_lits):
@@ -35,7 +38,7 @@ def test_a_volume_is_its_slices(tiny_lits):
 
 
 def test_a_system_that_answers_with_the_truth_finds_every_lesion(tiny_lits):
-    system = SYSTEMS["lits-munet"]
+    experiment = EXPERIMENTS["lits-munet"]
     studies = find_studies(tiny_lits)
     truth = iter([plane for study in studies for plane in zip(*study.read()[1:], strict=True)])
 
@@ -45,7 +48,7 @@ def test_a_system_that_answers_with_the_truth_finds_every_lesion(tiny_lits):
         assert inputs.shape == (1, 1, 512, 512)
         return classes[None].astype(np.float32)
 
-    figures = {f.metric: f for f in study_figures(read_studies(by_slices(system, predict), studies))}
+    figures = {f.metric: f for f in study_figures(read_studies(by_slices(experiment, predict), studies))}
     assert figures["liver: Dice by study, mean"].value == 1
     assert figures["lesions over 10 mm: sensitivity"].value == 1
     assert figures["lesions over 10 mm: sensitivity"].n > 0

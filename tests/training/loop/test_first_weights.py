@@ -15,16 +15,16 @@ import onnx  # noqa: E402
 from torch import nn  # noqa: E402
 
 from engines.package import load_package, shipped_folder  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.first_weights import first_weights  # noqa: E402
 from training.loop.record import beginning  # noqa: E402
 from training.networks.mean import Mean  # noqa: E402
-from training.package.export import write_onnx  # noqa: E402
+from training.networks.registry import build, served  # noqa: E402
 from training.package.manifest import licence_of, with_inherited  # noqa: E402
+from training.package.network import write_onnx  # noqa: E402
 from training.package.storage import fold_norms, round_weights  # noqa: E402
-from training.systems.learn import build, served  # noqa: E402
 
-SYSTEM = replace(SYSTEMS["brats-slices-unet"], options={"widths": (16, 16, 16, 16)}, size=(4, 64, 64))
+SYSTEM = replace(EXPERIMENTS["brats-slices-unet"], options={"widths": (16, 16, 16, 16)}, size=(4, 64, 64))
 
 
 def trained():
@@ -117,15 +117,15 @@ def test_a_package_that_misses_a_weight_is_refused(tmp_path):
 
 
 def test_norms_in_three_dimensions_are_put_back_too(tmp_path):
-    system = replace(SYSTEMS["brats-resunet3d"], options={"widths": (8, 8, 8, 16)}, size=(16, 32, 32))
+    experiment = replace(EXPERIMENTS["brats-resunet3d"], options={"widths": (8, 8, 8, 16)}, size=(16, 32, 32))
     torch.manual_seed(2)
-    network = build(system)
+    network = build(experiment)
     image = torch.randn(2, 4, 16, 32, 32)
     with torch.no_grad():
         network(image)
     write_onnx(Mean([network.eval()]).eval(), image[:1].numpy(), tmp_path / "model.onnx")
-    fresh = build(system)
-    fresh.load_state_dict(first_weights(build(system), tmp_path, [(image, image)]))
+    fresh = build(experiment)
+    fresh.load_state_dict(first_weights(build(experiment), tmp_path, [(image, image)]))
     torch.testing.assert_close(answers(fresh, image), answers(network, image), atol=1e-3, rtol=0)
 
 

@@ -13,20 +13,30 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 from engines.contract import EngineSettings  # noqa: E402
 from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
 from engines.openvino_engine import OpenVinoEngine  # noqa: E402
+from training.data.source import read  # noqa: E402
+from training.experiment import Augmentation  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.fit import fit  # noqa: E402
 from training.loop.schedule import schedule  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
-from training.package.export import Answer, export, load_answer  # noqa: E402
-from training.recipes import RECIPES, Augmentation  # noqa: E402
+from training.package.export import export  # noqa: E402
+from training.package.network import Answer, mean_of  # noqa: E402
+
+OPTIONS = {
+    "lite-unet": {"widths": (16, 16, 16, 16), "pretrained": True},
+    "resunet": {"widths": (16, 32, 32)},
+    "slice-classifier": {"widths": (16, 32, 32)},
+}
+PREPARED = sorted(name for name, one in EXPERIMENTS.items() if one.prepared)
 
 
 def tiny(name):
     still = Augmentation(rotation=0, scale=0, shift=0, bend=0, mirror=False, gain=0, noise=0, blur=0)
     return replace(
-        RECIPES[name],
-        widths=(16, 16, 16, 16) if RECIPES[name].network == "lite-unet" else (16, 32, 32),
+        EXPERIMENTS[name],
+        options=OPTIONS[EXPERIMENTS[name].network],
         batch=8,
-        samples_per_epoch=48,
+        per_epoch=48,
         held_out=0.5,
         minutes=5.0,
         learning_rate=5e-3,
@@ -34,20 +44,19 @@ def tiny(name):
     )
 
 
-@pytest.fixture(scope="module", params=sorted(RECIPES))
+@pytest.fixture(scope="module", params=PREPARED)
 def trained(request, tmp_path_factory, tiny_lgg, tiny_liver):
-    recipe = tiny(request.param)
+    experiment = tiny(request.param)
     use_threads(1)  # tiny tensors; more threads only wait for one another
-    data = tiny_liver if recipe.data == "liver" else tiny_lgg
-    cases, folder = recipe.loader(data), tmp_path_factory.mktemp(request.param)
-    return recipe, cases, folder, fit(recipe, data, cases, folder, Limits(epochs=3))
+    data = tiny_liver if experiment.data == "liver" else tiny_lgg
+    folder = tmp_path_factory.mktemp(request.param)
+    return experiment, data, folder, fit(experiment, data, folder, Limits(epochs=3))
 
 
 @pytest.fixture(scope="module")
 def package(trained, tmp_path_factory):
-    recipe, cases, folder, _ = trained
-    half = recipe.name == "lgg-resunet"  # FP16 on a processor takes longer than all the rest; test_half.py has it
-    return export(recipe, [folder], cases, tmp_path_factory.mktemp("models"), "0.0.1", half=half)
+    experiment, data, folder, _ = trained
+    return export([experiment], [folder], data, tmp_path_factory.mktemp("models"), "0.0.1")
 
 
 def test_the_loss_falls(trained):
@@ -58,9 +67,9 @@ def test_the_loss_falls(trained):
 
 
 def test_the_run_records_what_was_done(trained):
-    recipe, cases, folder, history = trained
+    experiment, data, folder, history = trained
     record = json.loads((folder / "record.json").read_text())
-    assert record["recipe"]["name"] == recipe.name
+    assert record["experiment"]["name"] == experiment.name
     assert record["history"] == history
     assert record["best"] == max(entry["score"] for entry in history)
     assert len(record["data_digest"]) == 64
@@ -68,14 +77,14 @@ def test_the_run_records_what_was_done(trained):
     assert (folder / "curves.png").stat().st_size
     assert list(folder.glob("events.out.tfevents.*"))
     held_out = json.loads((folder / "held_out.json").read_text())
-    assert 0 < len(held_out) < len(cases)
+    assert 0 < len(held_out["validation"]) < len(read(experiment, data))
 
 
 def test_the_package_answers_like_torch_in_every_engine(trained, package):
-    recipe, _, folder, _ = trained
+    experiment, _, folder, _ = trained
     inputs = package.reference()["image"]
     with torch.inference_mode():
-        expected = load_answer(recipe, [folder])(torch.from_numpy(inputs)).numpy()
+        expected = mean_of([experiment], [folder])(torch.from_numpy(inputs)).numpy()
     for kind in (OnnxRuntimeEngine, OpenVinoEngine):
         with kind(package, EngineSettings(precision="fp32")) as engine:
             for batch in (1, len(inputs)):
@@ -85,14 +94,14 @@ def test_the_package_answers_like_torch_in_every_engine(trained, package):
 
 def test_of_two_runs_the_mean_answers(tmp_path, tiny_lgg):
     use_threads(1)
-    recipe = tiny("lgg-resunet")
-    cases, runs = recipe.loader(tiny_lgg), [tmp_path / "one", tmp_path / "other"]
+    experiment = tiny("lgg-resunet")
+    runs = [tmp_path / "one", tmp_path / "other"]
     for variant, folder in enumerate(runs):
-        fit(replace(recipe, variant=variant), tiny_lgg, cases, folder, Limits(epochs=1))
-    package = export(recipe, runs, cases, tmp_path / "models", "0.0.1", half=False, pictures=False)
+        fit(replace(experiment, variant=variant), tiny_lgg, folder, Limits(epochs=1))
+    package = export([experiment] * 2, runs, tiny_lgg, tmp_path / "models", "0.0.1", pictures=False)
     inputs = torch.from_numpy(package.reference()["image"])
     with torch.inference_mode():
-        one, other = (load_answer(recipe, [run])(inputs).numpy() for run in runs)
+        one, other = (mean_of([experiment], [run])(inputs).numpy() for run in runs)
     with OnnxRuntimeEngine(package, EngineSettings(precision="fp32")) as engine:
         np.testing.assert_allclose(engine.infer({"image": inputs.numpy()})["logits"], (one + other) / 2, atol=2e-3)
     assert np.abs(one - other).max() > 0.1  # another variant is another network
@@ -101,40 +110,39 @@ def test_of_two_runs_the_mean_answers(tmp_path, tiny_lgg):
 
 
 def test_the_package_says_what_was_measured_and_on_whom(trained, package):
-    recipe, cases, _, _ = trained
+    experiment, data, _, _ = trained
     manifest = package.manifest
-    assert manifest.task == recipe.task
+    assert manifest.task == experiment.task
     assert {figure.n for figure in manifest.accuracy} != {0}
-    assert set(manifest.training.split["held_out"]) <= {case.name for case in cases}
+    assert set(manifest.training.split["held_out"]) <= {case.name for case in read(experiment, data)}
     for figure in manifest.accuracy:
         assert figure.metric in package.card
 
 
-def test_an_interrupted_run_is_taken_up_again(trained, tiny_lgg, tiny_liver):
-    recipe, cases, folder, history = trained
-    data = tiny_liver if recipe.data == "liver" else tiny_lgg
-    again = fit(recipe, data, cases, folder, Limits(epochs=4, resume=True))
+def test_an_interrupted_run_is_taken_up_again(trained):
+    experiment, data, folder, history = trained
+    again = fit(experiment, data, folder, Limits(epochs=4, resume=True))
     assert len(again) == 4
     assert again[:3] == history
 
 
 def test_what_a_run_started_from_is_in_its_card(tmp_path, tiny_lgg, tiny_liver):
     use_threads(1)
-    liver, glioma = (replace(tiny(name), widths=(16, 32)) for name in ("liver-unet", "lgg-resunet"))
-    fit(liver, tiny_liver, liver.loader(tiny_liver), tmp_path / "liver", Limits(epochs=1))
+    liver, glioma = (replace(tiny(name), options={"widths": (16, 32)}) for name in ("liver-unet", "lgg-resunet"))
+    fit(liver, tiny_liver, tmp_path / "liver", Limits(epochs=1))
     best, run = tmp_path / "liver" / "best.pt", tmp_path / "run"
     with pytest.raises(RuntimeError, match="size mismatch"):  # another network is no start
-        fit(glioma, tiny_lgg, glioma.loader(tiny_lgg), tmp_path / "no", Limits(epochs=1), initial=best)
+        fit(glioma, tiny_lgg, tmp_path / "no", Limits(epochs=1), initial=best)
     weights = torch.load(best, weights_only=True)
     sources = [{"name": "Elsewhere", "licence": "CC BY 4.0", "citation": "Somebody"}]
     record = json.loads((best.parent / "record.json").read_text())
     (best.parent / "record.json").write_text(json.dumps({**record, "sources": sources}))
-    fit(liver, tiny_liver, liver.loader(tiny_liver), run, Limits(epochs=1), initial=best)
-    fit(liver, tiny_liver, liver.loader(tiny_liver), run, Limits(epochs=2, resume=True))
+    fit(liver, tiny_liver, run, Limits(epochs=1), initial=best)
+    fit(liver, tiny_liver, run, Limits(epochs=2, resume=True))
     record = json.loads((run / "record.json").read_text())
     assert record["initial"] == "liver"
     assert record["before"] == pytest.approx(weights["minutes"])
-    package = export(liver, [run], liver.loader(tiny_liver), tmp_path / "models", "0.0.1", half=False, pictures=False)
+    package = export([liver], [run], tiny_liver, tmp_path / "models", "0.0.1", pictures=False)
     assert [entry.name for entry in package.manifest.training.data][1:] == ["Elsewhere"]
     assert package.manifest.licence.endswith("data under: CC BY 4.0")
     assert "Elsewhere: CC BY 4.0" in package.card

@@ -18,12 +18,13 @@ from tests.training.conftest import brain, grey  # noqa: E402
 from training.data.examples import Examples, batches  # noqa: E402
 from training.data.items import Item  # noqa: E402
 from training.experiment import Variation  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
+from training.loop.learner import Learner  # noqa: E402
 from training.loop.prior import expect  # noqa: E402
 from training.loop.train import use_threads  # noqa: E402
-from training.systems.learn import Learner, build  # noqa: E402
+from training.networks.registry import build  # noqa: E402
 
-EXPECTING = sorted(name for name, system in SYSTEMS.items() if system.prior)
+EXPECTING = sorted(name for name, experiment in EXPERIMENTS.items() if experiment.prior)
 WIDTHS = {
     "lgg-unet": {"widths": (16, 16, 16, 16, 16)},
     "lgg-residual-unet": {"widths": (16, 16, 32)},
@@ -35,22 +36,24 @@ WIDTHS = {
 
 def test_rows_whose_loss_knows_nothing_but_overlap_start_so():
     overlap = {"focal-tversky", "soft-dice"}
-    assert sorted(name for name, system in SYSTEMS.items() if system.loss in overlap) == EXPECTING
+    assert sorted(name for name, experiment in EXPERIMENTS.items() if experiment.loss in overlap) == EXPECTING
 
 
 @pytest.mark.parametrize("name", EXPECTING)
 def test_an_untrained_network_says_that_tumour_is_rare(name):
-    system = SYSTEMS[name]
-    system = replace(system, size=(16, 32, 32) if len(system.size) == 3 else (64, 64), options=WIDTHS.get(name, {}))
+    experiment = EXPERIMENTS[name]
+    experiment = replace(
+        experiment, size=(16, 32, 32) if len(experiment.size) == 3 else (64, 64), options=WIDTHS.get(name, {})
+    )
     torch.manual_seed(0)  # first weights move the answer a little, and now and then beyond the bound
-    learner = Learner(system)
-    answer = learner.network.train()(torch.rand(4, len(system.channels), *system.size))
+    learner = Learner(experiment)
+    answer = learner.network.train()(torch.rand(4, len(experiment.channels), *experiment.size))
     for logits in answer if isinstance(answer, tuple) else (answer,):
-        assert torch.sigmoid(logits.median()).item() == pytest.approx(system.prior, rel=0.5)
+        assert torch.sigmoid(logits.median()).item() == pytest.approx(experiment.prior, rel=0.5)
 
 
 def test_a_share_that_is_none_is_refused():
-    network = build(replace(SYSTEMS["lgg-classic-resunet"], options={"widths": (16, 16)}))
+    network = build(replace(EXPERIMENTS["lgg-classic-resunet"], options={"widths": (16, 16)}))
     for share in (0.0, 1.0):
         with pytest.raises(ValueError, match="share"):
             expect(network, share)
@@ -75,19 +78,21 @@ def small_lesions():
     return items
 
 
-def tversky_after(system, items, steps):
+def tversky_after(experiment, items, steps):
     """Tversky index (0.7 for what is missed) of all slices together, after so many steps on them."""
     use_threads(1)
-    seed_everything(system.seed, verbose=False)
-    learner = Learner(system)
+    seed_everything(experiment.seed, verbose=False)
+    learner = Learner(experiment)
     learner.log = lambda *_, **__: None
     optimizer = learner.configure_optimizers()
-    for index, batch in enumerate(batches(replace(system, per_epoch=steps * system.batch), items, training=True)):
+    for index, batch in enumerate(
+        batches(replace(experiment, per_epoch=steps * experiment.batch), items, training=True)
+    ):
         optimizer.zero_grad()
         learner.training_step(batch, index).backward()
         optimizer.step()
     learner.eval()
-    examples = Examples(system, items, training=False)
+    examples = Examples(experiment, items, training=False)
     image, truth = (torch.stack(part) for part in zip(*(examples[i] for i in range(len(items))), strict=True))
     with torch.inference_mode():
         found, wanted = learner.network(image) >= 0, truth > 0.5
@@ -97,8 +102,8 @@ def tversky_after(system, items, steps):
 
 def test_it_finds_small_lesions_sooner(small_lesions):
     assert 0.005 < np.mean([item.read()[1].mean() for item in small_lesions]) < 0.02
-    system = replace(
-        SYSTEMS["lgg-residual-unet"],
+    experiment = replace(
+        EXPERIMENTS["lgg-residual-unet"],
         size=(64, 64),
         options={"widths": (16, 16, 32)},
         batch=4,
@@ -106,5 +111,5 @@ def test_it_finds_small_lesions_sooner(small_lesions):
         precision="32",
         prior=0.01,
     )
-    sooner, later = (tversky_after(each, small_lesions, 60) for each in (system, replace(system, prior=0.0)))
+    sooner, later = (tversky_after(each, small_lesions, 60) for each in (experiment, replace(experiment, prior=0.0)))
     assert sooner > later + 0.1

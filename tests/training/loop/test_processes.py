@@ -42,31 +42,38 @@ def witness(learner):
     return Witness
 """
 
-SYSTEM = """
-from training.experiments import SYSTEMS
-from training.systems import fit
+FIT = """
+from training.experiments import EXPERIMENTS
+from training.loop import fit
 
-fit.Learner = witness(fit.Learner)
-small = {"options": {"widths": (16, 16), "dense": 16}, "size": (32, 32), "held_out": 0.5, "precision": "32"}
-system = replace(SYSTEMS["lgg-two-conv"], batch=4, per_epoch=32, ema=0.5, **small)
-fit.fit_system(system, data, folder, limits)
+made = fit.learner_for
+
+
+def learner_for(experiment, held_out):
+    learner = made(experiment, held_out)
+    learner.__class__ = witness(type(learner))
+    return learner
+
+
+fit.learner_for = learner_for
 """
 
-RECIPE = """
-from training import fit
-from training.recipes import RECIPES
+PUBLISHED = f"""{FIT}
+small = {{"options": {{"widths": (16, 16), "dense": 16}}, "size": (32, 32), "held_out": 0.5, "precision": "32"}}
+fit.fit(replace(EXPERIMENTS["lgg-two-conv"], batch=4, per_epoch=32, ema=0.5, **small), data, folder, limits)
+"""
 
-fit.RecipeLearner = witness(fit.RecipeLearner)
-recipe = replace(RECIPES["lgg-classifier"], widths=(16, 16), batch=4, samples_per_epoch=32, held_out=0.5, ema=0.5)
-fit.fit(recipe, data, recipe.loader(data), folder, limits)
+PREPARED = f"""{FIT}
+small = {{"options": {{"widths": (16, 16)}}, "batch": 4, "per_epoch": 32, "held_out": 0.5, "ema": 0.5}}
+fit.fit(replace(EXPERIMENTS["lgg-classifier"], **small), data, folder, limits)
 """
 
 
-@pytest.mark.parametrize("script", [SYSTEM, RECIPE], ids=["system", "recipe"])
+@pytest.mark.parametrize("script", [PUBLISHED, PREPARED], ids=["published", "prepared"])
 def test_two_processes_draw_their_own_and_end_with_the_same_weights(script, request, tmp_path):
     import torch
 
-    data = request.getfixturevalue("tiny_slices" if script is SYSTEM else "tiny_lgg")
+    data = request.getfixturevalue("tiny_slices" if script is PUBLISHED else "tiny_lgg")
     (tmp_path / "train.py").write_text(WITNESS + script)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(tmp_path / "train.py"), str(data), str(tmp_path)]

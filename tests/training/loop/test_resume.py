@@ -14,15 +14,15 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from training.evaluate.figures import UnfitError  # noqa: E402
 from training.experiment import Variation  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
+from training.loop.fit import fit  # noqa: E402
 from training.loop.keep import Keeper  # noqa: E402
+from training.loop.learner import Learner  # noqa: E402
 from training.loop.schedule import Schedule  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
-from training.systems.fit import fit_system  # noqa: E402
-from training.systems.learn import Learner  # noqa: E402
 
 SYSTEM = replace(
-    SYSTEMS["lgg-two-conv"],
+    EXPERIMENTS["lgg-two-conv"],
     options={"widths": (16, 16), "dense": 16},
     size=(32, 32),
     held_out=0.5,
@@ -48,38 +48,38 @@ def test_an_epoch_that_was_finished_is_not_trained_again(tiny_slices, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "on_train_epoch_end", cut_off)
         with pytest.raises(PowerCutError):
-            fit_system(SYSTEM, tiny_slices, tmp_path, Limits(epochs=4))
+            fit(SYSTEM, tiny_slices, tmp_path, Limits(epochs=4))
     left = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert left["epoch"] == 1
     trained = []
     monkeypatch.setattr(
         Keeper, "on_train_epoch_end", lambda k, t, n: (trained.append(t.current_epoch), finish(k, t, n))
     )
-    history = fit_system(SYSTEM, tiny_slices, tmp_path, Limits(epochs=4, resume=True))
+    history = fit(SYSTEM, tiny_slices, tmp_path, Limits(epochs=4, resume=True))
     assert trained == [2, 3]
     assert [entry["epoch"] for entry in history] == [0, 1, 2, 3]
 
 
 def test_a_run_is_resumed_as_it_was_started_or_not_at_all(tiny_slices, tmp_path):
-    system = replace(SYSTEM, split="slice")
+    experiment = replace(SYSTEM, split="slice")
     use_threads(1)
-    fit_system(system, tiny_slices, tmp_path, Limits(epochs=1))
+    fit(experiment, tiny_slices, tmp_path, Limits(epochs=1))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(UnfitError, match="another system"):
-        fit_system(replace(system, split="patient"), tiny_slices, tmp_path, Limits(epochs=2, resume=True))
+        fit(replace(experiment, split="patient"), tiny_slices, tmp_path, Limits(epochs=2, resume=True))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     (tmp_path / "last.ckpt").unlink()
     with pytest.raises(UnfitError, match=r"no last\.ckpt"):
-        fit_system(system, tiny_slices, tmp_path, Limits(epochs=2, resume=True))
+        fit(experiment, tiny_slices, tmp_path, Limits(epochs=2, resume=True))
 
 
 def test_a_run_that_ended_early_is_over(tiny_slices, tmp_path, monkeypatch):
-    system = replace(SYSTEM, patience=1)
+    experiment = replace(SYSTEM, patience=1)
     use_threads(1)
     monkeypatch.setattr(Learner, "_score", lambda *_: 0.5)  # no epoch is better than the first
-    first = fit_system(system, tiny_slices, tmp_path, Limits(epochs=9))
+    first = fit(experiment, tiny_slices, tmp_path, Limits(epochs=9))
     assert len(first) == 2
-    assert fit_system(system, tiny_slices, tmp_path, Limits(epochs=9, resume=True)) == first
+    assert fit(experiment, tiny_slices, tmp_path, Limits(epochs=9, resume=True)) == first
 
 
 class Scored(SimpleNamespace):

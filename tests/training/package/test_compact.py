@@ -17,8 +17,8 @@ from engines.half import widened
 from engines.package import load_package
 from tests.training.conftest import CLASSIFIER, untouched
 from training.cli import app
-from training.package.export import ask_onnx
 from training.package.manifest import write_reference
+from training.package.network import ask_onnx
 from training.package.rewrite import edit_manifest
 from training.package.storage import SMALLEST
 

@@ -10,8 +10,6 @@ import pytest
 from scipy.special import expit
 from typer.testing import CliRunner
 
-from engines.plainyaml import read_yaml, write_yaml
-
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from engines.contract import EngineSettings  # noqa: E402
@@ -22,32 +20,40 @@ from training.cli import app  # noqa: E402
 from training.contenders import contenders  # noqa: E402
 from training.evaluate.figures import UnfitError  # noqa: E402
 from training.evaluate.report import Asked, evaluate_package  # noqa: E402
+from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.fit import fit  # noqa: E402
+from training.loop.record import experiment_of  # noqa: E402
 from training.loop.train import Limits, use_threads  # noqa: E402
 from training.package.export import export  # noqa: E402
-from training.package.mean import put_together  # noqa: E402
-from training.recipes import RECIPES  # noqa: E402
 
 WIDTHS = {"liver-unet": (16, 32), "liver-lite-unet": (16, 16, 16, 16)}
 
 
 @pytest.fixture(scope="module")
-def parts(tiny_liver, tmp_path_factory):
+def runs(tiny_liver, tmp_path_factory):
     use_threads(1)
-    folders, place = [], tmp_path_factory.mktemp("parts")
+    place = tmp_path_factory.mktemp("runs")
     for name, widths in WIDTHS.items():
-        recipe = replace(RECIPES[name], widths=widths, batch=4, samples_per_epoch=8, keep="last")
-        cases = recipe.loader(tiny_liver)
-        fit(recipe, tiny_liver, cases, place / "runs" / name, Limits(epochs=1))
-        package = export(recipe, [place / "runs" / name], cases, place / name, "0.0.1", half=False, pictures=False)
-        folders.append(package.folder)
-    return folders
+        options = {**EXPERIMENTS[name].options, "widths": widths}
+        experiment = replace(EXPERIMENTS[name], options=options, batch=4, per_epoch=8, keep="last")
+        fit(experiment, tiny_liver, place / name, Limits(epochs=1))
+    return [place / name for name in WIDTHS]
+
+
+def exported(runs, data, out, version="0.0.2", **options):
+    return export([experiment_of(run) for run in runs], runs, data, out, version, pictures=False, **options)
+
+
+@pytest.fixture(scope="module")
+def parts(runs, tiny_liver, tmp_path_factory):
+    place = tmp_path_factory.mktemp("parts")
+    return [exported([run], tiny_liver, place / run.name, "0.0.1").folder for run in runs]
 
 
 @pytest.fixture(scope="module", params=[("probabilities", False), ("logits", True)], ids=["32 bits", "16 bits, logits"])
-def mean(request, parts, tiny_liver, tmp_path_factory):
+def mean(request, runs, tiny_liver, tmp_path_factory):
     out, (of, compact) = tmp_path_factory.mktemp("mean"), request.param
-    return compact, put_together(parts, tiny_liver, out, "0.0.2", of=of, compact=compact)
+    return compact, exported(runs, tiny_liver, out, of=of, compact=compact)
 
 
 @pytest.mark.parametrize("kind", [OnnxRuntimeEngine, OpenVinoEngine])
@@ -77,7 +83,8 @@ def test_sixteen_bits_take_half_the_place(parts, mean):
 def test_it_says_what_it_was_made_of_and_is_measured_again(mean, tiny_liver):
     _, package = mean
     manifest = package.manifest
-    assert [part["trained_as"] for part in manifest.training.model_extra["mean_of"]] == list(WIDTHS)
+    made = manifest.training.model_extra
+    assert [one["name"] for one in (made["experiment"], *made["others"])] == list(WIDTHS)
     assert f"mean of the {manifest.training.model_extra['mean']} of" in package.card
     assert "liver-lite-unet" in package.card
     assert {entry.licence for entry in manifest.training.data} >= {"CC BY-SA 4.0", "Apache 2.0"}
@@ -96,47 +103,30 @@ def test_pytorch_has_the_same_networks(mean):
         assert run({"image": image})["logits"].shape == (len(image), 2, 256, 256)
 
 
-def changed(folder, place, change):
-    copy = shutil.copytree(folder, place / folder.name)
-    content = read_yaml((copy / "model.yaml").read_text())
-    change(content)
-    (copy / "model.yaml").write_text(write_yaml(content))
-    return copy
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda c: c["training"]["split"].update(held_out=["somebody"]), "held out other patients"),
-        (lambda c: c["outputs"][0].update(classes=["tumour", "liver"]), "differ in outputs"),
-        (lambda c: c["training"].update(recipe="somebody's"), "expected a package of one recipe"),
-    ],
-    ids=["held out", "classes", "recipe"],
-)
-def test_what_is_not_alike_is_not_put_together(change, words, parts, tiny_liver, tmp_path):
-    other = changed(parts[1], tmp_path / "other", change)
-    with pytest.raises(UnfitError, match=words):
-        put_together([parts[0], other], tiny_liver, tmp_path / "out", "0.0.2")
+@pytest.mark.parametrize("key", ["seed", "classes"])
+def test_what_is_not_alike_is_not_put_together(key, runs, tiny_liver, tmp_path):
+    first, second = (experiment_of(run) for run in runs)
+    other = replace(second, **{key: {"seed": 1, "classes": ("tumour", "liver")}[key]})
+    with pytest.raises(UnfitError, match=f"differ in {key}"):
+        export([first, other], runs, tiny_liver, tmp_path / "out", "0.0.2")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_package_stays_as_it_was_where_nothing_can_be_measured(parts, tiny_liver, tmp_path):
-    folders = [shutil.copytree(folder, tmp_path / "models" / folder.name) for folder in parts]
-    before = (folders[0] / "model.yaml").read_bytes()
+def test_a_package_stays_as_it_was_where_nothing_can_be_measured(runs, parts, tiny_liver, tmp_path):
+    folder = shutil.copytree(parts[0], tmp_path / "models" / parts[0].name)
+    before = (folder / "model.yaml").read_bytes()
     empty = shutil.copytree(tiny_liver, tmp_path / "data")
     (empty / "index.json").write_text("[]")
-    with pytest.raises(FileNotFoundError, match="held out"):
-        put_together(folders, empty, tmp_path / "models", "0.0.2")
-    assert (folders[0] / "model.yaml").read_bytes() == before
-    made = put_together(folders, tiny_liver, tmp_path / "models", "0.0.2")
-    assert made.folder == folders[0]  # in its first part's place
+    with pytest.raises(ValueError, match="holds nothing out"):
+        exported(runs, empty, tmp_path / "models")
+    assert (folder / "model.yaml").read_bytes() == before
+    assert exported(runs, tiny_liver, tmp_path / "models").folder == folder  # in its first part's place
 
 
-def test_the_command_line_puts_packages_together(parts, tiny_liver, tmp_path):
-    command = ["export", *(f"--mean={folder}" for folder in parts), f"--data={tiny_liver}", f"--out={tmp_path}"]
-    made = CliRunner().invoke(app, [*command, "--version", "0.1.0"])
+def test_the_command_line_puts_runs_together(runs, tiny_liver, tmp_path):
+    command = ["export", "liver-unet", *(f"--run={run}" for run in runs), f"--data={tiny_liver}", f"--out={tmp_path}"]
+    made = CliRunner().invoke(app, [*command, "--version", "0.1.0", "--of", "probabilities", "--threshold", "0.4"])
     assert made.exit_code == 0, made.output
-    assert load_package(tmp_path / "abdomen-liver-unet").version == "0.1.0"
-    alone = CliRunner().invoke(app, ["export", f"--mean={parts[0]}", f"--data={tiny_liver}", f"--out={tmp_path}"])
-    assert alone.exit_code == 2
-    assert "two packages" in alone.output
+    package = load_package(tmp_path / "abdomen-liver-unet")
+    assert (package.version, package.manifest.thresholds.mask) == ("0.1.0", 0.4)
+    assert "`scanward export liver-unet --run ... --run ... --of probabilities --threshold 0.4`" in package.card

@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from engines.manifest import LabelSpec
-from training.experiments import REGIONS, SYSTEMS
+from training.experiments import EXPERIMENTS, REGIONS
+from training.package.descriptions import describe
 from training.package.reference import made_up_brain, reference_inputs
-from training.systems.served import SERVED, labels, limits, package_name
 
 SHAPE = (80, 96, 80)
 
@@ -45,8 +45,8 @@ def test_it_takes_little_room_in_a_package():
 
 
 def test_a_network_of_slices_is_asked_about_slices_with_tumour_and_without():
-    system = replace(SYSTEMS["brats-slices-unet"], served_size=SHAPE)
-    slices = reference_inputs(system)
+    experiment = replace(EXPERIMENTS["brats-slices-unet"], served_size=SHAPE)
+    slices = reference_inputs(experiment)
     assert slices.shape[1:] == (12, *SHAPE[1:])
     assert 12 <= len(slices) <= 14
     rim = ((slices[:, 6] - slices[:, 5]) > 1).any(axis=(1, 2))  # of the slice itself: T1 with contrast, T1
@@ -55,17 +55,16 @@ def test_a_network_of_slices_is_asked_about_slices_with_tumour_and_without():
 
 @pytest.mark.parametrize("name", ["brats-slices-unet", "brats-resunet3d"])
 def test_what_is_served_says_how_regions_become_segments(name):
-    system = SYSTEMS[name]
-    assert package_name(system) == f"brain-{name}"
-    specs = [LabelSpec.model_validate(label) for label in labels(system)]
+    experiment = EXPERIMENTS[name]
+    assert experiment.package_name == f"brain-{name}"
+    specs = [LabelSpec.model_validate(label) for label in describe(experiment).labels]
     assert [spec.number for spec in specs] == [1, 2, 3]
     assert {name for spec in specs for name in spec.classes} == set(REGIONS)
-    assert len(limits(system)) > 2
-    assert set(SERVED) <= set(SYSTEMS)
+    assert len(describe(experiment).limits) > 2
 
 
 def test_what_is_not_served_goes_by_its_own_name():
-    system = SYSTEMS["lgg-unet"]
-    assert package_name(system) == "lgg-unet"
-    assert [label["name"] for label in labels(system)] == ["tumour"]
-    assert labels(SYSTEMS["lgg-two-conv"]) == []
+    experiment = EXPERIMENTS["lgg-unet"]
+    assert experiment.package_name == "lgg-unet"
+    assert [label["name"] for label in describe(experiment).labels] == ["tumour"]
+    assert describe(EXPERIMENTS["lgg-two-conv"]).labels == []

@@ -18,7 +18,7 @@ from PIL import Image
 
 from training.data.items import Item, Pair
 from training.data.layouts.brats import load_brats
-from training.data.layouts.lgg_slices import load_lgg_slices
+from training.data.layouts.lgg import load_lgg_slices
 
 LGG_EVERY, BRATS_EVERY = 2, 8
 SMALLEST = 0.004

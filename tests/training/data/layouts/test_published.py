@@ -9,20 +9,19 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from training.data.case import split_by_patient
+from training.data import source
 from training.data.inputs import hounsfield, standardised, standardised_by_slice
 from training.data.items import fold_items, split_items
 from training.data.layouts.brats import centre, load_brats
 from training.data.layouts.brats_slices import brats_slices
-from training.data.layouts.lgg import load_lgg
-from training.data.layouts.lgg_slices import load_lgg_slices
-from training.data.layouts.lits import load_lits
+from training.data.layouts.lgg import load_lgg, load_lgg_slices
+from training.data.layouts.liver import load_lits
 from training.data.layouts.mr_slices import load_mr_slices
 from training.data.layouts.volumes import VolumeCache, read_oriented
 from training.data.layouts.yesno import load_yesno
 from training.data.patches import draw_patch
 from training.data.similar import find_duplicates
-from training.experiments import SYSTEMS
+from training.experiments import EXPERIMENTS
 
 
 def test_copies_are_found_whatever_was_done_to_them(tiny_yesno):
@@ -59,9 +58,9 @@ def test_lgg_slices_are_pictures_with_masks(tiny_slices):
     assert {item.positive for item in items} == {True, False}
 
 
-def test_a_split_by_patient_holds_out_the_same_patients_as_the_recipes_do(tiny_slices):
+def test_a_split_by_patient_holds_out_the_same_patients_prepared_or_not(tiny_slices):
     _, held_out = split_items(load_lgg_slices(tiny_slices, (64, 64)), 0.5, seed=7)
-    _, cases = split_by_patient(load_lgg(tiny_slices), 0.5, seed=7)
+    _, cases = split_items(load_lgg(tiny_slices), 0.5, seed=7, every_stratum=True)
     assert {item.group for item in held_out} == {case.name for case in cases}
 
 
@@ -74,26 +73,32 @@ def test_a_split_by_slice_tears_patients_apart_and_a_split_by_patient_does_not(t
 
 
 def test_three_parts_hold_everyone_once(tiny_slices):
-    system = SYSTEMS["lgg-resnet50"]
+    experiment = EXPERIMENTS["lgg-resnet50"]
     items = load_lgg_slices(tiny_slices, (64, 64))
-    parts = system.parts(items)
-    assert sorted(item.name for part in parts for item in part) == sorted(item.name for item in items)
+    parts = source.split(experiment, items)
+    everyone = (*parts.training, *parts.validation, *parts.test)
+    assert sorted(item.name for item in everyone) == sorted(item.name for item in items)
 
 
 def test_a_split_that_holds_nobody_out_is_refused(tiny_slices):
     with pytest.raises(ValueError, match="holds nothing out"):
-        replace(SYSTEMS["lgg-unet"], held_out=0.05).parts(load_lgg_slices(tiny_slices, (64, 64)))
+        source.split(replace(EXPERIMENTS["lgg-unet"], held_out=0.05), load_lgg_slices(tiny_slices, (64, 64)))
 
 
 def test_a_system_takes_changes_from_yaml_and_refuses_what_it_does_not_have(tmp_path):
     path = tmp_path / "change.yaml"
     path.write_text("split: slice\nbatch: 4\noptions: {width: 64}\nvariation: {mirror: [1], blur: 0.5}\n")
-    system = SYSTEMS["lgg-xception"].changed(path)
-    assert (system.split, system.batch, system.options, system.variation.mirror) == ("slice", 4, {"width": 64}, (1,))
+    experiment = EXPERIMENTS["lgg-xception"].changed(path)
+    assert (experiment.split, experiment.batch, experiment.options, experiment.variation.mirror) == (
+        "slice",
+        4,
+        {"width": 64},
+        (1,),
+    )
     for wrong in ("colour: red", "name: other", "batch: many", "- a"):
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"colour|name|batch|keys"):
-            SYSTEMS["lgg-xception"].changed(path)
+            EXPERIMENTS["lgg-xception"].changed(path)
 
 
 def test_brats_and_the_decathlon_come_out_alike(tiny_brats, tiny_task01):
@@ -182,9 +187,9 @@ def test_a_volume_without_segmentation_is_refused(tiny_lits, tmp_path):
 def test_scattered_slices_keep_their_published_split_and_leave_out_merged_tumours(tiny_liver):
     items = load_lits(tiny_liver, (128, 128))
     assert {item.group for item in items} == {"00000", "00001", "00003"}
-    training, validation, test = SYSTEMS["lits-munet"].parts(items)
-    assert {item.group for item in validation} == {"00003"}
-    assert (len(training), test) == (6, [])
+    parts = source.split(EXPERIMENTS["lits-munet"], items)
+    assert {item.group for item in parts.validation} == {"00003"}
+    assert (len(parts.training), parts.test) == (6, [])
     assert items[0].read()[0].shape == (1, 128, 128)
 
 

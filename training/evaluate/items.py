@@ -1,4 +1,4 @@
-"""Figures of a system on items that it was not trained on."""
+"""Published images: what a network makes of them, and figures by patient."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.evaluate.overlap import (
 )
 from training.evaluate.pictures import Shown
 from training.evaluate.predict import Predict, masks, predict_item
-from training.experiment import System
+from training.experiment import Experiment
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Patient:
 
 
 def look(
-    system: System,
+    experiment: Experiment,
     predict: Predict,
     items: Sequence[Item],
     threshold: float = 0.5,
@@ -57,36 +57,36 @@ def look(
     patients: dict[str, Patient] = {}
     for item in items:
         image, truth = item.read()
-        answer = predict_item(system, predict, image)
-        patient = patients.setdefault(owner(system, item), Patient())
-        if system.task == "classification":
-            said, real = float(answer[0]), bool(target(system, truth)[0])
+        answer = predict_item(experiment, predict, image)
+        patient = patients.setdefault(owner(experiment, item), Patient())
+        if experiment.task == "classification":
+            said, real = float(answer[0]), bool(target(experiment, truth)[0])
             patient.scores.append(said)
             patient.truth.append(real)
             if shown is not None:
                 shown.append(show_answer(item, said, real))
             continue
-        first = 1 if system.activation == "softmax" else 0
-        found, wanted = masks(system, answer, threshold)[first:], truth[first:] > 0
-        count(system, patient, item, found, wanted)
+        first = 1 if experiment.activation == "softmax" else 0
+        found, wanted = masks(experiment, answer, threshold)[first:], truth[first:] > 0
+        count(experiment, patient, item, found, wanted)
         if shown is not None and item.positive:
-            shown.append(show_masks(system, item, found, wanted))
+            shown.append(show_masks(experiment, item, found, wanted))
     return list(patients.values())
 
 
-def owner(system: System, item: Item) -> str:
+def owner(experiment: Experiment, item: Item) -> str:
     """Whose figure an item counts for: the 2013 scans share a group so that no split parts them, yet each counts."""
-    return item.name if len(system.size) == 3 else item.group
+    return item.name if len(experiment.size) == 3 else item.group
 
 
-def count(system: System, patient: Patient, item: Item, found: NDArray[Any], wanted: NDArray[Any]) -> None:
+def count(experiment: Experiment, patient: Patient, item: Item, found: NDArray[Any], wanted: NDArray[Any]) -> None:
     """Adds an item's masks (classes but the background, ...) to its patient."""
     pairs = list(zip(found, wanted, strict=True))
     overlaps = [Overlap.of(*pair) for pair in pairs]
     before = patient.overlaps
     patient.overlaps = [a + b for a, b in zip(before, overlaps, strict=True)] if before else overlaps
-    if len(system.size) == 3:
-        tolerance = tolerance_mm(system)
+    if len(experiment.size) == 3:
+        tolerance = tolerance_mm(experiment)
         patient.surfaces = [surface_distances(*pair, item.spacing, tolerance) for pair in pairs]
         return
     false = [(int(mask.any()), 1) if not real.any() else (0, 0) for mask, real in pairs]
@@ -94,18 +94,18 @@ def count(system: System, patient: Patient, item: Item, found: NDArray[Any], wan
     patient.false = added or false
 
 
-def tolerance_mm(system: System) -> float:
+def tolerance_mm(experiment: Experiment) -> float:
     """How far apart surfaces may be: a voxel of a prepared brain, 2 mm elsewhere."""
-    return 2.0 if system.served_size is None else 1.0
+    return 2.0 if experiment.served_size is None else 1.0
 
 
-def figures_of(system: System, patients: Sequence[Patient], threshold: float = 0.5) -> list[Figure]:
+def figures_of(experiment: Experiment, patients: Sequence[Patient], threshold: float = 0.5) -> list[Figure]:
     """All figures, with intervals by bootstrap over patients."""
-    if system.task == "classification":
+    if experiment.task == "classification":
         scored = scores_of(patients)
-        figures = classification_figures(scored, system.classes[0], threshold)
-        return [*figures, calibration_figure(system.classes[0], scored)]
-    names = system.classes[1:] if system.activation == "softmax" else system.classes
+        figures = classification_figures(scored, experiment.classes[0], threshold)
+        return [*figures, calibration_figure(experiment.classes[0], scored)]
+    names = experiment.classes[1:] if experiment.activation == "softmax" else experiment.classes
     figures = []
     for channel, name in enumerate(names):
         overlaps = [patient.overlaps[channel] for patient in patients]
@@ -114,7 +114,7 @@ def figures_of(system: System, patients: Sequence[Patient], threshold: float = 0
         figures.append(Figure(f"{name}: Tversky (0.7, 0.3), all pixels together", together.tversky(), len(overlaps)))
         if all(patient.surfaces for patient in patients):
             surfaces = [patient.surfaces[channel] for patient in patients]
-            figures += surface_figures(name, surfaces, tolerance_mm(system))
+            figures += surface_figures(name, surfaces, tolerance_mm(experiment))
         false, empty = (sum(p.false[channel][i] for p in patients if p.false) for i in (0, 1))
         if empty:
             figures.append(Figure(f"{name}: slices without it that stay empty", 1 - false / empty, empty))

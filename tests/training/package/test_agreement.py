@@ -1,4 +1,4 @@
-"""The FP16 variant answers as FP32 does, or there is none."""
+"""What a network in FP16 answers, every tensor rounded, beside what the package does."""
 
 from __future__ import annotations
 
@@ -16,33 +16,18 @@ pytest.importorskip("onnxconverter_common", reason="training needs the `train` e
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.errors import BackendMissing  # noqa: E402
-from engines.half import halved, to_half, widened  # noqa: E402
+from engines.half import halved, to_half  # noqa: E402
 from engines.libraries import import_tensorrt  # noqa: E402
 from engines.package import find_packages, load_package, shipped_folder  # noqa: E402
+from training.package.agreement import compare  # noqa: E402
 from training.package.card import with_section  # noqa: E402
-from training.package.half import FILE, VariantRefusedError, add_half, compare, make_half  # noqa: E402
 
 
 @pytest.fixture
 def segmenter(tmp_path):
     folder = tmp_path / "abdomen-liver-unet"
     shutil.copytree(shipped_folder() / folder.name, folder)
-    (folder / FILE).unlink(missing_ok=True)
     return folder
-
-
-def test_a_shipped_network_gets_a_variant_that_answers_alike(segmenter):
-    package = add_half(segmenter)
-    variant = package.manifest.variants["fp16"]
-    assert hashlib.sha256(package.network("fp16")).hexdigest() == variant.sha256
-    whole = widened(onnx.load_from_string(package.network())).SerializeToString()  # some keep their weights in 16 bits
-    assert len(package.network("fp16")) < 0.55 * len(whole)
-    assert "## FP16" in package.card
-    assert FILE in package.card
-    half = make_half(package)
-    assert min(half.found.dice.values()) >= package.manifest.tolerance.dice
-    assert half.found.outliers <= package.manifest.tolerance.outliers
-    assert half.in_full == ""
 
 
 @pytest.mark.parametrize("name", find_packages(shipped_folder()))
@@ -54,7 +39,7 @@ def test_every_shipped_network_passes_the_gate_with_every_tensor_rounded(name):
 
 
 def test_the_weights_and_the_upsampling_are_in_fp16_and_only_the_doors_cast(segmenter):
-    model = onnx.load(add_half(segmenter).folder / FILE)
+    model = onnx.load_from_string(halved(load_package(segmenter).network()))
     weights = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     assert {weights[node.input[1]] for node in model.graph.node if node.op_type == "Conv"} == {TensorProto.FLOAT16}
     doors = {tensor.name for tensor in (*model.graph.input, *model.graph.output)}
@@ -70,7 +55,7 @@ def test_tensorrt_reads_it_as_a_network_in_fp16(segmenter):
         trt = import_tensorrt()
     except BackendMissing as error:
         pytest.skip(str(error))
-    network = add_half(segmenter).network("fp16")
+    network = halved(load_package(segmenter).network())
     builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, trt.Logger(trt.Logger.ERROR))
@@ -78,13 +63,6 @@ def test_tensorrt_reads_it_as_a_network_in_fp16(segmenter):
     layers = [definition.get_layer(index).get_output(0).dtype for index in range(definition.num_layers)]
     assert layers.count(trt.float32) == 1  # the answer, cast back
     assert layers.count(trt.float16) > 50
-
-
-def test_once_more_changes_nothing(segmenter):
-    first = add_half(segmenter)
-    before = [(first.folder / name).read_bytes() for name in ("model.yaml", "MODEL_CARD.md", FILE)]
-    again = add_half(segmenter)
-    assert [(again.folder / name).read_bytes() for name in ("model.yaml", "MODEL_CARD.md", FILE)] == before
 
 
 def overflowing(folder, shape):
@@ -111,15 +89,10 @@ def overflowing(folder, shape):
     np.savez(folder / "reference.npz", image=values)
 
 
-def test_a_network_that_fp16_cannot_hold_gets_none_and_the_card_says_why(segmenter):
-    add_half(segmenter)
+def test_what_overflows_in_fp16_is_seen(segmenter):
     overflowing(segmenter, (2, 16, 16))
-    with pytest.raises(VariantRefusedError, match="abdomen-liver-unet"):
-        make_half(load_package(segmenter))
-    package = add_half(segmenter)
-    assert "fp16" not in package.manifest.variants
-    assert not (segmenter / FILE).exists()
-    assert "None: " in package.card.split("## FP16")[1]
+    package = load_package(segmenter)
+    assert compare(package, onnx.load_from_string(halved(package.network()))).problems(package.manifest.tolerance)
 
 
 def test_statistics_of_a_whole_image_stay_in_fp32():
