@@ -37,54 +37,55 @@ import distributed  # noqa: F401 - brings its configuration
 import structlog
 from rich.console import Console
 
-from daemon.errands import give_back_memory
-from daemon.render import plain_table
-from daemon.workers import DASK
+from daemon.terminal.tables import plain_table
+from daemon.workers.pool import DASK
+from daemon.workers.task import give_back_memory
 from engines.contract import EngineSettings
 from engines.machine import usable_cores
-from pipelines import brain_mr, networks
-from pipelines.phantom_dicom import write_phantom
+from pipelines import networks
+from pipelines.brain import glioma as brain_mr
+from pipelines.phantoms.dicom import write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.work import EngineChoice, JobDescription, perform
+from pipelines.worker import EngineChoice, JobDescription, perform
 
 NETWORK = "wait for the network"
 WORKING = "the network works"
 AROUND = 0.40  # of a study's worker time: what may lie around the network
 
 STEPS: Mapping[str, Sequence[str]] = {
-    "read images": ["pipelines.work:load_volume"],
-    "open the study, register": ["pipelines.brain_mr:open_study"],
-    "find the brain": ["pipelines.brain_by_volume:find_brain"],
-    "classify beside": ["pipelines.brain_mr:classify_study"],
-    "sample, standardise": ["pipelines.brain_by_volume:sample", "pipelines.brain_by_volume:standardise"],
+    "read images": ["pipelines.worker:load_volume"],
+    "open the study, register": ["pipelines.brain.glioma:open_study"],
+    "find the brain": ["pipelines.brain.by_volume:find_brain"],
+    "classify beside": ["pipelines.brain.glioma:classify_study"],
+    "sample, standardise": ["pipelines.brain.by_volume:sample", "pipelines.brain.by_volume:standardise"],
     "prepare slices": [
         "pipelines.preprocess:BrainSlices.__init__",
         "pipelines.preprocess:BrainSlices.inputs",
         "pipelines.preprocess:CTSlices.inputs",
-        "pipelines.brain_by_slice:resample_onto",
-        "pipelines.brain_volume:NeighbourSlices.__init__",
-        "pipelines.brain_volume:NeighbourSlices.inputs",
+        "pipelines.brain.by_slice:resample_onto",
+        "pipelines.brain.volume:NeighbourSlices.__init__",
+        "pipelines.brain.volume:NeighbourSlices.inputs",
     ],
-    NETWORK: ["engines.choose:ChosenEngine.infer", "pipelines.networks:_finished", "pipelines.brain_mr:_awaited"],
+    NETWORK: ["engines.choose:ChosenEngine.infer", "pipelines.networks:_finished", "pipelines.brain.glioma:_awaited"],
     "activation": ["pipelines.networks:probabilities"],
-    "back on the source grid": ["pipelines.preprocess:PreparedSlices.restore", "pipelines.brain_by_volume:restore"],
-    "largest organ": ["pipelines.abdomen_ct:keep_organ"],
+    "back on the source grid": ["pipelines.preprocess:PreparedSlices.restore", "pipelines.brain.by_volume:restore"],
+    "largest organ": ["pipelines.abdomen.liver:keep_organ"],
     "lesions": [
-        "pipelines.abdomen_ct:split_components",
-        "pipelines.brain_by_slice:split_components",
-        "pipelines.brain_by_volume:split_components",
+        "pipelines.abdomen.liver:split_components",
+        "pipelines.brain.by_slice:split_components",
+        "pipelines.brain.by_volume:split_components",
     ],
     "measure": [
-        "pipelines.abdomen_ct:measure_region",
-        "pipelines.brain_by_slice:measure_region",
-        "pipelines.brain_by_volume:measure_region",
+        "pipelines.abdomen.liver:measure_region",
+        "pipelines.brain.by_slice:measure_region",
+        "pipelines.brain.by_volume:measure_region",
     ],
-    "encode SEG": ["pipelines.encode_segments:region_masks", "pipelines.encode_segments:encode_segmentation"],
-    "read SEG back": ["pipelines.encode_segments:verify_segmentation"],
-    "write files": ["pipelines.result_writer:write_result"],
-    "encode report": ["pipelines.encode_report:encode_report", "pipelines.encode_report:report_content"],
-    "key images": ["pipelines.encode:key_slices", "pipelines.encode:encode_key_images"],
-    "pictures": ["pipelines.encode:save_pictures"],
+    "encode SEG": ["pipelines.results.segments:region_masks", "pipelines.results.segments:encode_segmentation"],
+    "read SEG back": ["pipelines.results.segments:verify_segmentation"],
+    "write files": ["pipelines.results.writer:write_result"],
+    "encode report": ["pipelines.results.report:encode_report", "pipelines.results.report:report_content"],
+    "key images": ["pipelines.results.encode:key_slices", "pipelines.results.encode:encode_key_images"],
+    "pictures": ["pipelines.results.encode:save_pictures"],
 }
 """Step -> the functions that make it up, where they are called from."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from daemon.render import plain_table
+from daemon.terminal.tables import plain_table
 from db.store import Database
 
 TARGET = {"jobs list": (0.6, 90.0)}

@@ -17,12 +17,12 @@ import structlog
 from rich.console import Console
 from rich.progress import Progress
 
-from engines.benchmark import benchmark
-from engines.benchmark_field import Contender, Interrupted
-from engines.benchmark_report import markdown, picture, table
+from engines.benchmark.field import Contender, Interrupted
+from engines.benchmark.report import markdown, picture, table
+from engines.benchmark.run import benchmark
 from engines.contract import EngineSettings
 from engines.machine import usable_cores
-from engines.package import ModelPackage, find_packages, shipped_folder
+from engines.packages.package import ModelPackage, find_packages, shipped_folder
 
 
 def torch_contenders(package: ModelPackage, *, threads: int, compiled: bool) -> list[Contender]:

@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from dicomio.listener import Listener, ListenerSettings
+from dicomio.network.listener.supervisor import Listener, ListenerSettings
 
 ENVIRONMENT = os.environ | {"TCP_NODELAY": "1"}
 ASSOCIATIONS = (1, 4)

@@ -18,13 +18,13 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from daemon.render import plain_table
-from engines.benchmark_field import tiled
+from daemon.terminal.tables import plain_table
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine
+from engines.backends.openvino.engine import OpenVinoEngine
+from engines.benchmark.field import tiled
 from engines.contract import Arrays, Engine, EngineSettings
 from engines.machine import usable_cores
-from engines.onnxruntime_engine import OnnxRuntimeEngine
-from engines.openvino_engine import OpenVinoEngine
-from engines.package import ModelPackage, find_packages, shipped_folder
+from engines.packages.package import ModelPackage, find_packages, shipped_folder
 
 
 class NotFolded(OpenVinoEngine):

@@ -23,8 +23,8 @@ from pathlib import Path
 from rich.console import Console
 
 from daemon.demo import Stage
-from daemon.render import plain_table
-from engines.plainyaml import read_yaml, write_yaml
+from daemon.terminal.tables import plain_table
+from engines.plain_yaml import read_yaml, write_yaml
 from pipelines.registry import PIPELINES
 
 TARGET = 10.0  # seconds from the start to ready for the first job, with stored plans

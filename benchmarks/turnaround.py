@@ -15,10 +15,10 @@ import psutil
 from rich.console import Console
 
 from daemon.demo import Stage, send_study, wait_for_jobs
-from daemon.render import plain_table
+from daemon.terminal.tables import plain_table
 from engines.machine import usable_cores
-from engines.plainyaml import read_yaml, write_yaml
-from pipelines.phantom_dicom import write_phantom
+from engines.plain_yaml import read_yaml, write_yaml
+from pipelines.phantoms.dicom import write_phantom
 
 QUIET_SECONDS = 2.0
 CASES = (300, 1000)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from daemon.commands.later import LaterGroup, Place
 from daemon.errors import BadConfiguration, ScanwardError, WrongUsage
-from daemon.terminal import Terminal
+from daemon.terminal.text import Terminal
 from db.errors import StoreError, UnsupportedDatabase
 from dicomio.errors import DicomError
 from engines.errors import EngineError

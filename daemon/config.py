@@ -16,8 +16,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError
 
 from daemon.errors import BadConfiguration
-from dicomio.inflate import LARGEST_INFLATED
-from pipelines.yamlfile import LocatedYaml, YamlFault
+from dicomio.files.inflate import LARGEST_INFLATED
+from pipelines.rules.yaml_file import LocatedYaml, YamlFault
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?\s*$")

@@ -23,16 +23,16 @@ from db.records import JobFilter
 from db.states import JobState
 from db.store import Database
 from dicomio.errors import DicomError
-from dicomio.readback import read_masks
-from dicomio.sender import Peer, echo, send
-from dicomio.volume import load_volume
-from engines.plainyaml import write_yaml
-from pipelines.builtin import BUILTIN_RULES
-from pipelines.phantom_dicom import PhantomTruth, write_phantom
+from dicomio.network.scu.sender import Peer, echo, send
+from dicomio.results.readback import read_masks
+from dicomio.volumes.volume import load_volume
+from engines.plain_yaml import write_yaml
+from pipelines.phantoms.dicom import PhantomTruth, write_phantom
+from pipelines.rules.builtin import BUILTIN_RULES
 
 if TYPE_CHECKING:
     from db.records import JobDetail, JobSummary
-    from dicomio.volume import Volume
+    from dicomio.volumes.volume import Volume
 
 PHANTOMS = ("brain-mr", "abdomen-ct")
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daemon.config import Config
     from db.installation import DatabaseSide
     from db.store import Database
-    from dicomio.spool import Spool
+    from dicomio.files.spool.spool import Spool
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from daemon.terminal import escaped
+from daemon.terminal.text import escaped
 
 _LIBRARIES = ("pynetdicom", "pydicom", "highdicom", "distributed", "asyncio", "alembic", "sqlalchemy", "openvino")
 

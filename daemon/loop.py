@@ -11,7 +11,7 @@ from typing import Self
 
 import structlog
 
-from daemon.standing import PartStanding, PartState
+from daemon.workers.status import PartStanding, PartState
 
 log = structlog.get_logger(__name__)
 

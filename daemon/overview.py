@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from daemon.render import moment, plain_table
+from daemon.terminal.tables import moment, plain_table
 from db.records import DestinationRow
 from db.states import JobState, StudyState
 

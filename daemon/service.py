@@ -13,34 +13,34 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from daemon.assembly import Assembly
-from daemon.delivery import Courier, Unconfigured, peer_of, tls_files
-from daemon.dispatch import Dispatch, wishes_of
 from daemon.identity import WORKER
 from daemon.installation import SpoolSide, check_installation, locked
-from daemon.intake import Intake
+from daemon.intake.reader import Intake
+from daemon.intake.watcher import FolderWatcher, WatchedFolder
+from daemon.jobs.assembly import Assembly
+from daemon.jobs.delivery import Courier, Unconfigured, peer_of, tls_files
+from daemon.jobs.dispatch import Dispatch, wishes_of
 from daemon.loop import Loop
-from daemon.standing import PartStanding, PartState, Standing, StandingFile, listener_standing
-from daemon.watcher import FolderWatcher, WatchedFolder
-from daemon.workers import WorkerPool
+from daemon.workers.pool import WorkerPool
+from daemon.workers.status import PartStanding, PartState, Standing, StandingFile, listener_standing
 from db.errors import DatabaseUnavailable
 from db.store import Database
-from dicomio.listener import AllowedPeer, Listener, ListenerSettings
-from dicomio.spool import Spool
+from dicomio.files.spool.spool import Spool
+from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerSettings
 from engines.contract import EngineSettings
 from engines.errors import EngineError
 from engines.machine import usable_cores
 from pipelines.errors import PipelineError
 from pipelines.registry import PIPELINES, packages_for
-from pipelines.rules import RuleFile
-from pipelines.work import EngineChoice
+from pipelines.rules.published import RuleFile
+from pipelines.worker import EngineChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemon.config import Config
     from pipelines.rehearsal import Cast
-    from pipelines.rules import RuleSet
+    from pipelines.rules.published import RuleSet
 
 log = structlog.get_logger(__name__)
 

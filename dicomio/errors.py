@@ -9,10 +9,10 @@
     │   │   ├── InvalidAttribute
     │   │   ├── TooLarge
     │   │   └── UnreadableHeader
-    │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/refusals.py
+    │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/volumes/refusals.py
     │   └── RegistrationFailed          two volumes that cannot be laid on each other
-    ├── SpoolFull                       our disk has no room: see dicomio/spool.py
-    ├── ListenerFailed                  our port cannot be had: see dicomio/listener.py
+    ├── SpoolFull                       our disk has no room: see dicomio/files/spool/spool.py
+    ├── ListenerFailed                  our port cannot be had: see dicomio/network/listener/supervisor.py
     ├── PeerRefused                     the other side said no; somebody has to change a setting
     ├── PeerUnreachable                 the other side did not answer; worth another try
     └── EncodingFault                   we wrote something wrong: our bug, never delivered

@@ -12,16 +12,16 @@ from typing import ClassVar
 import numpy as np
 import structlog
 
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine
+from engines.backends.openvino.engine import OpenVinoEngine
+from engines.backends.tensorrt.engine import TensorRtEngine
 from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings, Precision
 from engines.errors import DeviceLost, EngineNotOpen, EngineRefused, InferenceFailed, NoEngine, PlanMissing
 from engines.gate import Agreement, admit, compare, reference_feeds
 from engines.machine import this_processor
-from engines.onnxruntime_engine import OnnxRuntimeEngine
-from engines.openvino_engine import OpenVinoEngine
 from engines.order import Times, fastest, label, milliseconds, rivals, tied, tiers
-from engines.package import ModelPackage
+from engines.packages.package import ModelPackage
 from engines.plans import PlanStore
-from engines.tensorrt_engine import TensorRtEngine
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from engines.errors import EngineNotOpen, NotFinite, PrecisionMissing, WrongDtype, WrongNames, WrongShape, WrongValues
-from engines.manifest import shape_fits
-from engines.package import ModelPackage
+from engines.packages.manifest import shape_fits
+from engines.packages.package import ModelPackage
 
 Arrays = dict[str, np.ndarray]
 BuildProgress = Callable[[str, float], None]

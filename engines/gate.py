@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from engines.activation import masks, probabilities
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine
 from engines.cache import private_folder, write_atomically
 from engines.contract import Arrays, Engine, EngineSettings, GateFigures
 from engines.errors import GateRefused, InferenceFailed, NotFinite
-from engines.manifest import Manifest, Tolerance
-from engines.onnxruntime_engine import OnnxRuntimeEngine
-from engines.package import ModelPackage
+from engines.packages.activation import masks, probabilities
+from engines.packages.manifest import Manifest, Tolerance
+from engines.packages.package import ModelPackage
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from engines.cache import private_folder, write_atomically
 from engines.contract import PIECE_BYTES, Arrays, Engine, Precision
 from engines.gate import reference_feeds
 from engines.machine import Processor, this_processor
-from engines.package import ModelPackage
+from engines.packages.package import ModelPackage
 
 log = structlog.get_logger(__name__)
 

@@ -7,14 +7,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dicomio.masks import extents
+from dicomio.volumes.masks import extents
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dicomio.coding import Code
-    from dicomio.masks import Box
-    from dicomio.volume import Volume
+    from dicomio.results.coding import Code
+    from dicomio.volumes.masks import Box
+    from dicomio.volumes.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dicomio.coding import Code
+from dicomio.results.coding import Code
 from pipelines.findings import Label
 
 if TYPE_CHECKING:
-    from engines.manifest import CodedConcept
-    from engines.package import ModelPackage
+    from engines.packages.manifest import CodedConcept
+    from engines.packages.package import ModelPackage
 
 
 def labels_of(package: ModelPackage) -> tuple[Label, ...]:

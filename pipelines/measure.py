@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.distance import pdist
 
-from dicomio.masks import extents, piece_sizes
+from dicomio.volumes.masks import extents, piece_sizes
 from pipelines.findings import Diameters, Label, Region
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dicomio.masks import Box, MaskBox
-    from dicomio.volume import Volume
+    from dicomio.volumes.masks import Box, MaskBox
+    from dicomio.volumes.volume import Volume
 
 _FULL_CONNECTIVITY = np.ones((3, 3, 3), dtype=bool)
 """26 neighbours: lesions that touch at a corner are one lesion, as lesion-wise scores of LiTS and BraTS count them."""

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 
-from engines.activation import probabilities
 from engines.choose import open_engine
-from engines.package import ModelPackage, find_packages, load_package, shipped_folder
+from engines.packages.activation import probabilities
+from engines.packages.package import ModelPackage, find_packages, load_package, shipped_folder
 from pipelines.errors import ModelMissing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.contract import Engine, EngineSettings
-    from engines.manifest import Manifest
-    from pipelines.brain_volume import NeighbourSlices
+    from engines.packages.manifest import Manifest
+    from pipelines.brain.volume import NeighbourSlices
     from pipelines.preprocess import PreparedSlices
 
 log = structlog.get_logger(__name__)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dicomio.coding import Code
+from dicomio.results.coding import Code
 from pipelines.errors import ModelMissing, UnknownPipeline
-from pipelines.kinds import Phase
+from pipelines.rules.derived.kinds import Phase
 
 if TYPE_CHECKING:
-    from dicomio.volume import Volume
-    from engines.package import ModelPackage
+    from dicomio.volumes.volume import Volume
+    from engines.packages.package import ModelPackage
     from pipelines.findings import Findings
     from pipelines.networks import Network, Progress
 
@@ -63,19 +63,19 @@ class Pipeline:
 
 # What runs a pipeline is imported when it runs: commands that only name pipelines start without numpy and SimpleITK.
 def _run_brain_mr(volumes: Mapping[str, Volume], networks: Mapping[str, Network], progress: Progress) -> Findings:
-    from pipelines.brain_mr import run
+    from pipelines.brain.glioma import run
 
     return run(volumes, networks, progress)
 
 
 def _run_abdomen_ct(volumes: Mapping[str, Volume], networks: Mapping[str, Network], progress: Progress) -> Findings:
-    from pipelines.abdomen_ct import run
+    from pipelines.abdomen.liver import run
 
     return run(volumes, networks, progress)
 
 
 def _check_volume_segmenter(package: ModelPackage) -> None:
-    from pipelines.brain_by_volume import check_package
+    from pipelines.brain.by_volume import check_package
 
     check_package(package)
 

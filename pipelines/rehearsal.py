@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from engines.package import load_package
-from pipelines.phantom_dicom import write_phantom
+from engines.packages.package import load_package
+from pipelines.phantoms.dicom import write_phantom
 from pipelines.registry import model_digest, pipeline_named
-from pipelines.work import JobDescription, network_of, perform
+from pipelines.worker import JobDescription, network_of, perform
 
 if TYPE_CHECKING:
-    from pipelines.work import EngineChoice
+    from pipelines.worker import EngineChoice
 
 log = structlog.get_logger(__name__)
 

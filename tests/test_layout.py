@@ -38,7 +38,7 @@ def test_no_scan_is_tracked() -> None:
 
 def test_the_shipped_files_of_the_installed_application_are_there() -> None:
     from db.schema import head
-    from engines.package import find_packages, shipped_folder
+    from engines.packages.package import find_packages, shipped_folder
     from pipelines.registry import PIPELINES
 
     shipped = find_packages(shipped_folder())
@@ -48,7 +48,7 @@ def test_the_shipped_files_of_the_installed_application_are_there() -> None:
 
 
 def test_no_network_names_the_machine_that_it_was_trained_on() -> None:
-    from engines.package import shipped_folder
+    from engines.packages.package import shipped_folder
 
     for network in shipped_folder().glob("*/model.onnx"):
         content = network.read_bytes()

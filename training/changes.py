@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.yamlfile import LocatedYaml, YamlFault
+from pipelines.rules.yaml_file import LocatedYaml, YamlFault
 
 
 def read_changes(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engines.benchmark_field import Contender, Run
+from engines.benchmark.field import Contender, Run
 from training.evaluate.figures import UnfitError
 from training.package.origin import experiments_of
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from engines.contract import Arrays
-    from engines.package import ModelPackage
+    from engines.packages.package import ModelPackage
 
 
 def contenders(package: ModelPackage, *, threads: int, compiled: bool) -> list[Contender]:

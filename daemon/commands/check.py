@@ -13,31 +13,31 @@ from rich.text import Text
 
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console
 from daemon.config import load_config
-from daemon.delivery import peer_of
 from daemon.errors import ScanwardError
 from daemon.installation import SpoolSide, compare_installation
-from daemon.render import plain_table
+from daemon.jobs.delivery import peer_of
 from daemon.service import engine_settings
+from daemon.terminal.tables import plain_table
 from db.errors import StoreError
 from db.store import Database
 from dicomio.errors import DicomError
-from dicomio.proposals import refused
-from dicomio.sender import Peer, echo
-from dicomio.spool import Spool
+from dicomio.files.spool.spool import Spool
+from dicomio.network.scu.proposals import refused
+from dicomio.network.scu.sender import Peer, echo
 from engines.choose import candidates, open_engine
 from engines.errors import EngineError
-from engines.package import find_packages
+from engines.packages.package import find_packages
 from pipelines.errors import ModelMissing, PipelineError
 from pipelines.networks import package_named
 from pipelines.registry import PIPELINES
-from pipelines.routing import NO_RULES
-from pipelines.rulelint import doubts
-from pipelines.rules import load_rules
+from pipelines.rules.lint import doubts
+from pipelines.rules.published import load_rules
+from pipelines.rules.routing import NO_RULES
 
 if TYPE_CHECKING:
     from daemon.config import Config, Destination
     from engines.contract import EngineSettings
-    from engines.package import ModelPackage
+    from engines.packages.package import ModelPackage
 
 ENOUGH_DISK = 20e9
 """Bytes: a busy day of CT and MR; less is worth a warning, not an error."""

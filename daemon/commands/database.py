@@ -43,8 +43,8 @@ def adopt(
 ) -> None:
     """Make the configured database and data folder belong together, and index every received file without a row."""
     from daemon.installation import SpoolSide, identifier, join, locked, mismatch
-    from daemon.intake import Intake
-    from dicomio.spool import Spool
+    from daemon.intake.reader import Intake
+    from dicomio.files.spool.spool import Spool
 
     loaded, database = open_database(config)
     loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

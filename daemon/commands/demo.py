@@ -13,13 +13,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from daemon.commands.options import console
 from daemon.demo import Compared, Stage, compare, make_phantoms, send_study, wait_for_jobs
 from daemon.errors import WrongUsage
-from daemon.render import plain_table, styled_state
+from daemon.terminal.tables import plain_table, styled_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from db.records import JobSummary
-    from pipelines.phantom_dicom import PhantomTruth
+    from pipelines.phantoms.dicom import PhantomTruth
 
 MARKER = ".scanward-demo"
 GOOD_ENOUGH = 0.5

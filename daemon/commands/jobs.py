@@ -23,8 +23,8 @@ from daemon.commands.selection import (
     job_filter,
 )
 from daemon.errors import WrongUsage
-from daemon.render import moment, rows_table
-from daemon.render_jobs import job_detail, jobs_csv, jobs_table, plain
+from daemon.terminal.jobs import job_detail, jobs_csv, jobs_table, plain
+from daemon.terminal.tables import moment, rows_table
 from db.errors import BadRequest
 from db.states import JobState, StudyState
 

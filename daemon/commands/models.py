@@ -16,11 +16,11 @@ from daemon.commands.options import JsonOption, console
 from daemon.config import load_config
 from daemon.errors import WrongUsage
 from daemon.logs import set_up_logs
-from daemon.render import plain_table
 from daemon.service import engine_settings
-from engines import benchmark_report
-from engines.benchmark import benchmark
-from engines.benchmark_field import Contender, Interrupted, Measurement
+from daemon.terminal.tables import plain_table
+from engines.benchmark import report as benchmark_report
+from engines.benchmark.field import Contender, Interrupted, Measurement
+from engines.benchmark.run import benchmark
 from engines.choose import Verification, open_engine, verify
 from engines.contract import EngineSettings
 from engines.machine import usable_cores
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engines.gate import Agreement
-    from engines.package import ModelPackage
+    from engines.packages.package import ModelPackage
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 

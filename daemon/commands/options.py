@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from daemon.config import Config, load_config
-from daemon.terminal import Terminal
+from daemon.terminal.text import Terminal
 from db.store import Database
 
 ConfigOption = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from daemon.commands.options import console
-from pipelines.phantom_dicom import write_phantom
+from pipelines.phantoms.dicom import write_phantom
 
 
 class Kind(StrEnum):

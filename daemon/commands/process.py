@@ -14,19 +14,19 @@ from rich.text import Text
 
 from daemon.commands.options import JsonOption, console, notes
 from daemon.errors import WrongUsage
-from daemon.folder import FolderContents, FolderStudy, digest_of, read_folder
-from daemon.render import files_table, findings_table
+from daemon.intake.directory import FolderContents, FolderStudy, digest_of, read_folder
+from daemon.terminal.tables import files_table, findings_table
 from engines.contract import EngineSettings
-from pipelines.builtin import builtin_rules
+from pipelines.completeness import JobSeries, LostImage, also_known
 from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
 from pipelines.remarks import remarks
-from pipelines.routing import PlannedJob, Unmatched, planned, route
-from pipelines.rules import load_rules
-from pipelines.whole import JobSeries, LostImage, also_known
-from pipelines.work import EngineChoice, JobDescription, Outcome, close_engines, perform
+from pipelines.rules.builtin import builtin_rules
+from pipelines.rules.published import load_rules
+from pipelines.rules.routing import PlannedJob, Unmatched, planned, route
+from pipelines.worker import EngineChoice, JobDescription, Outcome, close_engines, perform
 
 if TYPE_CHECKING:
-    from pipelines.rules import RuleSet
+    from pipelines.rules.published import RuleSet
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "scanward"
 

@@ -11,12 +11,12 @@ import typer
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, notes, open_database
 from daemon.config import load_config
 from daemon.errors import WrongUsage
-from pipelines.builtin import builtin_rules
 from pipelines.registry import PIPELINES
-from pipelines.rules import RuleSet, load_rules, rule_schema
+from pipelines.rules.builtin import builtin_rules
+from pipelines.rules.published import RuleSet, load_rules, rule_schema
 
 if TYPE_CHECKING:
-    from pipelines.attributes import StudyFacts
+    from pipelines.rules.attributes import StudyFacts
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -30,8 +30,8 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show which rule takes a study; condition by condition why or why not, and why the best series was preferred."""
-    from daemon.render_explain import render
-    from pipelines.explain import explain as explain_study
+    from daemon.terminal.explanation import render
+    from pipelines.rules.explain import explain as explain_study
 
     ruleset = _ruleset(rules, config)
     explanations = [explain_study(study, ruleset) for study in _studies(what, config, source_ae)]
@@ -54,11 +54,11 @@ def _ruleset(rules: Path | None, config: Path) -> RuleSet:
 
 
 def _studies(what: str, config: Path, source_ae: str) -> list[StudyFacts]:
-    from daemon.assembly import routing_facts
+    from daemon.jobs.assembly import routing_facts
 
     folder = Path(what)
     if folder.is_dir():
-        from daemon.folder import read_folder
+        from daemon.intake.directory import read_folder
 
         contents = read_folder(folder, source_ae=source_ae)
         if contents.unusable:

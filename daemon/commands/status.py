@@ -7,10 +7,10 @@ from rich.text import Text
 
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, open_database
 from daemon.overview import look, shown
-from daemon.render import moment, plain_table
-from daemon.render_jobs import plain as as_json_values
-from daemon.roster import Readiness
-from daemon.standing import REFRESH, ListenerStanding, PartStanding, PartState, Standing, read_standing
+from daemon.terminal.jobs import plain as as_json_values
+from daemon.terminal.tables import moment, plain_table
+from daemon.workers.roster import Readiness
+from daemon.workers.status import REFRESH, ListenerStanding, PartStanding, PartState, Standing, read_standing
 from db.errors import DatabaseUnavailable
 
 STYLES = {Readiness.OPENING: "yellow", Readiness.READY: "green", Readiness.LEAVING: "red"}

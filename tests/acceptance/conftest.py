@@ -23,10 +23,10 @@ from db.errors import DatabaseUnavailable, OutdatedSchema, StoreError
 from db.records import JobDetail, JobFilter, JobSummary
 from db.store import Database
 from dicomio.errors import DicomError
-from dicomio.sender import Peer, echo
-from engines.plainyaml import write_yaml
-from pipelines.builtin import BUILTIN_RULES
-from pipelines.phantom_dicom import PhantomTruth, write_phantom
+from dicomio.network.scu.sender import Peer, echo
+from engines.plain_yaml import write_yaml
+from pipelines.phantoms.dicom import PhantomTruth, write_phantom
+from pipelines.rules.builtin import BUILTIN_RULES
 
 RESTING = {"done", "failed", "refused", "unmatched", "superseded", "cancelled"}
 

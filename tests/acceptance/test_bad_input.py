@@ -15,9 +15,9 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from dicomio.sender import send
-from dicomio.uids import derived_uid
-from pipelines.phantom_dicom import PhantomTruth, write_phantom
+from dicomio.network.scu.sender import send
+from dicomio.results.uids import derived_uid
+from pipelines.phantoms.dicom import PhantomTruth, write_phantom
 
 Phantom = tuple[Path, PhantomTruth]
 
@@ -49,7 +49,7 @@ def test_bad_files_bad_series_and_bad_rules_each_have_their_outcome(
     inbox.mkdir()
     daemon = make_daemon(watch=[{"path": str(inbox), "settle": "0.5s"}])
     daemon.start()
-    quarantine = daemon.folder / "data" / "spool" / "quarantine"
+    quarantine = daemon.intake.directory / "data" / "spool" / "quarantine"
     flair = flair_files(brain_phantom[0])
 
     # a truncated file and one that is no DICOM: kept, with the reason beside

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from daemon.roster import Readiness
-from daemon.standing import read_standing
+from daemon.workers.roster import Readiness
+from daemon.workers.status import read_standing
 from dicomio.errors import DicomError
-from dicomio.sender import send
-from pipelines.phantom_dicom import PhantomTruth, write_phantom
+from dicomio.network.scu.sender import send
+from pipelines.phantoms.dicom import PhantomTruth, write_phantom
 
 Phantom = tuple[Path, PhantomTruth]
 
@@ -129,7 +129,7 @@ def test_a_hanging_worker_is_replaced_after_the_time_limit(
 
 def ready(daemon: Any) -> bool:
     """A worker has said that it may be given jobs."""
-    standing = read_standing(daemon.folder / daemon.settings["data_dir"] / "standing.json")
+    standing = read_standing(daemon.intake.directory / daemon.settings["data_dir"] / "standing.json")
     return standing is not None and any(worker.state is Readiness.READY for worker in standing.workers)
 
 

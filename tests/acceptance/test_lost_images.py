@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from pynetdicom import AE
 
-from pipelines.phantom_dicom import write_phantom
+from pipelines.phantoms.dicom import write_phantom
 
 PLAIN = {"backend": "onnxruntime"}  # opens at once
 PATIENT = {"quiet_period": "30s", "after_release": "1s"}  # with a sender that a busy machine holds up
@@ -94,7 +94,7 @@ def test_lenient_runs_with_the_note_first(make_daemon: Callable[..., Any], slice
     assert str(row.state) == "done"
     assert detail.job.notes[0].startswith("1 image came and could not be used, and the measurements lack it: image ")
     (report,) = (result.path for result in detail.results if result.name == "sr.dcm")
-    told = (daemon.folder / "data" / report).read_bytes()
+    told = (daemon.intake.directory / "data" / report).read_bytes()
     places = [told.index(note.encode()) for note in detail.job.notes]
     assert places == sorted(places)
     assert "Read: 39 of 40 images of CT (" in " ".join(scanward(daemon, "jobs", "show", str(row.job_id)).split())

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dicomio.content import content_digest
-from dicomio.sender import send
-from engines.plainyaml import write_yaml
-from pipelines.phantom_dicom import write_phantom
+from dicomio.files.content import content_digest
+from dicomio.network.scu.sender import send
+from engines.plain_yaml import write_yaml
+from pipelines.phantoms.dicom import write_phantom
 
 
 def test_all_that_was_received_is_there_after_the_data_folder_was_renamed(
@@ -26,14 +26,14 @@ def test_all_that_was_received_is_there_after_the_data_folder_was_renamed(
     for number, name in enumerate(("renamed", "link")):
         daemon.stop()
         if name == "link":
-            (daemon.folder / name).symlink_to(daemon.folder / daemon.settings["data_dir"])
+            (daemon.intake.directory / name).symlink_to(daemon.intake.directory / daemon.settings["data_dir"])
         else:
-            (daemon.folder / daemon.settings["data_dir"]).rename(daemon.folder / name)
+            (daemon.intake.directory / daemon.settings["data_dir"]).rename(daemon.intake.directory / name)
         daemon.settings["data_dir"] = name
         daemon.config.write_text(write_yaml(daemon.settings))
         daemon.start()
         send(daemon.peer, paths)  # and all of it once more
-        spool = daemon.folder / name / "spool"
+        spool = daemon.intake.directory / name / "spool"
         until(lambda at=spool: not list((at / "incoming").iterdir()), 60)
         kept = sorted(content_digest(path) for path in (spool / "studies").rglob("*.dcm"))
         assert kept == sorted(map(content_digest, paths)), number

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from daemon.demo import send_study
-from pipelines.phantom_dicom import PhantomTruth
+from pipelines.phantoms.dicom import PhantomTruth
 
 Phantom = tuple[Path, PhantomTruth]
 

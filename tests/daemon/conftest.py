@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import daemon.inbox
+import daemon.intake.folder
 from daemon.cli import app
-from daemon.inbox import Inbox
-from daemon.watcher import FolderWatcher, WatchedFolder
-from dicomio.spool import Spool
-from pipelines.phantom_dicom import write_phantom
-from tests.daemon.watching import SETTLE, as_nobody
+from daemon.intake.folder import Inbox
+from daemon.intake.watcher import FolderWatcher, WatchedFolder
+from dicomio.files.spool.spool import Spool
+from pipelines.phantoms.dicom import write_phantom
+from tests.daemon.intake.watching import SETTLE, as_nobody
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def as_many_scans_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon.inbox, "_SCAN_SHARE", 0)
+    monkeypatch.setattr(daemon.intake.folder, "_SCAN_SHARE", 0)
 
 
 @pytest.fixture

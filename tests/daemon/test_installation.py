@@ -18,11 +18,11 @@ from typer.testing import Result
 from daemon.config import Config, load_config
 from daemon.errors import WrongDatabase
 from daemon.installation import check_installation, locked
-from daemon.intake import Intake
+from daemon.intake.reader import Intake
 from db.store import Database
-from dicomio.content import content_digest
-from dicomio.spool import Spool
-from engines.plainyaml import write_yaml
+from dicomio.files.content import content_digest
+from dicomio.files.spool.spool import Spool
+from engines.plain_yaml import write_yaml
 
 
 def configured(folder: Path, **settings: Any) -> Config:

@@ -8,7 +8,7 @@ import pytest
 
 from daemon.errors import NotRunnable
 from daemon.loop import Loop
-from daemon.standing import PartState
+from daemon.workers.status import PartState
 
 
 def test_a_step_that_fails_is_tried_again_and_ends_nothing() -> None:

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import Result
 
 from daemon.config import load_config
-from daemon.render import moment
 from daemon.service import Service
-from daemon.standing import Standing, StandingFile, read_standing
+from daemon.terminal.tables import moment
+from daemon.workers.status import Standing, StandingFile, read_standing
 from tests.daemon.house import NOON, House
 
 

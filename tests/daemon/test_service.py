@@ -18,10 +18,10 @@ from pynetdicom.presentation import AllStoragePresentationContexts
 from daemon.config import Config
 from daemon.demo import free_ports
 from daemon.service import Service
-from daemon.standing import PartStanding, PartState, read_standing
+from daemon.workers.status import PartStanding, PartState, read_standing
 from db.store import Database
-from dicomio.sender import Peer, send
-from dicomio.spool import Spool
+from dicomio.files.spool.spool import Spool
+from dicomio.network.scu.sender import Peer, send
 from tests.daemon.house import House
 from tests.postgres import Cluster
 

@@ -18,11 +18,11 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
 )
 
-from dicomio.concepts import ABNORMAL_STRUCTURE, ANATOMICAL_STRUCTURE, LIVER, NEOPLASM
-from dicomio.result import Algorithm, ResultUIDs, write_result
-from dicomio.seg import SegmentSpec, encode_segmentation
-from dicomio.uids import derived_uid
-from dicomio.volume import SourceImage, Volume
+from dicomio.results.attributes import Algorithm, ResultUIDs, write_result
+from dicomio.results.concepts import ABNORMAL_STRUCTURE, ANATOMICAL_STRUCTURE, LIVER, NEOPLASM
+from dicomio.results.seg import SegmentSpec, encode_segmentation
+from dicomio.results.uids import derived_uid
+from dicomio.volumes.volume import SourceImage, Volume
 
 AXIAL = np.array([[0, 0, 0.75, -20.5], [0, 0.8, 0, -31.25], [2.5, 0, 0, 100.0], [0, 0, 0, 1]])
 

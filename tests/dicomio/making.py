@@ -18,7 +18,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from dicomio.uids import derived_uid
+from dicomio.results.uids import derived_uid
 
 ROWS, COLUMNS = 6, 8
 SPACING = (0.8, 0.7)  # rows, columns: different, so that confusing them shows

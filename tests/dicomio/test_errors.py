@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from dicomio import errors, refusals
+from dicomio import errors
 from dicomio.errors import BadInput, DicomError, GeometryRefused, PeerRefused
+from dicomio.volumes import refusals
 
 SAMPLES: dict[str, Any] = {
     "path": Path("/spool/x.dcm"),

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.package import ModelPackage, load_package
-from engines.plainyaml import write_yaml
+from engines.packages.package import ModelPackage, load_package
+from engines.plain_yaml import write_yaml
 from engines.plans import Built, PlanKey, PlanStore
 
 onnx = pytest.importorskip("onnx", reason="onnx (dev extra) makes the networks of these tests")

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine
+from engines.backends.openvino.engine import OpenVinoEngine
 from engines.choose import ChosenEngine
 from engines.contract import EngineSettings
 from engines.errors import DeviceFull, DeviceLost, EngineNotOpen, InferenceFailed, NoEngine, OutOfDeviceMemory
-from engines.onnxruntime_engine import OnnxRuntimeEngine
-from engines.openvino_engine import OpenVinoEngine
 
 SETTINGS = EngineSettings(backend="onnxruntime", threads=1)
 

@@ -12,7 +12,7 @@ import pytest
 from engines.choose import BACKENDS, candidates, open_engine
 from engines.contract import Engine, EngineSettings
 from engines.errors import EngineNotOpen, EngineRefused, WrongDtype, WrongNames, WrongShape, WrongValues
-from tests.engines.fake_gpu import install
+from tests.engines.backends.tensorrt.fake_gpu import install
 
 ENGINES = [
     pytest.param(("onnxruntime", "fp32"), id="onnxruntime-fp32"),

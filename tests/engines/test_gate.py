@@ -8,15 +8,15 @@ import json
 import numpy as np
 import pytest
 
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine
+from engines.backends.openvino.engine import OpenVinoEngine, packed
 from engines.choose import candidates, open_engine, verify
 from engines.contract import EngineSettings
 from engines.errors import GateRefused, NoEngine, NotFinite, PackageInvalid
 from engines.gate import admit, agreement, compare, reference_feeds
-from engines.onnxruntime_engine import OnnxRuntimeEngine
-from engines.openvino_engine import OpenVinoEngine, packed
-from engines.package import load_package
+from engines.packages.package import load_package
+from tests.engines.backends.tensorrt.fake_gpu import install
 from tests.engines.conftest import images, manifest, network, node, plain_sample, segmenter, write
-from tests.engines.fake_gpu import install
 
 REFERENCE = EngineSettings(backend="onnxruntime", threads=1)
 
@@ -328,7 +328,7 @@ def test_the_libraries_call_nobody(tmp_path):
 
     folder = plain_sample(tmp_path / "tiny").package.folder
     code = (
-        "import sys; from engines.choose import open_engine; from engines.package import load_package;"
+        "import sys; from engines.choose import open_engine; from engines.packages.package import load_package;"
         f"open_engine(load_package({str(folder)!r})).close();"
         "print([name for name in sys.modules if name.startswith('openvino_telemetry')],"
         "'onnxruntime' in sys.modules, 'openvino' in sys.modules)"

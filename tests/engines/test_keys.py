@@ -6,14 +6,17 @@ import hashlib
 
 import pytest
 
-from engines import gate, openvino_engine, tensorrt_build, tensorrt_engine
+from engines import gate
+from engines.backends.openvino import engine as openvino_engine
+from engines.backends.openvino.engine import OpenVinoEngine
+from engines.backends.tensorrt import build as tensorrt_build
+from engines.backends.tensorrt import engine as tensorrt_engine
+from engines.backends.tensorrt.engine import TensorRtEngine
 from engines.choose import open_engine
 from engines.contract import EngineSettings
-from engines.openvino_engine import OpenVinoEngine
-from engines.package import load_package
-from engines.tensorrt_engine import TensorRtEngine
+from engines.packages.package import load_package
+from tests.engines.backends.tensorrt.fake_gpu import Driver, FakeGpu, install
 from tests.engines.conftest import images, manifest, segmenter, write
-from tests.engines.fake_gpu import Driver, FakeGpu, install
 
 CPU = EngineSettings(backend="openvino", precision="fp32", threads=2)
 GPU = EngineSettings(backend="tensorrt", precision="fp32", max_batch=4)

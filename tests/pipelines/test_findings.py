@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomio.coding import Code
-from dicomio.volume import Volume
+from dicomio.results.coding import Code
+from dicomio.volumes.volume import Volume
 from pipelines.findings import Answer, Classification, Findings, Label, Region
-from pipelines.summary import headline, summary_line
+from pipelines.results.summary import headline, summary_line
 
 CODE = Code("1", "99TEST", "x")
 LESION = Region(Label(1, "tumour", CODE, CODE, (255, 0, 0)), "Lesion 1", 1.5, (0.0, 0.0, 0.0), (0, 0, 0), component=1)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from dicomio.coding import Code
-from dicomio.masks import MaskBox
-from dicomio.volume import SourceImage, Volume
+from dicomio.results.coding import Code
+from dicomio.volumes.masks import MaskBox
+from dicomio.volumes.volume import SourceImage, Volume
 from pipelines.findings import Label
 from pipelines.measure import anatomical_axes, bounding_box, measure_region, plane_diameters, split_components
 

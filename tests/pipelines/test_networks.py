@@ -14,7 +14,7 @@ import pytest
 
 from engines.contract import EngineSettings
 from engines.errors import EngineNotOpen
-from engines.package import ModelPackage, load_package, shipped_folder
+from engines.packages.package import ModelPackage, load_package, shipped_folder
 from pipelines.networks import EnginePool, Network, _beside
 
 JOB: ContextVar[str] = ContextVar("job", default="")

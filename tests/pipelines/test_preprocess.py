@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.phantom import PhantomOptions, make_phantom
+from pipelines.phantoms.phantom import PhantomOptions, make_phantom
 from pipelines.preprocess import BrainSlices, CTSlices, Intensity, head_centre, prepare
 
 

@@ -8,15 +8,15 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
-from engines.activation import masks, probabilities
+from engines.backends.tensorrt.build import PRECISIONS, build, offers, profiles
 from engines.choose import open_engine, verify
 from engines.contract import EngineSettings
 from engines.errors import BackendMissing, PackageError
 from engines.gate import reference_feeds
 from engines.libraries import import_tensorrt
 from engines.machine import this_processor
-from engines.package import find_packages, shipped_folder
-from engines.tensorrt_build import PRECISIONS, build, offers, profiles
+from engines.packages.activation import masks, probabilities
+from engines.packages.package import find_packages, shipped_folder
 
 BROKEN: list[PackageError] = []
 PACKAGES = find_packages(shipped_folder(), on_error=BROKEN.append)
@@ -83,7 +83,7 @@ def test_every_engine_of_this_machine_is_admitted_or_another_one_serves(package,
 
 @pytest.mark.skipif(not this_processor().known, reason="INT8 was measured on x86-64 alone")
 def test_int8_is_admitted_with_dot_products_and_without(package, verified):
-    """A processor without VNNI adds in 16 bits (engines/openvino_saturation.py), and serves INT8 all the same."""
+    """A processor without VNNI adds in 16 bits (saturation.py), and serves INT8 all the same."""
     found = {one.label: one for one in verified(package.name)}
     assert found["openvino int8"].problems == ()
     assert found["openvino int8"].chosen

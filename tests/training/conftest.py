@@ -12,9 +12,9 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from engines.package import shipped_folder
-from engines.plainyaml import read_yaml, write_yaml
-from pipelines.phantom import PhantomOptions, make_phantom
+from engines.packages.package import shipped_folder
+from engines.plain_yaml import read_yaml, write_yaml
+from pipelines.phantoms.phantom import PhantomOptions, make_phantom
 
 
 @pytest.fixture(scope="module", autouse=True)

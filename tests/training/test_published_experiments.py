@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine  # noqa: E402
+from engines.backends.openvino.engine import OpenVinoEngine  # noqa: E402
 from engines.contract import EngineSettings  # noqa: E402
-from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
-from engines.openvino_engine import OpenVinoEngine  # noqa: E402
-from pipelines import brain_volume  # noqa: E402
+from pipelines.brain import volume as brain_volume  # noqa: E402
 from training.evaluate.figures import UnfitError  # noqa: E402
 from training.experiment import Variation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from engines.package import find_packages, load_package, shipped_folder
+from engines.packages.package import find_packages, load_package, shipped_folder
 from training.cli import app
 from training.experiments import EXPERIMENTS
 from training.reproduce import MAKINGS

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.activation import probabilities
 from engines.choose import open_engine
 from engines.contract import EngineSettings
-from engines.package import find_packages, shipped_folder
-from pipelines.phantom import PhantomOptions, make_phantom
+from engines.packages.activation import probabilities
+from engines.packages.package import find_packages, shipped_folder
+from pipelines.phantoms.phantom import PhantomOptions, make_phantom
 from pipelines.preprocess import prepare
 
 NAMES = ("abdomen-liver-unet", "brain-lgg-classifier", "brain-lgg-resunet")

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from engines.errors import PackageError
-from engines.package import ModelPackage, load_package, shipped_folder
+from engines.packages.package import ModelPackage, load_package, shipped_folder
 from training.commands.usage import Data, console, named, refuse, usage_errors
 from training.evaluate.figures import UnfitError
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from pipelines.brain_volume import CHANNELS, SHAPE
+from pipelines.brain.volume import CHANNELS, SHAPE
 from training.data.items import Item
 from training.experiment import Experiment, Plane, Variation
 from training.experiments import REGIONS

@@ -47,7 +47,7 @@ def hounsfield(image: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def as_prepared(image: NDArray[Any]) -> NDArray[np.float32]:
-    """What `pipelines.brain_volume` has prepared already, for training and serving alike."""
+    """What `pipelines.brain.volume` has prepared already, for training and serving alike."""
     return np.asarray(image, np.float32)
 
 

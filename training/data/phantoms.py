@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.phantom import PhantomOptions, make_phantom
+from pipelines.phantoms.phantom import PhantomOptions, make_phantom
 from pipelines.preprocess import prepare
 from training.data.case import Case
 

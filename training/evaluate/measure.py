@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engines.choose import open_engine
 from engines.contract import EngineSettings
-from engines.package import ModelPackage
+from engines.packages.package import ModelPackage
 from training.data import source
 from training.data.case import Case
 from training.data.items import Item

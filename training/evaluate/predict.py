@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engines.activation import probabilities
 from engines.contract import Engine
-from pipelines.brain_volume import NeighbourSlices
+from engines.packages.activation import probabilities
+from pipelines.brain.volume import NeighbourSlices
 from pipelines.networks import spans
 from training.data.inputs import INPUTS
 from training.experiment import Experiment

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from engines.choose import open_engine
 from engines.contract import EngineSettings
-from engines.package import ModelPackage, load_package
+from engines.packages.package import ModelPackage, load_package
 from training.data.layouts.studies import Study, find_studies
 from training.evaluate.figures import Figure, UnfitError
 from training.evaluate.studies import as_served, by_slices, read_studies, study_figures

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engines.choose import open_engine
 from engines.contract import EngineSettings
-from engines.package import ModelPackage
+from engines.packages.package import ModelPackage
 from training.data import source
 from training.data.items import Item
 from training.evaluate.figures import Figure, UnfitError, mean_figure

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicomio.volume import Volume
+from dicomio.volumes.volume import Volume
 from engines.contract import Engine
-from pipelines import abdomen_ct
+from pipelines.abdomen import liver as abdomen_ct
 from pipelines.networks import Network, silent
 from training.data.layouts.studies import Study
 from training.data.lesions_in_volumes import draw_lesions

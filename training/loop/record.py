@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engines.package import load_package
+from engines.packages.package import load_package
 from training.evaluate.figures import UnfitError
 from training.experiment import Experiment
 

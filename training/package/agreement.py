@@ -9,7 +9,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from engines.gate import Agreement, agreement, reference_feeds
-from engines.package import ModelPackage
+from engines.packages.package import ModelPackage
 
 
 def in_words(found: Agreement, digits: str = ".3f") -> str:

@@ -1,7 +1,7 @@
 """What TensorRT needs to compute a package in INT8: how far eight bits must reach, measured on held-out patients.
 
-The network itself is made where a plan is built (engines/int8.py), so that a package carries kilobytes for it and no
-second network. What that network answers is measured here on a processor, in the same arithmetic.
+The network itself is made where a plan is built (`engines.backends.tensorrt.int8`), so that a package carries
+kilobytes for it and no second network. What that network answers is measured here on a processor, in the same arithmetic.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import onnx
 import structlog
 from numpy.typing import NDArray
 
+from engines.backends.tensorrt.half import plain
+from engines.backends.tensorrt.int8 import convolutions, in_eight_bits, quantised
 from engines.contract import EngineSettings
 from engines.gate import Agreement, reference_feeds
-from engines.half import plain
-from engines.int8 import convolutions, in_eight_bits, quantised
-from engines.manifest import CalibrationFile
-from engines.package import NETWORK, ModelPackage, load_package
+from engines.packages.manifest import CalibrationFile
+from engines.packages.package import NETWORK, ModelPackage, load_package
 from training.evaluate.figures import Figure, UnfitError
 from training.evaluate.report import Asked, Measured, measure_held_out
 from training.package.agreement import compare, in_words

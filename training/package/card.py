@@ -7,8 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from engines.package import CARD, MANIFEST
-from engines.plainyaml import write_yaml
+from engines.packages.package import CARD, MANIFEST
+from engines.plain_yaml import write_yaml
 from training.evaluate.figures import Figure
 from training.experiment import PREPARED
 
@@ -144,7 +144,7 @@ def _compared(manifest: dict[str, Any]) -> str:
 def _prepared_by(name: str) -> str:
     """The file that holds a preprocessing."""
     if name == "brain-volume-v1":
-        return "pipelines/brain_volume.py"
+        return "pipelines/brain/volume.py"
     return "pipelines/preprocess.py" if name in PREPARED else "training/data/inputs.py"
 
 

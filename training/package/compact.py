@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from engines.gate import reference_feeds
-from engines.package import NETWORK, ModelPackage, load_package
+from engines.packages.package import NETWORK, ModelPackage, load_package
 from training.evaluate.figures import Figure, UnfitError
 from training.evaluate.report import Asked, measure_held_out
 from training.package import calibrate, int8

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines import brain_regions
-from pipelines.brain_volume import SPACING_MM
+from pipelines.brain import regions as brain_regions
+from pipelines.brain.volume import SPACING_MM
 from training.experiment import Experiment
 from training.package.sources import DATA
 

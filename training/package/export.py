@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 import torch
 
-from engines.package import NETWORK, ModelPackage, load_package
+from engines.packages.package import NETWORK, ModelPackage, load_package
 from training.data import source
 from training.evaluate.measure import chosen_threshold, measure
 from training.experiment import Experiment

@@ -20,14 +20,14 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from engines.backends.openvino.engine import packed
+from engines.backends.openvino.rewrites import fold_unshuffles
 from engines.choose import verify
 from engines.contract import EngineSettings
 from engines.gate import Agreement, reference_feeds
 from engines.libraries import import_openvino
-from engines.openvino_engine import packed
-from engines.openvino_rewrites import fold_unshuffles
-from engines.package import ModelPackage, load_package
-from pipelines.brain_volume import NeighbourSlices
+from engines.packages.package import ModelPackage, load_package
+from pipelines.brain.volume import NeighbourSlices
 from training.data.case import Case
 from training.data.inputs import INPUTS
 from training.data.items import Item

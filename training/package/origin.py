@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engines.package import ModelPackage
+from engines.packages.package import ModelPackage
 from training.data import source
 from training.data.source import Unit
 from training.evaluate.figures import UnfitError

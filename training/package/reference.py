@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.brain_volume import CHANNELS, NeighbourSlices
-from pipelines.phantom import PhantomOptions, make_phantom
+from pipelines.brain.volume import CHANNELS, NeighbourSlices
+from pipelines.phantoms.phantom import PhantomOptions, make_phantom
 from training.data.inputs import INPUTS
 from training.data.phantoms import phantom_cases
 from training.experiment import Experiment

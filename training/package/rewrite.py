@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.package import CARD, MANIFEST, ModelPackage, load_package
-from engines.plainyaml import read_yaml
+from engines.packages.package import CARD, MANIFEST, ModelPackage, load_package
+from engines.plain_yaml import read_yaml
 from training.evaluate.figures import Figure
 from training.package.card import MEASURED, measured_section, with_section, write_manifest
 from training.package.manifest import entry_of

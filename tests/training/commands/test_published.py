@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.plainyaml import read_yaml
+from engines.plain_yaml import read_yaml
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
@@ -16,9 +16,9 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from typer.testing import CliRunner  # noqa: E402
 
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine  # noqa: E402
 from engines.contract import EngineSettings  # noqa: E402
-from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
-from engines.package import load_package  # noqa: E402
+from engines.packages.package import load_package  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.evaluate.predict import two_stage  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
-from pipelines import brain_volume  # noqa: E402
+from pipelines.brain import volume as brain_volume  # noqa: E402
 from training.data import brain_patches as brains  # noqa: E402
 from training.data import source  # noqa: E402
 from training.data.examples import batches  # noqa: E402

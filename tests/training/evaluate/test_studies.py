@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from engines.package import shipped_folder
-from pipelines.phantom_dicom import write_phantom
+from engines.packages.package import shipped_folder
+from pipelines.phantoms.dicom import write_phantom
 from training.cli import app
 from training.data.layouts.studies import find_studies
 from training.data.lesions_in_volumes import CONTRAST_HU, draw_lesions

@@ -13,7 +13,7 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from typer.testing import CliRunner  # noqa: E402
 
-from engines.package import shipped_folder  # noqa: E402
+from engines.packages.package import shipped_folder  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.data.layouts.liver import load_lits  # noqa: E402
 from training.data.layouts.studies import find_studies  # noqa: E402

@@ -14,7 +14,7 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 import onnx  # noqa: E402
 from torch import nn  # noqa: E402
 
-from engines.package import load_package, shipped_folder  # noqa: E402
+from engines.packages.package import load_package, shipped_folder  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.first_weights import first_weights  # noqa: E402
 from training.loop.record import beginning  # noqa: E402

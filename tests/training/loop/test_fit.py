@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine  # noqa: E402
+from engines.backends.openvino.engine import OpenVinoEngine  # noqa: E402
 from engines.contract import EngineSettings  # noqa: E402
-from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
-from engines.openvino_engine import OpenVinoEngine  # noqa: E402
 from training.data.source import read  # noqa: E402
 from training.experiment import Augmentation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402

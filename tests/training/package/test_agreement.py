@@ -8,17 +8,17 @@ import shutil
 import numpy as np
 import pytest
 
-from engines.plainyaml import read_yaml, write_yaml
+from engines.plain_yaml import read_yaml, write_yaml
 
 onnx = pytest.importorskip("onnx", reason="training needs the `train` extra")
 pytest.importorskip("onnxconverter_common", reason="training needs the `train` extra")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from engines.backends.tensorrt.half import halved, to_half  # noqa: E402
 from engines.errors import BackendMissing  # noqa: E402
-from engines.half import halved, to_half  # noqa: E402
 from engines.libraries import import_tensorrt  # noqa: E402
-from engines.package import find_packages, load_package, shipped_folder  # noqa: E402
+from engines.packages.package import find_packages, load_package, shipped_folder  # noqa: E402
 from training.package.agreement import compare  # noqa: E402
 from training.package.card import with_section  # noqa: E402
 

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from engines.half import plain
-from engines.int8 import convolutions
-from engines.package import load_package
+from engines.backends.tensorrt.half import plain
+from engines.backends.tensorrt.int8 import convolutions
+from engines.packages.package import load_package
 from tests.engines.conftest import images
 from tests.training.conftest import untouched
 from training.cli import app

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
+from engines.backends.tensorrt.half import widened
 from engines.gate import reference_feeds
-from engines.half import widened
-from engines.package import load_package
+from engines.packages.package import load_package
 from tests.training.conftest import CLASSIFIER, untouched
 from training.cli import app
 from training.package.manifest import write_reference

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from engines.plainyaml import read_yaml, write_yaml
+from engines.plain_yaml import read_yaml, write_yaml
 
 pytest.importorskip("nncf", reason="training needs the `train` extra")
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
 from engines.choose import open_engine
 from engines.contract import EngineSettings
-from engines.package import load_package
-from tests.pipelines.brains import stand_in
+from engines.packages.package import load_package
+from tests.pipelines.brain.brains import stand_in
 from tests.training.conftest import CLASSIFIER, held_out_of, untouched
 from training.cli import app
 from training.evaluate.figures import Figure, UnfitError
@@ -81,7 +81,7 @@ def test_a_figure_that_is_none_any_more_is_a_loss():
 
 
 def test_a_processor_without_int8_leaves_the_package_alone(classifier, tiny_lgg, monkeypatch):
-    monkeypatch.setattr("engines.openvino_engine.precisions", lambda: ("fp32",))
+    monkeypatch.setattr("engines.backends.openvino.engine.precisions", lambda: ("fp32",))
     with untouched(classifier), pytest.raises(UnfitError, match="the processor does not compute in it"):
         int8.add_int8(classifier, tiny_lgg)
 

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 
+from engines.backends.onnxruntime.engine import OnnxRuntimeEngine  # noqa: E402
+from engines.backends.openvino.engine import OpenVinoEngine  # noqa: E402
 from engines.contract import EngineSettings  # noqa: E402
-from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
-from engines.openvino_engine import OpenVinoEngine  # noqa: E402
-from engines.package import load_package  # noqa: E402
+from engines.packages.package import load_package  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.contenders import contenders  # noqa: E402
 from training.evaluate.figures import UnfitError  # noqa: E402

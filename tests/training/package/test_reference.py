@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from engines.manifest import LabelSpec
+from engines.packages.manifest import LabelSpec
 from training.experiments import EXPERIMENTS, REGIONS
 from training.package.descriptions import describe
 from training.package.reference import made_up_brain, reference_inputs

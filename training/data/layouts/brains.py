@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.brain_volume import NAME, centre_of, crop, standardise, stripped_brain
+from pipelines.brain.volume import NAME, centre_of, crop, standardise, stripped_brain
 from training.data.items import Item, Pair
 from training.data.layouts.brats import load_brats
 from training.data.layouts.volumes import VolumeCache

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicomio.volume import Volume, load_volume
+from dicomio.volumes.volume import Volume, load_volume
 from training.data.layouts.volumes import read_oriented, spacing_of
 
 Mask = NDArray[np.bool_]

@@ -1,0 +1,307 @@
+"""One watched folder: what has settled in it is taken into the spool, and then removed or remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import structlog
+
+from daemon.faults import Complaints, alias, where
+from daemon.intake.archives import unpack
+from daemon.intake.import_file import (
+    Changed,
+    Original,
+    Taken,
+    Unusable,
+    check_room,
+    check_unchanged,
+    note_incomplete,
+    opened,
+    quarantine,
+    store,
+)
+from daemon.intake.ledger import memory_of
+from daemon.intake.settling import DEEPEST, Settling, Signature, left_alone, look, walk
+from daemon.loop import LONGEST_PAUSE
+from dicomio.files.spool.spool import Spool, SpoolFull
+
+log = structlog.get_logger(__name__)
+
+BATCH = 100
+"""Files taken in one step, so that the thread can be stopped between two."""
+
+PATIENCE = 6
+"""Times the settling time that a file which looks cut off is waited for, and that an emptied folder stays."""
+
+RETRY = 30.0
+"""Seconds until a file that could not be read, or for which there was no room, is tried again."""
+
+_SCAN_SHARE = 20  # looking at everything takes at most this part of the time, however slow a network share is
+
+
+@dataclass(frozen=True)
+class WatchedFolder:
+    """A folder to take files from.
+
+    Attributes:
+        path: The folder; it may come and go, as network shares do.
+        settle: Seconds for which size and time of a file must not have changed before it is taken.
+        keep: Files stay in the folder, and are remembered so that they are not taken again.
+    """
+
+    path: Path
+    settle: float = 5.0
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class FolderEvent:
+    """A file was dealt with.
+
+    Attributes:
+        folder: The watched folder.
+        name: Base name of the file; it may name a patient.
+        taken: What became of it.
+    """
+
+    folder: Path
+    name: str
+    taken: Taken
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the daemon stops
+    """The file stays where it is and is taken after the next start."""
+
+
+class _Incomplete(Exception):  # noqa: N818 - no error yet
+    """The file looks cut off; it is waited for so many seconds more."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class Inbox:
+    """Takes what has settled in one folder. Used by one thread, but for `touch`.
+
+    Args:
+        folder: The folder.
+        spool: Where the files go.
+        on_event: Called for each file that was dealt with.
+        rescan: Seconds between two looks at everything.
+        stopping: Set when a step should end soon.
+    """
+
+    def __init__(
+        self,
+        folder: WatchedFolder,
+        spool: Spool,
+        on_event: Callable[[FolderEvent], object],
+        *,
+        rescan: float,
+        stopping: Event,
+    ) -> None:
+        self.folder = folder
+        self._root = folder.path.absolute()
+        self._spool = spool
+        self._on_event = on_event
+        self._rescan = rescan
+        self._stopping = stopping
+        self._next_scan = 0.0
+        self._settling = Settling(folder.settle)
+        self._memory = memory_of(self._root, spool.root)
+        self._touched: set[Path] = set()
+        self._emptied: dict[Path, float] = {}
+        self._complaints = Complaints(self._root)
+
+    def touch(self, path: Path) -> None:
+        """Something happened to this file or folder; safe to call from any thread."""
+        self._touched.add(path)
+
+    def step(self) -> bool:
+        """Look at what changed, at everything if it is time to, and take a batch of what has settled.
+
+        Returns:
+            There is more to do at once.
+        """
+        if time.monotonic() >= self._next_scan:
+            self._scan()
+        else:
+            self._look_at_touched()
+        return self._take_batch()
+
+    def _scan(self) -> None:
+        began = time.monotonic()
+        self._touched.clear()
+        try:
+            present = dict(walk(self._root, lambda path, error: self._complaints.say("unreadable_folder", path, error)))
+        except OSError as error:  # not mounted, renamed, no permission: files have to settle anew when it comes back
+            self._complaints.say("watched_folder_missing", self._root, error)
+            self._settling.forget_all_but(())
+            present = None
+        if present is not None:
+            self._complaints.end("watched_folder_missing", self._root)
+            self._see_all(present)
+        now = time.monotonic()
+        self._next_scan = now + max(self._rescan, _SCAN_SHARE * (now - began))
+
+    def _see_all(self, present: dict[Path, Signature]) -> None:
+        self._memory.prune(present.items())
+        self._complaints.drop(lambda path: path not in present and not path.is_dir())
+        self._settling.forget_all_but(present)
+        for path, signature in present.items():
+            self._see(path, signature)
+        self._remove_emptied()
+
+    def _look_at_touched(self) -> None:
+        while self._touched:
+            path = self._touched.pop()
+            with suppress(OSError):  # what cannot be seen now is looked for when everything is
+                if self._is_ours(path):
+                    self._look_again(path)
+
+    def _look_again(self, path: Path) -> None:
+        found = look(path)
+        if found is not None:
+            self._see(path, found)
+            return
+        self._settling.forget(path)
+        if path.is_dir() and not path.is_symlink():
+            for each, signature in walk(path, lambda *_: None):
+                self._see(each, signature)
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether `walk` would come to this path: nothing on the way is left alone or a link."""
+        if path == self._root or not path.is_relative_to(self._root):
+            return False
+        way = path.parent.relative_to(self._root)
+        if len(way.parts) > DEEPEST:
+            return False
+        if any(map(left_alone, (*way.parts, path.name))):
+            return False
+        return path.parent.resolve() == self._root.resolve() / way
+
+    def _see(self, path: Path, signature: Signature) -> None:
+        if (path, signature) not in self._memory:
+            self._settling.see(path, signature)
+        elif not self.folder.keep:
+            self._remove(path, signature)
+
+    def _take_batch(self) -> bool:
+        due = self._settling.due()
+        total, count = Taken(), 0
+        for path, signature in due[:BATCH]:
+            if self._stopping.is_set() or self._is_full():
+                return False
+            taken = self._take(path, signature)
+            if taken is not None:
+                total, count = total + taken, count + 1
+        if count:
+            log.info(
+                "folder_taken",
+                folder=str(self._root),
+                files=count,
+                images=total.images,
+                quarantined=total.quarantined,
+            )
+        return len(due) > BATCH
+
+    def _take(self, path: Path, signature: Signature) -> Taken | None:
+        """Take one file; None if it stays for now."""
+        try:
+            taken = self._into_spool(path, signature)
+        except (Stopped, FileNotFoundError, NotADirectoryError):
+            self._settling.forget(path)
+        except Changed:
+            self._settling.forget(path)
+            self.touch(path)
+        except _Incomplete as wait:
+            self._settling.postpone(path, wait.seconds)
+        except SpoolFull as error:
+            self._put_off("spool_full", path, error)
+        except OSError as error:
+            self._put_off("unreadable", path, error)
+        except Exception as error:  # our fault; the other files of the folder are taken nevertheless
+            file = alias(path, self._root)
+            log.error("not_taken", folder=str(self._root), file=file, error=type(error).__name__, where=where(error))
+            self._settling.postpone(path, LONGEST_PAUSE)
+        else:
+            self._finish(path, signature, taken)
+            return taken
+        return None
+
+    def _into_spool(self, path: Path, signature: Signature) -> Taken:
+        with opened(path, signature) as stream:
+
+            def check() -> None:
+                if self._stopping.is_set():
+                    raise Stopped
+                check_unchanged(stream, signature)
+
+            check_room(self._spool, signature.size)
+            original = Original(stream, path.name)
+            try:
+                return (unpack if original.is_zip else store)(original, self._spool, check)
+            except Unusable as fault:
+                wait = PATIENCE * self.folder.settle - self._settling.unchanged_for(path)
+                if fault.incomplete and wait > 0:
+                    note_incomplete(path, self._spool)
+                    raise _Incomplete(wait) from fault
+                return quarantine(original, self._spool, fault, check)
+
+    def _finish(self, path: Path, signature: Signature, taken: Taken) -> None:
+        self._settling.forget(path)
+        self._complaints.drop(lambda about: about == path)
+        if self.folder.keep:
+            self._remember(path, signature)
+        else:
+            self._remove(path, signature)
+        self._on_event(FolderEvent(self._root, path.name, taken))
+
+    def _remove(self, path: Path, signature: Signature) -> None:
+        if look(path) != signature:  # written to after it was read: what it is now is taken too
+            self.touch(path)
+            return
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._complaints.say("cannot_remove", path.parent, error)
+            self._remember(path, signature)
+            return
+        self._emptied[path.parent] = time.monotonic()
+
+    def _remember(self, path: Path, signature: Signature) -> None:
+        try:
+            self._memory.add(path, signature)
+        except OSError as error:  # remembered in memory; after a restart it is taken again, and found to be a copy
+            self._complaints.say("cannot_remember", self._root, error)
+
+    def _remove_emptied(self) -> None:
+        """Remove the folders that held only what was taken, but not too early: a sender may still write to one."""
+        before = time.monotonic() - PATIENCE * self.folder.settle
+        for folder in [folder for folder, since in self._emptied.items() if since <= before]:
+            del self._emptied[folder]
+            with suppress(OSError):  # there is something else in it, or it is gone
+                for each in (folder, *folder.parents):
+                    if each == self._root:
+                        break
+                    each.rmdir()
+
+    def _is_full(self) -> bool:
+        free = self._spool.free_bytes()
+        if free < self._spool.reserve:
+            self._complaints.say("spool_full", self._root, SpoolFull(free=free, reserve=self._spool.reserve))
+            return True
+        self._complaints.end("spool_full", self._root)
+        return False
+
+    def _put_off(self, what: str, path: Path, error: Exception) -> None:
+        self._complaints.say(what, path, error)
+        self._settling.postpone(path, RETRY)

@@ -1,0 +1,291 @@
+"""From the queue to the workers and back: claim by priority, submit, write down what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from daemon.identity import WORKER
+from daemon.jobs.assembly import routing_facts
+from daemon.jobs.room import RoomWait
+from daemon.workers.task import Failed, Finished, Lost, NoRoom, Return
+from db.errors import BadRequest, DatabaseUnavailable
+from db.reasons import REFUSED, RESULTS_UNUSABLE, code_named, code_of
+from db.records import JobOutcome, NewMeasurement, NewResult, Wish
+from db.states import ResultKind
+from pipelines.completeness import JobSeries, LostImage
+from pipelines.registry import model_digest, packages_for, pipeline_named
+from pipelines.remarks import remarks
+from pipelines.worker import EngineChoice, JobDescription, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from daemon.config import Config
+    from daemon.workers.pool import WorkerPool
+    from db import records
+    from db.records import ClaimedJob
+    from db.store import Database
+    from engines.contract import EngineSettings
+    from pipelines.registry import Pipeline
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatch:
+    """Keeps the workers busy. `step` takes home what has returned and submits what fits.
+
+    Args:
+        database: Where the rows are.
+        pool: The workers.
+        config: Destinations and folders.
+        settings: How engines are to run.
+        on_computed: Told when there are new results to deliver.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        pool: WorkerPool,
+        config: Config,
+        settings: EngineSettings,
+        *,
+        on_computed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._pool = pool
+        self._config = config
+        self._settings = settings
+        self._on_computed = on_computed
+        self._wishes = wishes_of(config)
+        self._room = RoomWait(config.outbox_dir)
+        # Both survive a step that fails half-way (database or scheduler away): what was claimed must not be forgotten
+        # before it is submitted, nor what has come home before it is written down.
+        self._claimed: deque[ClaimedJob] = deque()
+        self._answers: deque[Return] = deque()
+
+    def step(self) -> bool:
+        """One round; True when something moved."""
+        for answer in self._pool.returned():
+            self._answers.append(answer)
+        moved = self._take_all_home()
+        while self._claim():
+            self._submit(self._claimed[0])
+            self._claimed.popleft()
+            moved = True
+        self._drop_cancelled()
+        return moved
+
+    def _take_all_home(self) -> bool:
+        moved = bool(self._answers)
+        while self._answers:
+            self._take_home(self._answers[0])
+            self._answers.popleft()
+        return moved
+
+    def _claim(self) -> bool:
+        """Whether there is a job to submit, and a worker for it."""
+        if not self._claimed and self._room.is_over and self._pool.free > 0:
+            job = self._database.claim_job(WORKER, datetime.now(UTC))
+            self._claimed.extend([job] if job else [])
+        return bool(self._claimed)
+
+    def _submit(self, job: ClaimedJob) -> None:
+        try:
+            pipeline = pipeline_named(job.pipeline)
+            if job.model_digest != model_digest(pipeline, packages_for(pipeline, self._config.models)):
+                self._order_anew(job)
+                return
+            description = self.describe(job)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # a missing model package must fail this job with its reason and stop no other
+            log.exception("job_not_startable", job_id=job.id)
+            self._fail(job.id, str(error), code_of(error))
+            return
+        log.info("job_started", job_id=job.id, pipeline=job.pipeline, priority=str(job.priority), attempt=job.attempts)
+        self._pool.submit(description)
+
+    def _order_anew(self, job: ClaimedJob) -> None:
+        """The model packages were replaced since the job was made: its digest would lie about what ran."""
+        log.info("models_replaced", job_id=job.id)
+        with suppress(BadRequest):  # it is on its way to the rules already
+            self._database.reroute_study(job.study_uid, "the models were replaced")
+        with suppress(BadRequest):  # the new job was quicker, and has superseded it
+            self._database.cancel_job(job.id, "the models were replaced since it was made; it is ordered anew")
+
+    def describe(self, job: ClaimedJob) -> JobDescription:
+        """The job as a worker sees it."""
+        pipeline = pipeline_named(job.pipeline)
+        packages = packages_for(pipeline, self._config.models)
+        wanted = [self._config.destinations[name] for name in job.send_to if name in self._config.destinations]
+        encodings: set[Literal["BINARY", "LABELMAP"]] = {destination.segmentation for destination in wanted}
+        return JobDescription(
+            job_id=str(job.id),
+            pipeline=job.pipeline,
+            inputs={role: tuple(str(file.path) for file in files) for role, files in job.inputs.items()},
+            inputs_digest=job.inputs_digest,
+            model_digest=job.model_digest,
+            models={slot: EngineChoice(str(package.folder), self._settings) for slot, package in packages.items()},
+            output=str(self._config.outbox_dir / str(job.id)),
+            created=job.created_at,
+            largest_inflated=self._config.limits.inflated,
+            series={role: JobSeries(uid, job.descriptions.get(role, "")) for role, uid in job.roles.items()},
+            study_images=job.images,
+            lost=tuple(map(_lost, job.lost)),
+            lenient=self._config.assembly.lost_images == "lenient",
+            segmentations=tuple(sorted(encodings)) or ("BINARY",),
+            key_images=not wanted or any(destination.key_images for destination in wanted),
+            notes=self._remarks(job, pipeline),
+        )
+
+    def _remarks(self, job: ClaimedJob, pipeline: Pipeline) -> tuple[str, ...]:
+        """Notes on the series, with all that is known of the study: a worker sees one series of it only."""
+        if pipeline.phase is None:
+            return ()
+        recorded = self._database.study_facts(job.study_uid)
+        series_of = {file.path: one.series_instance_uid for one in recorded.series for file in one.instances}
+        roles = {role: series_of.get(files[0].path, "") for role, files in job.inputs.items()}
+        return remarks(routing_facts(recorded), pipeline, roles)
+
+    def _take_home(self, answer: Return) -> None:
+        job_id = int(answer.job_id)
+        try:
+            match answer:
+                case Finished(outcome=outcome) if outcome.refused:
+                    log.info("job_refused", job_id=job_id, reason=outcome.refused)
+                    self._database.refuse_job(job_id, outcome.refused, code=code_named(outcome.refused_as) or REFUSED)
+                case Finished(outcome=outcome):
+                    self._database.finish_job(job_id, self._outcome(job_id, outcome))
+                    self._on_computed()
+                    self._room.end()
+                    log.info("job_computed", job_id=job_id, seconds=dict(outcome.seconds))
+                case Failed(reason=reason, kind=kind):
+                    log.error("job_failed", job_id=job_id, reason=reason)
+                    self._database.fail_job(job_id, reason, code=code_named(kind))
+                case NoRoom(reason=reason):
+                    log.error("disk_full", job_id=job_id, reason=reason, instead="it waits until there is room")
+                    self._room.begin()
+                    self._database.postpone_job(job_id, f"waits for room: {reason}")
+                case Lost(reason=reason):
+                    log.warning("worker_lost", job_id=job_id, reason=reason)
+                    self._database.lose_job(job_id, reason)
+        except BadRequest as error:  # cancelled or superseded while it ran: its answer is not wanted any more
+            log.info("answer_not_wanted", job_id=job_id, reason=str(error))
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # its files are gone, say: this job's misfortune, and nobody else's
+            log.exception("answer_unusable", job_id=job_id)
+            reason = f"its results cannot be used: {type(error).__name__}: {error}"
+            self._fail(job_id, reason, RESULTS_UNUSABLE)
+
+    def _fail(self, job_id: int, reason: str, code: str) -> None:
+        try:
+            self._database.fail_job(job_id, reason, code=code)
+        except BadRequest as error:  # cancelled or superseded meanwhile
+            log.info("failure_not_wanted", job_id=job_id, reason=str(error))
+
+    def _outcome(self, job_id: int, outcome: Outcome) -> JobOutcome:
+        send_to = self._database.job(job_id).send_to
+        return JobOutcome(
+            results=tuple(self._results(outcome, send_to)),
+            measurements=tuple(
+                NewMeasurement(
+                    subject="" if figure.tracking_id == "Study" else figure.tracking_id,
+                    quantity=figure.name,
+                    value=figure.value,
+                    unit=figure.unit,
+                    tracking_uid=figure.tracking_uid,
+                    label=figure.label,
+                )
+                for figure in outcome.measurements
+            )
+            + ((NewMeasurement(subject="", quantity="Answer", text=outcome.answer),) if outcome.answer else ()),
+            models=dict(outcome.models),
+            engines=dict(outcome.engines),
+            timings=dict(outcome.seconds),
+            summary=outcome.summary,
+            notes=outcome.notes,
+            read={role: asdict(read) for role, read in outcome.read.items()},
+        )
+
+    def _results(self, outcome: Outcome, send_to: tuple[str, ...]) -> Iterator[NewResult]:
+        for result in outcome.results:
+            path = Path(result.path)
+            yield NewResult(
+                kind=ResultKind(result.kind),
+                name=path.name,
+                path=path,
+                size=path.stat().st_size,
+                content_digest=_digest(path),
+                sop_class_uid=result.sop_class_uid,
+                sop_instance_uid=result.sop_instance_uid,
+                series_instance_uid=result.series_instance_uid,
+                encoding=result.encoding or "",
+                destinations=tuple(name for name in send_to if self._wants(name, result.kind, result.encoding)),
+            )
+        for picture in outcome.pictures:
+            path = Path(picture)
+            yield NewResult(
+                kind=ResultKind.OVERLAY,
+                name=path.name,
+                path=path,
+                size=path.stat().st_size,
+                content_digest=_digest(path),
+                destinations=(),
+            )
+
+    def _wants(self, name: str, kind: str, encoding: str | None) -> bool:
+        wish = self._wishes.get(name)  # None: removed from the configuration meanwhile; the delivery says so
+        return wish is None or wish.takes(ResultKind(kind), encoding or "")
+
+    def _drop_cancelled(self) -> None:
+        """Stops workers whose job was cancelled or superseded, by this daemon or by `scanward jobs cancel`."""
+        running = [int(job_id) for job_id in self._pool.running]
+        for job_id in running:
+            if not self._database.is_running(job_id):
+                log.info("job_stopped", job_id=job_id)
+                self._pool.cancel(str(job_id))
+
+    def remark(self) -> str:
+        """What a person should know of it."""
+        return "" if self._room.is_over else "no job is started: the disk is full"
+
+    def stop(self) -> None:
+        """Takes home what has returned; what still runs goes back to the queue for the next daemon."""
+        self._answers.extend(self._pool.returned())
+        self._take_all_home()
+        for job_id in (*map(int, self._pool.running), *(job.id for job in self._claimed)):
+            with suppress(BadRequest):  # cancelled or superseded meanwhile
+                self._database.release_job(job_id, "the daemon was stopped")
+
+
+def wishes_of(config: Config) -> dict[str, Wish]:
+    """What each destination takes of the results."""
+    return {
+        name: Wish(encoding=destination.segmentation, key_images=destination.key_images)
+        for name, destination in config.destinations.items()
+    }
+
+
+def _lost(image: records.LostImage) -> LostImage:
+    """What the database knows of a lost image, as a worker needs it: no name of a file, which may name a patient."""
+    return LostImage(
+        kind=str(image.kind),
+        reason=image.reason,
+        series_uid=image.series_instance_uid,
+        sop_uid=image.sop_instance_uid,
+        number=image.number,
+        position=image.position,
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

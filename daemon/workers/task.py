@@ -1,0 +1,100 @@
+"""What a worker process is sent to do, and the five ways in which that comes home."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import KilledWorker
+
+from daemon.jobs.room import lacks_room
+from engines.errors import DeviceLost
+from pipelines.worker import JobDescription, Outcome, perform
+
+_FETCH_TIMEOUT = 60
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The worker answered: with what it found, or with why it refused."""
+
+    job_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The worker raised: our bug, or an input that nobody foresaw. Trying again would give the same.
+
+    `kind` is the name of the error's class.
+    """
+
+    job_id: str
+    reason: str
+    kind: str = "Failed"
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died or was killed (crash, memory, time limit): worth one more try."""
+
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoRoom:
+    """The disk was full: no fault of the job, which waits until there is room."""
+
+    job_id: str
+    reason: str
+
+
+Return = Finished | Failed | Lost | NoRoom
+
+
+@dataclass(frozen=True)
+class Stranded:
+    """A job whose device is gone: its worker is of no more use."""
+
+    reason: str
+
+
+def run_errand(job: JobDescription) -> Outcome | Stranded | NoRoom:
+    """Runs in the worker: what happened to a device or a disk is no fault of the job, and worth another try."""
+    try:
+        return perform(job)
+    except DeviceLost as error:
+        return Stranded(str(error))
+    except Exception as error:
+        if lacks_room(error):
+            return NoRoom(job.job_id, f"no room on the disk ({type(error).__name__})")
+        raise
+    finally:
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Returns what is free to the system (glibc; elsewhere nothing): a worker that waits for jobs needs none of it."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def answer_of(job_id: str, future: Any) -> Return | Stranded:
+    """What a Dask future that is done came home with."""
+    if future.status in {"cancelled", "lost"}:  # such a future has no exception, and raises when asked for its result
+        return Lost(job_id, "its worker was lost")
+    try:
+        error = future.exception(timeout=_FETCH_TIMEOUT)
+        match error:
+            case None:
+                result = future.result(timeout=_FETCH_TIMEOUT)
+                return result if isinstance(result, (Stranded, NoRoom)) else Finished(job_id, result)
+            case KilledWorker():
+                return Lost(job_id, "its worker process died (crash or memory limit)")
+            case _:
+                return Failed(job_id, f"{type(error).__name__}: {error}", kind=type(error).__name__)
+    except Exception as error:  # the worker died between finishing and handing over
+        return Lost(job_id, f"its answer could not be fetched ({type(error).__name__})")

@@ -1,0 +1,63 @@
+"""What a worker process does before its first job: takes its GPU, opens engines, rehearses."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from distributed import WorkerPlugin
+
+from daemon.logs import set_up_logs
+from daemon.workers.roster import Readiness
+from pipelines.rehearsal import Cast, open_engines, rehearse
+from pipelines.worker import close_engines, take_gpu
+
+if TYPE_CHECKING:
+    from daemon.config import LoggingPart
+
+PROGRESS = "scanward-workers"
+"""Topic on which a worker says how far it is: {"worker": its address, "state": "opening" or "ready"}."""
+
+
+class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
+    """Opens engines and rehearses every pipeline when a worker process starts, so that no study pays for it."""
+
+    # A scheduler elsewhere keeps the plugin of an earlier daemon under its name: another one when it says other things.
+    name = "scanward-warm-up-3"
+    idempotent = True
+
+    def __init__(self, cast: Cast, logging_part: LoggingPart, gpus: tuple[int, ...]) -> None:
+        self._cast = cast
+        self._logging = logging_part
+        self._gpus = gpus
+
+    def setup(self, worker: Any) -> None:
+        """Dask calls it in the worker's event loop, so it must return at once."""
+        set_up_logs(self._logging.level, json_lines=self._logging.json_lines)
+        take_gpu(gpu_of(worker.name, self._gpus))
+        threading.Thread(target=self._warm_up, args=(worker,), name="warm-up", daemon=True).start()
+
+    def teardown(self, worker: Any) -> None:
+        """Dask calls it when the worker ends in peace."""
+        close_engines()
+
+    def _warm_up(self, worker: Any) -> None:
+        _say(worker, Readiness.OPENING)
+        try:
+            open_engines(self._cast)
+        finally:  # whatever happened: its jobs say what is wrong, each in its own words
+            _say(worker, Readiness.READY)
+        rehearse(self._cast)
+
+
+def _say(worker: Any, state: Readiness) -> None:
+    worker.log_event(PROGRESS, {"worker": worker.address, "state": str(state)})
+
+
+def gpu_of(name: object, gpus: tuple[int, ...]) -> int | None:
+    """The GPU of a worker by its name, None for "as the job says".
+
+    A local cluster numbers its workers, and one that is replaced keeps its number, so each has one GPU and always the
+    same one. Workers of a scheduler elsewhere have names of their own; there CUDA_VISIBLE_DEVICES says whose is which.
+    """
+    return gpus[name % len(gpus)] if gpus and isinstance(name, int) else None

@@ -1,0 +1,286 @@
+"""The listener as the daemon sees it: several processes on one port, watched over, restarted when one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, cast
+
+import structlog
+
+from dicomio.errors import DicomError
+from dicomio.files.spool.spool import Spool
+from dicomio.network.listener import connection_table
+from dicomio.network.listener.child import Child, ProcessState
+from dicomio.network.listener.settings import AllowedPeer, ListenerSettings
+
+__all__ = ["AllowedPeer", "Listener", "ListenerFailed", "ListenerSettings", "ListenerState", "ProcessState"]
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 128
+BIND_PATIENCE = 5.0  # seconds; processes of a daemon that was killed need a moment to let go of the port
+START_PATIENCE = 30.0
+LONGEST_PAUSE = 30.0  # seconds before a process that keeps dying is started again
+SETTLED = 10.0  # seconds after which a process that dies is restarted at once
+LAST_WORDS = 5.0  # seconds that a process has to end once its output has ended
+UNWATCHED = 60.0  # seconds without a look at the processes after which nobody watches over them
+
+
+@dataclass(eq=False, kw_only=True)
+class ListenerFailed(DicomError):  # noqa: N818 - named as the others in dicomio/errors.py
+    """The listener on {where} did not start: {reason}.
+
+    Attributes:
+        where: Address and port.
+        reason: What went wrong.
+    """
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ListenerState:
+    """How the listener stands.
+
+    Attributes:
+        processes: Each of them.
+        watched: Whether somebody replaces those that die.
+    """
+
+    processes: tuple[ProcessState, ...]
+    watched: bool
+
+
+class Listener:
+    """Receives images into the spool while the context is active.
+
+        with Listener(settings) as listener:
+            while not stopped:
+                index(spool.incoming())
+
+    Attributes:
+        port: The TCP port that it listens on, known once started.
+    """
+
+    def __init__(self, settings: ListenerSettings) -> None:
+        self.settings = settings
+        self.port = settings.port
+        self._spool = Spool(settings.spool, reserve=settings.reserve_bytes)
+        self._children: list[Child] = []
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # between starting a process, stopping them all, and looking at them
+        self._due: dict[int, float] = {}  # process number -> when to start it again
+        self._pauses: dict[int, float] = {}
+        self._not_started: dict[int, str] = {}  # process number -> why it could not be started
+        self._table_fd = -1
+        self._looked = 0.0
+        self._watcher = threading.Thread(target=self._watch, name="listener-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the listener processes."""
+        return tuple(child.process.pid for child in self._children)
+
+    @property
+    def loads(self) -> tuple[int, ...]:
+        """How many connections each process has at the moment."""
+        with self._lock:
+            return self._loads()
+
+    @property
+    def state(self) -> ListenerState:
+        """How the processes stand, and whether somebody watches over them."""
+        with self._lock:
+            loads = self._loads()
+            processes = tuple(self._state_of(child, loads[child.number]) for child in self._children)
+        recent = time.monotonic() - self._looked < UNWATCHED
+        return ListenerState(processes, watched=self._watcher.is_alive() and recent)
+
+    def start(self) -> None:
+        """Bind the port and start the processes; returns when they are ready.
+
+        Raises:
+            ListenerFailed: The port is taken, or the processes do not start.
+        """
+        self._spool.sweep()
+        self._listening = self._bind()
+        self.port = self._listening.getsockname()[1]
+        try:
+            self._table_fd = os.memfd_create("scanward-listener-connections")
+            os.ftruncate(self._table_fd, connection_table.table_size(self.settings))
+            for number in range(self.settings.processes):
+                self._children.append(self._spawn(number))
+        except OSError as error:
+            self.stop()
+            raise ListenerFailed(where=self._where(), reason=f"its processes do not start: {error}") from error
+        self._looked = time.monotonic()
+        self._watcher.start()
+        deadline = time.monotonic() + START_PATIENCE
+        if not all(child.ready.wait(max(0.0, deadline - time.monotonic())) for child in tuple(self._children)):
+            self.stop()
+            raise ListenerFailed(where=self._where(), reason="its processes did not come up, see the log")
+        log.info("listener_started", ae_title=self.settings.ae_title, host=self.settings.host, port=self.port)
+
+    def stop(self) -> None:
+        """Stop accepting, let running associations end within the grace period, close."""
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            self._stopping.set()
+        self._listening.close()
+        for child in self._children:
+            child.hang_up()
+        deadline = time.monotonic() + self.settings.grace + 5.0
+        for child in self._children:
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error("listener_process_killed", pid=child.process.pid)
+                child.process.kill()
+                child.process.wait()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        with self._lock:
+            table_fd, self._table_fd = self._table_fd, -1
+        if table_fd >= 0:
+            os.close(table_fd)
+        try:
+            self._spool.sweep()  # a process that had to go within an image leaves it there
+        except OSError as error:
+            log.error("sweep_failed", reason=str(error))
+        log.info("listener_stopped", port=self.port)
+
+    def _where(self) -> str:
+        return f"{self.settings.host or '*'}:{self.port}"
+
+    def _loads(self) -> tuple[int, ...]:
+        if self._table_fd < 0:
+            return (0,) * self.settings.processes
+        return connection_table.loads(self._table_fd, self.settings)
+
+    def _state_of(self, child: Child, connections: int) -> ProcessState:
+        waits = child.number in self._due
+        trouble = self._not_started.get(child.number, "it died and will be started again") if waits else child.trouble
+        return ProcessState(
+            pid=None if waits else child.process.pid,
+            ready=child.ready.is_set() and not waits,
+            connections=connections,
+            trouble=trouble,
+        )
+
+    def _bind(self) -> socket.socket:
+        host, deadline = self.settings.host, time.monotonic() + BIND_PATIENCE
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        while True:
+            try:
+                return socket.create_server(
+                    (host, self.settings.port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::"
+                )
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                    raise ListenerFailed(where=self._where(), reason=error.strerror or str(error)) from error
+            time.sleep(0.1)
+
+    def _spawn(self, number: int) -> Child:
+        """Start a process; raises OSError where the machine has no room for one."""
+        descriptors = (self._listening.fileno(), self._table_fd)
+        connection_table.clear(self._table_fd, self.settings, number)
+        root = str(Path(__file__).resolve().parents[3])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        process = subprocess.Popen(  # noqa: S603 - our own module, by the interpreter that we run in
+            [sys.executable, "-m", "dicomio.network.listener.process", *map(str, descriptors), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=descriptors,
+            env=os.environ | {"PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"},
+        )
+        lifeline, output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+        with contextlib.suppress(BrokenPipeError):  # it is dead already, and its output says so
+            lifeline.write(self.settings.to_json().encode() + b"\n")
+            lifeline.flush()
+        return Child(number, process, lifeline, output, started=time.monotonic())
+
+    def _watch(self) -> None:
+        """Log what the processes say, and replace those that die; goes on whatever happens."""
+        with selectors.DefaultSelector() as selector:
+            for child in self._children:
+                selector.register(child.output, selectors.EVENT_READ, child)
+            while selector.get_map() or not self._stopping.is_set():
+                try:
+                    self._look(selector)
+                except Exception as error:  # whoever replaces processes must be the last to go
+                    with contextlib.suppress(OSError):  # not even the log may have room
+                        log.error("listener_watch_failed", error=f"{type(error).__name__}: {error}")
+                    self._stopping.wait(1.0)
+
+    def _look(self, selector: selectors.BaseSelector) -> None:
+        self._looked = time.monotonic()
+        for key, _ in selector.select(timeout=0.5):
+            self._hear(selector, key.data)
+        self._replace_due(selector)
+
+    def _hear(self, selector: selectors.BaseSelector, child: Child) -> None:
+        data = os.read(child.output.fileno(), 1 << 16)
+        *lines, child.unread = (child.unread + data).split(b"\n")
+        for line in lines:
+            child.relay(line)
+        if not data:
+            selector.unregister(child.output)
+            self._bury(child)
+
+    def _bury(self, child: Child) -> None:
+        """A process has died, or closed its output, which is as bad."""
+        if not self._stopping.is_set():
+            self._schedule(child.number, quick=time.monotonic() - child.started < SETTLED)
+        try:
+            code = child.process.wait(LAST_WORDS if not self._stopping.is_set() else None)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            code = child.process.wait()
+        child.hang_up()
+        child.output.close()
+        if self._stopping.is_set():
+            return
+        log.error("listener_process_died", pid=child.process.pid, exit_code=code)
+        self._spool.sweep()
+
+    def _schedule(self, number: int, *, quick: bool) -> None:
+        pause = min(LONGEST_PAUSE, 2 * self._pauses.get(number, 0.0) + 0.5) if quick else 0.0
+        self._pauses[number] = pause
+        self._due[number] = time.monotonic() + pause
+
+    def _replace_due(self, selector: selectors.BaseSelector) -> None:
+        for number in [number for number, due in self._due.items() if time.monotonic() >= due]:
+            with self._lock:
+                if self._stopping.is_set():
+                    return
+                try:
+                    child = self._spawn(number)
+                except OSError as error:  # no memory, descriptors or processes left: later there may be
+                    self._not_started[number] = str(error)
+                    self._schedule(number, quick=True)
+                    log.error("listener_process_not_started", reason=str(error), next_try_s=self._pauses[number])
+                    continue
+                self._children[number] = child
+                self._not_started.pop(number, None)
+                del self._due[number]
+            selector.register(child.output, selectors.EVENT_READ, child)

@@ -1,0 +1,1 @@
+"""An association that a sender opened: the upper layer, C-STORE into the spool."""

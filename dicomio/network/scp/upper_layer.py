@@ -1,0 +1,158 @@
+"""pynetdicom without its waiting: the upper layer runs in whichever thread waits for it.
+
+pynetdicom gives each association two threads, and each sleeps 1 ms whenever it finds nothing to do; an image costs
+several of those naps. Here the upper layer (`DULServiceProvider`) has no thread of its own: whoever would wait for it
+(the acceptor's loop, `receive_pdu`, `kill`) makes its turns, and each turn waits for the peer in poll(2). State
+machine, PDUs and negotiation stay pynetdicom's. How an acceptor reads is in `dicomio.network.scp.acceptor`.
+
+What is overridden here relies on how pynetdicom 3.0 works inside. test_upper_layer.py holds a digest of
+every function that is replaced or relied upon, and fails when a new pynetdicom changes one, so that somebody looks.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dul import DULServiceProvider
+
+LOG = logging.getLogger(__name__)
+
+TICK = 0.5  # seconds: how often a waiting thread looks at its timers
+LINGER = 1.0  # seconds that the peer has to close the connection after the association's end
+
+
+class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
+    """The upper layer service provider, making its turns in the thread that waits for it."""
+
+    def __init__(self, assoc: Association) -> None:
+        super().__init__(assoc)
+        self._running = False
+        self._turning = False
+
+    def start(self) -> None:
+        """There is no thread to start."""
+        self._running = True
+        self._idle_timer.start()
+        self.assoc._dul_ready.set()
+
+    def is_alive(self) -> bool:
+        """Whether turns can still be made."""
+        return self._running and not self._kill_thread
+
+    def turn(self, patience: float) -> None:
+        """One turn of `DULServiceProvider.run_reactor`: send what is queued, or wait `patience` seconds for a PDU."""
+        if self._turning or not self.is_alive():
+            return
+        self._turning = True
+        try:
+            self._make_turn(patience)
+        except Exception as error:
+            LOG.exception("upper layer failed: %s", type(error).__name__)
+            self.assoc.is_aborted, self.assoc.is_established = True, False
+            self.assoc._kill = self._kill_thread = True
+        finally:
+            self._turning = False
+
+    def _make_turn(self, patience: float) -> None:
+        if self.artim_timer.expired:
+            self.event_queue.put("Evt18")
+        if not self._process_recv_primitive():
+            self.socket.select_timeout = patience if self.event_queue.empty() else 0.0
+            if self._is_transport_event():
+                self._idle_timer.restart()
+        try:
+            event = self.event_queue.get(block=False)
+        except queue.Empty:
+            return
+        self.state_machine.do_action(event)
+
+    def pump(self, done: Callable[[], object], timeout: float | None) -> None:
+        """Make turns until `done()`, the end of the connection, or `timeout` seconds (None: no limit)."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not done() and self.is_alive():
+            patience = TICK if deadline is None else min(TICK, deadline - time.monotonic())
+            if patience <= 0:
+                return
+            self.turn(patience)
+
+    def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
+        """The next primitive for the service user, or None."""
+        if wait:
+            self.pump(lambda: self.to_user_queue.queue, timeout)
+        return super().receive_pdu(wait=False)
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Send at once, so that what is sent is never queued up in memory."""
+        super().send_pdu(primitive)
+        while self.to_provider_queue.queue and self.is_alive() and not self._turning:
+            self.turn(0.0)
+
+    def stop_dul(self) -> bool:
+        """Bring the connection to its end: wait a moment for the peer to close it, then close it ourselves."""
+        self.pump(lambda: self.state_machine.current_state == "Sta1", LINGER)
+        self.kill_dul()
+        return True
+
+    def kill_dul(self) -> None:
+        """No more turns; the connection is closed whatever state it was left in."""
+        super().kill_dul()
+        self.socket._shutdown_socket()
+
+
+class UnthreadedAssociation(Association):  # type: ignore[misc]
+    """An association that runs in one thread, the one that calls `run_reactor`.
+
+    Attributes:
+        end_soon: Set by another thread: abort at the next tick.
+    """
+
+    messages: type[DIMSEServiceProvider] = DIMSEServiceProvider
+    upper_layer: type[UnthreadedUpperLayer] = UnthreadedUpperLayer
+
+    def __init__(self, ae: Any, mode: str) -> None:
+        super().__init__(ae, mode)
+        self.dul = self.upper_layer(self)
+        self.dimse = self.messages(self)
+        self.acse_timeout = ae.acse_timeout  # again: these live in the timers of the layer that was just replaced
+        self.network_timeout = ae.network_timeout
+        self._is_paused = True
+        self.is_established: bool = False
+        self.is_released: bool = False
+        self.is_aborted: bool = False
+        self.end_soon = False
+
+    def _bind_defaults(self) -> None:
+        """Only what answers requests: pynetdicom's log handlers spell out each PDU, whether or not anybody logs it."""
+        for event in evt._INTERVENTION_EVENTS:
+            self.bind(event, evt.get_default_handler(event))
+
+    def _run_reactor(self) -> None:
+        """The acceptor's loop of `Association._run_reactor`, with a turn of the upper layer in the place of its nap.
+
+        There are no messages to be served: that is done while they are read.
+        """
+        while not self._kill:
+            self.dul.turn(TICK)
+            if self.is_established and self.acse.is_release_requested():
+                self.acse.send_release(is_response=True)
+                self.is_released, self.is_established = True, False
+                evt.trigger(self, evt.EVT_RELEASED, {})
+                self.kill()
+            elif self.acse.is_aborted():
+                self.dul.receive_pdu(wait=False)
+                self.is_aborted, self.is_established = True, False
+                evt.trigger(self, evt.EVT_ABORTED, {})
+                self.kill()
+            elif not self.dul.is_alive():
+                self.kill()
+            elif self.end_soon or self.dul.idle_timer_expired():
+                self.dul.lost = not self.end_soon
+                self.abort()
+                self.kill()

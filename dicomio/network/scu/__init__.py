@@ -1,0 +1,1 @@
+"""An association that we open: C-ECHO, C-STORE, C-FIND."""

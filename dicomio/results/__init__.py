@@ -1,0 +1,1 @@
+"""DICOM out: SEG, structured report, key images, what they have in common, and reading back."""

@@ -1,0 +1,1 @@
+"""From images to one volume: frames, pixels, the geometry gate, grids, masks, registration."""

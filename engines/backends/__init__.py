@@ -1,0 +1,1 @@
+"""One folder for each library that runs networks."""

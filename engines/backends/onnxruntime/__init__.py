@@ -1,0 +1,1 @@
+"""ONNX Runtime: the portable engine, and the reference in FP32."""

@@ -1,0 +1,1 @@
+"""TensorRT with PyCUDA: the engine for NVIDIA GPUs."""

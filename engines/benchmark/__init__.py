@@ -1,0 +1,1 @@
+"""How fast each engine answers here, side by side."""

@@ -1,0 +1,1 @@
+"""Model packages: their files, their schema, what their answers mean."""

@@ -1,0 +1,1 @@
+"""Procedural phantoms with a known truth."""

@@ -1,0 +1,168 @@
+"""What the structured report of a study says, from its findings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dicomio.results import concepts
+from dicomio.results.attributes import Algorithm
+from dicomio.results.coding import Code
+from dicomio.results.report import (
+    AbsentFinding,
+    ClassificationFinding,
+    Conclusion,
+    Measured,
+    MeasurementGroup,
+    ReportContent,
+    StudyTotals,
+    encode_report,
+)
+from dicomio.results.uids import derived_uid
+from pipelines.findings import Answer
+from pipelines.results.summary import summary_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydicom.dataset import Dataset
+
+    from pipelines.findings import Region
+    from pipelines.results.writer import Encoding, ResultWriter
+
+TOTALS: dict[str, Code] = {
+    "Liver volume": concepts.VOLUME,
+    "Tumour count": concepts.LESION_COUNT,
+    "Tumour volume": concepts.TUMOUR_VOLUME,
+    "Tumour burden": concepts.TUMOUR_BURDEN,
+    "Tumour core volume": concepts.TUMOUR_CORE_VOLUME,
+    "Edema volume": concepts.EDEMA_VOLUME,
+    "Non-enhancing core volume": concepts.NON_ENHANCING_VOLUME,
+    "Enhancing volume": concepts.ENHANCING_VOLUME,
+}
+UNITS: dict[str, Code] = {
+    "mL": concepts.MILLILITRE,
+    "mm": concepts.MILLIMETRE,
+    "%": concepts.PERCENT,
+    "1": concepts.COUNT,
+}
+
+PRESENCE: dict[Answer, Code] = {
+    Answer.TUMOUR: concepts.PRESENT,
+    Answer.NO_TUMOUR: concepts.ABSENT,
+    Answer.UNCLEAR: concepts.INDETERMINATE,
+}
+
+DEVICE_UID = derived_uid("scanward", "device observer")
+"""Names Scanward as the observer in every report; which version and networks it ran, the report says beside."""
+
+
+def encode_findings(
+    writer: ResultWriter, encoding: Encoding, segmentation: Dataset | None, series_number: int, name: str
+) -> None:
+    """Writes the report that refers to `segmentation`."""
+    content = report_content(writer, segmentation)
+    report = encode_report(
+        content,
+        writer.sources,
+        segmentation,
+        header=writer.header,
+        uids=writer.uids(f"SR {encoding}"),
+        series_number=series_number,
+        series_description=f"Scanward {writer.pipeline.title} report",
+        created=writer.job.created,
+        device_uid=DEVICE_UID,
+    )
+    writer.write(report, "report", name, encoding)
+
+
+def report_content(writer: ResultWriter, segmentation: Dataset | None) -> ReportContent:
+    """Everything that the report says."""
+    findings, pipeline = writer.findings, writer.pipeline
+    segmenter = writer.algorithm()
+    classifier = writer.algorithm("classifier") if findings.classifications else segmenter
+    absent: tuple[AbsentFinding, ...] = ()
+    if findings.answer is Answer.NO_TUMOUR:
+        absent = (
+            AbsentFinding(
+                "Lesions", writer.tracking_uid("Lesions"), segmenter, finding=pipeline.finding, site=pipeline.site
+            ),
+        )
+    return ReportContent(
+        summary=summary_line(findings),
+        conclusion=Conclusion(
+            tracking_id=findings.question,
+            tracking_uid=writer.tracking_uid(findings.question),
+            finding=pipeline.finding,
+            presence=PRESENCE[findings.answer],
+            algorithm=segmenter,
+            site=pipeline.site,
+        ),
+        groups=tuple(_group(writer, number, segmenter) for number in _encoded_numbers(segmentation)),
+        classifications=tuple(
+            ClassificationFinding(
+                tracking_id=answer.question,
+                tracking_uid=writer.tracking_uid(answer.question),
+                finding=pipeline.finding,
+                present=None if findings.answer is Answer.UNCLEAR else answer.positive,
+                probability=answer.probability,
+                algorithm=classifier,
+                site=pipeline.site,
+            )
+            for answer in findings.classifications
+        ),
+        absent=absent,
+        totals=tuple(_totals(writer, segmenter)),
+        notes=(*findings.notes, *filter(None, [findings.read])),
+    )
+
+
+def _totals(writer: ResultWriter, algorithm: Algorithm) -> Iterator[StudyTotals]:
+    """The study's figures, and those of each lesion that is no segment of its own."""
+    findings, pipeline = writer.findings, writer.pipeline
+    measured = {
+        "Study totals": tuple(
+            Measured(TOTALS[name], value, UNITS[unit]) for name, (value, unit) in findings.totals.items()
+        ),
+        **{lesion.tracking_id: _figures(lesion) for lesion in findings.lesions if not lesion.outlined},
+    }
+    for tracking_id, figures in measured.items():
+        yield StudyTotals(
+            tracking_id=tracking_id,
+            tracking_uid=writer.tracking_uid(tracking_id),
+            measurements=figures,
+            algorithm=algorithm,
+            finding=pipeline.finding,
+            site=pipeline.site,
+        )
+
+
+def _encoded_numbers(segmentation: Dataset | None) -> list[int]:
+    """Numbers of the segments that stand for a region; a label map describes its background as segment 0."""
+    segments = segmentation.SegmentSequence if segmentation is not None else []
+    return [int(segment.SegmentNumber) for segment in segments if int(segment.SegmentNumber) > 0]
+
+
+def _group(writer: ResultWriter, number: int, algorithm: Algorithm) -> MeasurementGroup:
+    region = writer.findings.outlined[number - 1]
+    return MeasurementGroup(
+        segment_number=number,
+        tracking_id=region.tracking_id,
+        tracking_uid=writer.tracking_uid(region.tracking_id),
+        finding=region.label.type,
+        category=region.label.category,
+        site=region.label.anatomic_region or writer.pipeline.site,
+        algorithm=algorithm,
+        measurements=_figures(region),
+    )
+
+
+def _figures(region: Region) -> tuple[Measured, ...]:
+    volume = Measured(concepts.VOLUME, region.volume_ml, concepts.MILLILITRE)
+    if region.diameters is None:
+        return (volume,)
+    return (
+        volume,
+        Measured(concepts.LONG_AXIS, region.diameters.axial_mm, concepts.MILLIMETRE),
+        Measured(concepts.CORONAL_DIAMETER, region.diameters.coronal_mm, concepts.MILLIMETRE),
+        Measured(concepts.SAGITTAL_DIAMETER, region.diameters.sagittal_mm, concepts.MILLIMETRE),
+    )

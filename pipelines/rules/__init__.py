@@ -1,0 +1,1 @@
+"""Routing rules: the file, its schema, conditions, matching, routing, preference, explanation."""

@@ -1,0 +1,1 @@
+"""What we derive of a series: plane, sequence, contrast, phase, localizer."""
