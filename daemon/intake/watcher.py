@@ -1,8 +1,8 @@
 """Watched folders: what is put there goes into the spool, and leaves the folder when it is durable there.
 
 One thread for each folder looks, waits until a file has settled, takes it and removes it (daemon/intake/folder.py).
-watchdog says where to look; what it does not see (network shares, an overflow, what was there before) is found by looking at
-everything now and then.
+watchdog says where to look; what it does not see (network shares, an overflow, what was there before) is found by
+looking at everything now and then.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class ModelPackage:
             return {spec.name: stored[spec.name] for spec in self.manifest.inputs}
 
     def largest(self) -> dict[str, float]:
-        """Of the network's tensors, by name, the largest absolute value that eight bits must reach (`backends.tensorrt.int8`).
+        """Of the network's tensors, by name, the largest absolute value that eight bits must reach.
 
         Raises:
             DigestMismatch: The file changed since the package was loaded.

@@ -1,7 +1,7 @@
 """What TensorRT needs to compute a package in INT8: how far eight bits must reach, measured on held-out patients.
 
-The network itself is made where a plan is built (`engines.backends.tensorrt.int8`), so that a package carries
-kilobytes for it and no second network. What that network answers is measured here on a processor, in the same arithmetic.
+The network itself is made where a plan is built (`engines.backends.tensorrt.int8`), so that a package carries kilobytes
+for it and no second network. What that network answers is measured here on a processor, in the same arithmetic.
 """
 
 from __future__ import annotations

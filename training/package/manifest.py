@@ -21,7 +21,7 @@ from training.data.source import Parts
 from training.evaluate.figures import Figure
 from training.experiment import Experiment
 from training.package.descriptions import describe
-from training.package.sources import DATA, data_of, inherited_of, licence_of
+from training.package.sources import DATA, LICENCES, data_of, inherited_of, licence_of
 
 INTENDED_USE = (
     "Research and teaching. Not a medical device: no finding of this network may be used for diagnosis or treatment."
@@ -73,7 +73,7 @@ def manifest(  # noqa: PLR0917 - a description has many sources
         "version": version,
         "task": first.task,
         "description": said.summary,
-        "licence": licence_of(first, inherited_of(records)),
+        "licence": licence_of(LICENCES[first.data], inherited_of(records)),
         "sha256": hashlib.sha256(network).hexdigest(),
         "inputs": [{"name": "image", "dtype": "float32", "shape": ["batch", *image], "channels": channels}],
         "outputs": [{**logits, "activation": first.activation, "classes": list(first.classes)}],

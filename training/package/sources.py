@@ -49,7 +49,7 @@ _IMAGENET = {
     "licence": "Apache 2.0",
     "citation": "Tan M, Le QV. ICML 2019, arXiv:1905.11946; Deng J et al. CVPR 2009",
 }
-_LICENCES = {
+LICENCES = {
     "lgg": "Weights: research only, CC BY-NC-SA 4.0 as the training data",
     "liver": "Weights: research only, CC BY-SA 4.0 as the training data",
     "lits": "Weights: research only, CC BY-SA 4.0 as the training data",
@@ -93,8 +93,7 @@ def with_inherited(own: Sequence[Mapping[str, Any]], inherited: Sequence[Mapping
     return data
 
 
-def licence_of(experiment: Experiment, inherited: Sequence[Mapping[str, Any]]) -> str:
-    """The licence of weights: that of the data, and those of the data behind the weights that they started from."""
-    own = _LICENCES[experiment.data]
+def licence_of(own: str, inherited: Sequence[Mapping[str, Any]]) -> str:
+    """The licence of weights: `own`, that of the data, and those of the data behind the weights that they started from."""
     others = dict.fromkeys(entry["licence"] for entry in inherited if entry["licence"] not in own)
     return "; ".join([own, *(f"began as weights made from data under: {licence}" for licence in others)])

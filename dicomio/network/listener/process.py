@@ -1,4 +1,4 @@
-"""A listener process: `python -m dicomio.network.listener.process`, several on a port, started by `supervisor.Listener`.
+"""A listener process: `python -m dicomio.network.listener.process`, several on a port, started by the supervisor.
 
 It knows a spool and nothing else: no database, no pipelines. It accepts on a socket that it inherits. Standard input is
 the lifeline: the settings come in as its first line, and when it ends, because the parent says so or is no more, the

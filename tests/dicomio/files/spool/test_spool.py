@@ -182,7 +182,8 @@ def test_many_threads_share_a_spool(tmp_path: Path) -> None:
 
 
 def test_importing_the_spool_costs_little() -> None:
-    code = "import dicomio.files.spool.spool, sys\nprint({'pydicom', 'numpy', 'structlog', 'pynetdicom'} & set(sys.modules))"
+    used = "{'pydicom', 'numpy', 'structlog', 'pynetdicom'}"
+    code = f"import dicomio.files.spool.spool, sys; print({used} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
 
