@@ -94,6 +94,6 @@ def with_inherited(own: Sequence[Mapping[str, Any]], inherited: Sequence[Mapping
 
 
 def licence_of(own: str, inherited: Sequence[Mapping[str, Any]]) -> str:
-    """The licence of weights: `own`, that of the data, and those of the data behind the weights that they started from."""
+    """The licence of weights: `own`, and those of the data behind the weights that they started from."""
     others = dict.fromkeys(entry["licence"] for entry in inherited if entry["licence"] not in own)
     return "; ".join([own, *(f"began as weights made from data under: {licence}" for licence in others)])
