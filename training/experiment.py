@@ -95,7 +95,7 @@ class Experiment:
         channels: Names of the input channels.
         classes: Names of the outputs; with softmax the first one is the background.
         inputs: A preprocessing of `PREPARED`, or a key of `training.data.inputs.INPUTS`.
-        row: The row of docs/systems.md: A to E as in the literature's table, or `ours`.
+        row: The row of docs/lab/published-systems.md: A to E as in the literature's table, or `ours`.
         package: Name of the model package that it is exported to; its own name where this is empty.
         size: (height, width), or (slices, height, width) of a patch; empty where the preprocessing says it.
         served_size: (slices, height, width) of what serving looks at in one pass; None where that is `size` too.
