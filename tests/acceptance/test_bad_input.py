@@ -49,7 +49,7 @@ def test_bad_files_bad_series_and_bad_rules_each_have_their_outcome(
     inbox.mkdir()
     daemon = make_daemon(watch=[{"path": str(inbox), "settle": "0.5s"}])
     daemon.start()
-    quarantine = daemon.intake.directory / "data" / "spool" / "quarantine"
+    quarantine = daemon.folder / "data" / "spool" / "quarantine"
     flair = flair_files(brain_phantom[0])
 
     # a truncated file and one that is no DICOM: kept, with the reason beside

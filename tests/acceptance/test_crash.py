@@ -129,7 +129,7 @@ def test_a_hanging_worker_is_replaced_after_the_time_limit(
 
 def ready(daemon: Any) -> bool:
     """A worker has said that it may be given jobs."""
-    standing = read_standing(daemon.intake.directory / daemon.settings["data_dir"] / "standing.json")
+    standing = read_standing(daemon.folder / daemon.settings["data_dir"] / "standing.json")
     return standing is not None and any(worker.state is Readiness.READY for worker in standing.workers)
 
 

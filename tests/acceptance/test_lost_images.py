@@ -94,7 +94,7 @@ def test_lenient_runs_with_the_note_first(make_daemon: Callable[..., Any], slice
     assert str(row.state) == "done"
     assert detail.job.notes[0].startswith("1 image came and could not be used, and the measurements lack it: image ")
     (report,) = (result.path for result in detail.results if result.name == "sr.dcm")
-    told = (daemon.intake.directory / "data" / report).read_bytes()
+    told = (daemon.folder / "data" / report).read_bytes()
     places = [told.index(note.encode()) for note in detail.job.notes]
     assert places == sorted(places)
     assert "Read: 39 of 40 images of CT (" in " ".join(scanward(daemon, "jobs", "show", str(row.job_id)).split())

@@ -26,14 +26,14 @@ def test_all_that_was_received_is_there_after_the_data_folder_was_renamed(
     for number, name in enumerate(("renamed", "link")):
         daemon.stop()
         if name == "link":
-            (daemon.intake.directory / name).symlink_to(daemon.intake.directory / daemon.settings["data_dir"])
+            (daemon.folder / name).symlink_to(daemon.folder / daemon.settings["data_dir"])
         else:
-            (daemon.intake.directory / daemon.settings["data_dir"]).rename(daemon.intake.directory / name)
+            (daemon.folder / daemon.settings["data_dir"]).rename(daemon.folder / name)
         daemon.settings["data_dir"] = name
         daemon.config.write_text(write_yaml(daemon.settings))
         daemon.start()
         send(daemon.peer, paths)  # and all of it once more
-        spool = daemon.intake.directory / name / "spool"
+        spool = daemon.folder / name / "spool"
         until(lambda at=spool: not list((at / "incoming").iterdir()), 60)
         kept = sorted(content_digest(path) for path in (spool / "studies").rglob("*.dcm"))
         assert kept == sorted(map(content_digest, paths)), number
