@@ -35,8 +35,8 @@ MARGIN = 1.15
 def tiers(processor: Processor) -> tuple[Tier, ...]:
     """Engines for all that a machine with this processor may have, best first.
 
-    On x86-64 eight bits take half the time of 32 even where their products have to be added in 16 (docs/engines.md),
-    and bfloat16, where the processor computes in it, is next. Of other processors nothing was measured: time decides.
+    On x86-64 eight bits take half the time of 32 even where their products have to be added in 16, and bfloat16, where
+    the processor computes in it, is next (docs/lab/engine-speed.md). Others were not measured: time decides.
     """
     if processor.known:
         return (*GPU, (("openvino", "int8"),), (("openvino", "bf16"),), FP32)

@@ -37,7 +37,7 @@ def test_the_command_makes_what_ships(name):
     recorded = manifest.training.model_extra
     parts = recorded.get("mean_of", [recorded])
     assert [part.get("trained_as", part["recipe"]) for part in parts] == [part.trained for part in making.parts]
-    if name != "brain-brats-slices-unet":  # made in legs (docs/training.md)
+    if name != "brain-brats-slices-unet":  # made in legs (docs/lab/shipped-weights.md)
         assert [part["minutes"] for part in parts] == pytest.approx([part.minutes for part in making.parts], abs=1)
     assert parts[0]["recipe"] == (making.parts[0].exported or making.parts[0].trained)
     weights = onnx.load(shipped_folder() / name / "model.onnx").graph.initializer

@@ -1,7 +1,7 @@
 """The INT8 variant of a package's network for a processor, and whether it may be in the package.
 
 NNCF quantises OpenVINO's own network and not the ONNX file: of the same networks quantised in ONNX, OpenVINO 2026.4
-answered rightly for one of three (docs/engines.md).
+answered rightly for one of three (docs/lab/networks.md).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ x86 without VNNI and AMX multiplies eight unsigned by eight signed bits two at a
 (PMADDUBSW): 255 x 127 + 255 x 127 is cut off at half. oneDNN lays weights out so that the two are neighbouring input
 channels of one tap. Of the convolutions' weights, those output channels in which two such neighbours add up to too much
 get a larger step, as much larger as it takes; others keep their eight bits. The usual remedy, seven bits for all
-weights, costs more: Dice 0.994 against 0.996 for whole brains (docs/engines.md).
+weights, costs more: Dice 0.994 against 0.996 for whole brains (docs/lab/networks.md).
 """
 
 from __future__ import annotations
