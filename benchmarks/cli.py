@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from daemon.terminal.tables import plain_table
-from db.store import Database
+from db.database import Database
 
 TARGET = {"jobs list": (0.6, 90.0)}
 """Command -> processor seconds and MB that it may take."""

@@ -18,10 +18,10 @@ import numpy as np
 import pydicom
 
 from daemon.errors import NotRunnable
+from db.database import Database
 from db.errors import StoreError
 from db.records import JobFilter
 from db.states import JobState
-from db.store import Database
 from dicomio.errors import DicomError
 from dicomio.network.scu.sender import Peer, echo, send
 from dicomio.results.readback import read_masks

@@ -22,8 +22,8 @@ from daemon.errors import NotRunnable, WrongDatabase
 
 if TYPE_CHECKING:
     from daemon.config import Config
-    from db.installation import DatabaseSide
-    from db.store import Database
+    from db.database import Database
+    from db.stores.installation import DatabaseSide
     from dicomio.files.spool.spool import Spool
 
 log = structlog.get_logger(__name__)

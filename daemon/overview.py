@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from daemon.config import Config
-    from db.store import Database
+    from db.database import Database
 
 JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING, JobState.FAILED, JobState.REFUSED)
 STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.UNMATCHED)

@@ -23,8 +23,8 @@ from daemon.jobs.dispatch import Dispatch, wishes_of
 from daemon.loop import Loop
 from daemon.workers.pool import WorkerPool
 from daemon.workers.status import PartStanding, PartState, Standing, StandingFile, listener_standing
+from db.database import Database
 from db.errors import DatabaseUnavailable
-from db.store import Database
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerSettings
 from engines.contract import EngineSettings

@@ -18,8 +18,8 @@ from daemon.installation import SpoolSide, compare_installation
 from daemon.jobs.delivery import peer_of
 from daemon.service import engine_settings
 from daemon.terminal.tables import plain_table
+from db.database import Database
 from db.errors import StoreError
-from db.store import Database
 from dicomio.errors import DicomError
 from dicomio.files.spool.spool import Spool
 from dicomio.network.scu.proposals import refused

@@ -10,7 +10,7 @@ import typer
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console, open_database
 from daemon.config import load_config
 from daemon.errors import NotRunnable
-from db.store import Database
+from db.database import Database
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 

@@ -31,8 +31,8 @@ from db.states import JobState, StudyState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from db.database import Database
     from db.records import Conflict, JobSummary
-    from db.store import Database
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 

@@ -9,7 +9,7 @@ import typer
 
 from daemon.config import Config, load_config
 from daemon.terminal.text import Terminal
-from db.store import Database
+from db.database import Database
 
 ConfigOption = Annotated[
     Path, typer.Option("-c", "--config", help="Configuration file.", envvar="SCANWARD_CONFIG", show_default=True)

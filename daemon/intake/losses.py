@@ -14,7 +14,7 @@ from db.records import LostImage
 from db.states import LossKind
 
 if TYPE_CHECKING:
-    from db.store import Database
+    from db.database import Database
     from dicomio.files.spool.spool import Spool
 
 log = structlog.get_logger(__name__)

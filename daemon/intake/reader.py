@@ -35,8 +35,8 @@ from dicomio.files.spool.received import add_name, make_folder, remove_copies, s
 from dicomio.files.spool.spool import OUT_OF_SPACE, harmless
 
 if TYPE_CHECKING:
+    from db.database import Database
     from db.records import IndexOutcome
-    from db.store import Database
     from dicomio.files.spool.spool import Spool
 
 log = structlog.get_logger(__name__)

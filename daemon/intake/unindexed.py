@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from db.store import Database
+    from db.database import Database
     from dicomio.files.spool.spool import Spool
 
 log = structlog.get_logger(__name__)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from db.database import inputs_digest
 from db.errors import DatabaseUnavailable, InputsChanged
 from db.reasons import NOT_ROUTABLE
 from db.records import AlreadyExists, Created, JobOrder, Wish
 from db.states import LossKind, Priority
-from db.store import inputs_digest
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.rules.facts import KnownImage, KnownSeries, study_facts
 from pipelines.rules.routing import Route, Unmatched, route
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from db import records
-    from db.store import Database
+    from db.database import Database
     from pipelines.rules.attributes import StudyFacts
     from pipelines.rules.published import RuleSet
 

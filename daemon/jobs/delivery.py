@@ -27,8 +27,8 @@ from dicomio.network.tls import TLSFiles
 
 if TYPE_CHECKING:
     from daemon.config import Config, Destination, Tls
+    from db.database import Database
     from db.records import DeliveryBatch, DueDelivery
-    from db.store import Database
 
 log = structlog.get_logger(__name__)
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from daemon.config import Config
     from daemon.workers.pool import WorkerPool
     from db import records
+    from db.database import Database
     from db.records import ClaimedJob
-    from db.store import Database
     from engines.contract import EngineSettings
     from pipelines.registry import Pipeline
 

@@ -1,32 +1,6 @@
 """What goes into the database and what comes out of it: frozen values that hold no session and outlive every row."""
 
-from db.records.answers import (
-    Conflict,
-    Counts,
-    DeliveryRow,
-    DestinationRow,
-    EventRow,
-    JobDetail,
-    JobFilter,
-    JobSummary,
-    MeasurementRow,
-    ResultRow,
-    SeriesRow,
-    StudyDetail,
-)
-from db.records.arrivals import (
-    AssociationRow,
-    Completable,
-    Indexed,
-    IndexedInstance,
-    IndexOutcome,
-    InstanceFacts,
-    LostImage,
-    SeriesFacts,
-    StudyFacts,
-    StudyRow,
-)
-from db.records.work import (
+from db.records.jobs import (
     AlreadyExists,
     ClaimedJob,
     Created,
@@ -40,6 +14,32 @@ from db.records.work import (
     NewResult,
     Recovered,
     Wish,
+)
+from db.records.queries import (
+    Conflict,
+    Counts,
+    DeliveryRow,
+    DestinationRow,
+    EventRow,
+    JobDetail,
+    JobFilter,
+    JobSummary,
+    MeasurementRow,
+    ResultRow,
+    SeriesRow,
+    StudyDetail,
+)
+from db.records.studies import (
+    AssociationRow,
+    Completable,
+    Indexed,
+    IndexedInstance,
+    IndexOutcome,
+    InstanceFacts,
+    LostImage,
+    SeriesFacts,
+    StudyFacts,
+    StudyRow,
 )
 
 __all__ = [

@@ -19,9 +19,9 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
 from daemon.demo import free_ports
+from db.database import Database
 from db.errors import DatabaseUnavailable, OutdatedSchema, StoreError
 from db.records import JobDetail, JobFilter, JobSummary
-from db.store import Database
 from dicomio.errors import DicomError
 from dicomio.network.scu.sender import Peer, echo
 from engines.plain_yaml import write_yaml

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from db.database import Database
 from db.records import IndexedInstance, JobOrder, JobOutcome, NewMeasurement, NewResult
 from db.states import Origin, ResultKind
-from db.store import Database
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

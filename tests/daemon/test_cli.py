@@ -12,7 +12,7 @@ import pytest
 from typer.testing import Result
 
 from daemon.cli import OURS
-from db.store import Database
+from db.database import Database
 
 HEAVY = ("dask", "distributed", "highdicom", "openvino", "onnxruntime", "SimpleITK", "scipy", "daemon.service")
 LOOKING = [

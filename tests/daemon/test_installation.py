@@ -19,7 +19,7 @@ from daemon.config import Config, load_config
 from daemon.errors import WrongDatabase
 from daemon.installation import check_installation, locked
 from daemon.intake.reader import Intake
-from db.store import Database
+from db.database import Database
 from dicomio.files.content import content_digest
 from dicomio.files.spool.spool import Spool
 from engines.plain_yaml import write_yaml

@@ -19,7 +19,7 @@ from daemon.config import Config
 from daemon.demo import free_ports
 from daemon.service import Service
 from daemon.workers.status import PartStanding, PartState, read_standing
-from db.store import Database
+from db.database import Database
 from dicomio.files.spool.spool import Spool
 from dicomio.network.scu.sender import Peer, send
 from tests.daemon.house import House

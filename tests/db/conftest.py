@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import pytest
 from sqlalchemy import text
 
+from db.database import Database
 from db.records import IndexedInstance, JobOrder, JobOutcome, NewResult
 from db.states import JobState, Origin, ResultKind
-from db.store import Database
 from db.tables import METADATA
 from tests.postgres import Cluster
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from db.database import Database
 from db.errors import IllegalMove
 from db.moves import move
 from db.records import AlreadyExists, Created, Indexed, IndexedInstance, JobOrder, JobOutcome
 from db.states import JobState
-from db.store import Database
 from db.tables import Job
 
 Images = Callable[..., list[IndexedInstance]]
@@ -28,7 +28,7 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 CLAIM_ALL = """
 import sys
-from db.store import Database
+from db.database import Database
 database = Database(sys.argv[1])
 while (job := database.claim_job(sys.argv[2])) is not None:
     print(job.id)
@@ -187,7 +187,7 @@ import os, signal, sys
 from sqlalchemy import text
 from db.moves import move
 from db.states import JobState
-from db.store import Database
+from db.database import Database
 from db.tables import Job
 with Database(sys.argv[1]).write() as session:
     move(session, session.get_one(Job, {job_id}), JobState.RUNNING, because="to be killed")

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import func, select, text
 
 from db.copying import copy
+from db.database import Database
 from db.errors import CopyDiffers, DatabaseInUse, DatabaseNotEmpty
 from db.records import JobFilter, JobOutcome, LostImage, NewMeasurement, NewResult
 from db.states import JobState, LossKind, ResultKind
-from db.store import Database
 from db.tables import METADATA, Job
 from tests.db.conftest import NOON, Images
 

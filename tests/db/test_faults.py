@@ -11,10 +11,10 @@ from pydicom.dataset import Dataset
 from sqlalchemy import text, update
 
 from daemon.intake.reader import Intake
+from db.database import Database
 from db.errors import DatabaseUnavailable, RowRefused
 from db.faults import may_be_of_a_row
 from db.records import JobFilter
-from db.store import Database
 from db.tables import Study
 from dicomio.files.spool.spool import Spool
 from tests.db.conftest import Images

@@ -9,8 +9,8 @@ from sqlalchemy import NullPool, text
 
 from db import schema
 from db.connection import make_engine
+from db.database import Database
 from db.location import parse_url
-from db.store import Database
 
 NOW = "2026-11-20 12:00:00"
 

@@ -13,10 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, NullPool, text
 
 from db.connection import make_engine
+from db.database import Database
 from db.errors import DatabaseUnavailable, NewerSchema, OutdatedSchema, UnsupportedDatabase
 from db.location import parse_url, without_secrets
 from db.records import JobFilter
-from db.store import Database
 from db.tables import METADATA
 
 

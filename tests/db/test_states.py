@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from db.database import Database
 from db.errors import IllegalMove
 from db.moves import move
 from db.states import MOVES, DeliveryState, JobState, State, StudyState, may_move
-from db.store import Database
 from db.tables import Delivery, Job, JobEvent, Study
 
 TABLES: dict[type[State], Any] = {StudyState: Study, JobState: Job, DeliveryState: Delivery}

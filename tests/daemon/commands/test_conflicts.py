@@ -12,7 +12,7 @@ import pytest
 from typer.testing import Result
 
 from daemon.intake.reader import Intake
-from db.store import Database
+from db.database import Database
 from dicomio.files.content import content_digest
 from dicomio.files.spool.spool import Spool
 

@@ -16,7 +16,7 @@ from daemon.intake.directory import read_folder
 from daemon.intake.reader import Intake
 from daemon.jobs.assembly import routing_facts
 from db import tags
-from db.store import Database
+from db.database import Database
 from dicomio.files.personal import PERSONAL
 from dicomio.files.spool.spool import Spool
 from pipelines.rules.facts import OF_STUDY

@@ -22,7 +22,7 @@ from daemon.workers.status import (
     listener_standing,
     read_standing,
 )
-from db.store import Database
+from db.database import Database
 from dicomio.network.listener.supervisor import ListenerState, ProcessState
 
 

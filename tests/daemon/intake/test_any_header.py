@@ -23,8 +23,8 @@ import daemon.intake.folder
 from daemon.intake.directory import read_folder
 from daemon.intake.folder import Inbox, WatchedFolder
 from daemon.intake.reader import Intake
+from db.database import Database
 from db.records import JobFilter
-from db.store import Database
 from dicomio.errors import BadInput, UnreadableHeader
 from dicomio.files.headers import read_header
 from dicomio.files.spool.spool import Spool

@@ -14,9 +14,9 @@ from pynetdicom import AE
 
 from daemon.intake.folder import Inbox, WatchedFolder
 from daemon.intake.reader import Intake
+from db.database import Database
 from db.records import LostImage
 from db.states import LossKind
-from db.store import Database
 from dicomio.files.file_meta import read_head
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings

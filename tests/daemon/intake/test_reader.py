@@ -17,8 +17,8 @@ from pydicom.uid import ImplicitVRLittleEndian
 from sqlalchemy import text
 
 from daemon.intake.reader import Intake, _association_of
+from db.database import Database
 from db.errors import DatabaseUnavailable
-from db.store import Database
 from dicomio.files.content import content_digest, data_set_offset
 from dicomio.files.spool.spool import Spool
 
@@ -142,7 +142,7 @@ def test_killed_at_any_step_each_image_has_one_file_one_row_and_its_association(
 import os, sys
 from pathlib import Path
 import daemon.intake.reader
-from db.store import Database
+from db.database import Database
 from dicomio.files.spool.spool import Spool
 daemon.intake.reader.BATCH = 2
 calls = 0

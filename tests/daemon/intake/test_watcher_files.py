@@ -21,7 +21,7 @@ from daemon.intake.folder import FolderEvent, Inbox
 from daemon.intake.reader import Intake
 from daemon.intake.settling import left_alone
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
-from db.store import Database
+from db.database import Database
 from dicomio.files.spool.spool import Spool
 from tests.daemon.intake.watching import SETTLE, contents, quarantined, until
 

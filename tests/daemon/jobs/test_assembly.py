@@ -9,9 +9,9 @@ import pytest
 
 from daemon.intake.reader import Intake
 from daemon.jobs.assembly import Assembly
+from db.database import Database
 from db.records import Wish
 from db.states import Priority
-from db.store import Database
 from dicomio.files.spool.spool import Spool
 from pipelines.errors import ModelMissing
 from pipelines.phantoms.dicom import write_phantom

@@ -14,10 +14,10 @@ from daemon.config import Config
 from daemon.jobs.dispatch import Dispatch
 from daemon.jobs.room import RoomWait
 from daemon.workers.task import Failed, Finished, NoRoom, Return, run_errand
+from db.database import Database
 from db.errors import DatabaseUnavailable
 from db.records import IndexedInstance, JobOrder
 from db.states import Origin
-from db.store import Database
 from engines.contract import EngineSettings
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.results.encode import ResultFile

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from db.database import Database
 from db.records import JobFilter, LostImage
 from db.states import LossKind
-from db.store import Database
 from tests.db.conftest import NOON, Images
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from db.database import Database, inputs_digest
 from db.errors import IllegalMove, InputsChanged, UnknownJob, UnknownSeries
 from db.records import (
     AlreadyExists,
@@ -18,7 +19,6 @@ from db.records import (
     Wish,
 )
 from db.states import DeliveryState, JobState, Priority, ResultKind
-from db.store import Database, inputs_digest
 
 Images = Callable[..., list[IndexedInstance]]
 Order = Callable[..., JobOrder]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from db.database import Database
 from db.errors import NaiveTimestamp
 from db.records import AssociationRow, Indexed, IndexedInstance
 from db.states import AssociationEnd, Origin, StudyState
-from db.store import Database
 from db.tables import METADATA
 
 Images = Callable[..., list[IndexedInstance]]

@@ -9,9 +9,9 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from db.moves import move, note
-from db.ranks import more_urgent
 from db.records import JobOrder, Wish
 from db.states import DeliveryState, JobState, ResultKind
+from db.stores.jobs.priority import more_urgent
 from db.tables import Delivery, Job, Result
 
 

@@ -8,21 +8,22 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from db import details, losses
-from db.assembly import find_study
 from db.columns import now as this_moment
 from db.connection import Transactions
 from db.errors import InputsChanged, NothingToResend
-from db.jobrows import drop_undelivered, find_job, inputs_of, job_record
 from db.moves import move
-from db.ordering import order_job
-from db.outbox import of_host, recover_deliveries, resend_deliveries, resume_deliveries
-from db.outcomes import findings, write_outcome
-from db.ranks import BY_PRIORITY
 from db.reasons import CANCELLED, FAILED, REFUSED, WORKER_LOST_TWICE
 from db.records import AlreadyExists, ClaimedJob, Created, JobOrder, JobOutcome, JobRow, Recovered, Wish
-from db.serving import served_by
 from db.states import JobState, StudyState
+from db.stores.deliveries.store import of_host, recover_deliveries, resend_deliveries, resume_deliveries
+from db.stores.jobs import details
+from db.stores.jobs.ordering import order_job
+from db.stores.jobs.outcomes import findings, write_outcome
+from db.stores.jobs.priority import BY_PRIORITY
+from db.stores.jobs.rows import drop_undelivered, find_job, inputs_of, job_record
+from db.stores.jobs.serving import served_by
+from db.stores.studies import losses
+from db.stores.studies.store import find_study
 from db.tables import Job, Result, Study
 from db.tags import plain
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from db.database import Database
 from db.records import IndexedInstance, JobFilter
 from db.states import JobState, Priority, StudyState
-from db.store import Database
 from db.tables import Job, Study
 
 Images = Callable[..., list[IndexedInstance]]

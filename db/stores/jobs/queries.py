@@ -6,13 +6,14 @@ from typing import TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from db import details, lists, losses
-from db.assembly import find_study, study_row
 from db.connection import Transactions
-from db.jobrows import find_job, inputs_of, job_record
-from db.lists import NEED_A_PERSON
 from db.records import Conflict, Counts, DestinationRow, JobDetail, JobFilter, JobRow, JobSummary, StudyDetail
 from db.states import DeliveryState, JobState, StudyState
+from db.stores.jobs import details, lists
+from db.stores.jobs.lists import NEED_A_PERSON
+from db.stores.jobs.rows import find_job, inputs_of, job_record
+from db.stores.studies import losses
+from db.stores.studies.store import find_study, study_row
 from db.tables import Delivery, Instance, Job, JobEvent, Study
 
 

@@ -14,10 +14,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db.corrections import recognise
 from db.moves import move, note
 from db.records import Indexed, IndexedInstance, IndexOutcome
 from db.states import StudyState
+from db.stores.studies.corrections import recognise
 from db.tables import Instance, Series, Study
 from db.tags import bounded, bounded_number, of_study, storable
 

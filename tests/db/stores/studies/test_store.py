@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from db.database import Database
 from db.errors import IllegalMove, UnknownStudy
 from db.records import AssociationRow, Completable, IndexedInstance
 from db.states import AssociationEnd, StudyState
-from db.store import Database
 
 Images = Callable[..., list[IndexedInstance]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 
 from db.digests import inputs_digest
 from db.errors import InputsChanged, UnknownSeries
-from db.jobrows import CLOSED, drop_undelivered
 from db.moves import move, note
-from db.ranks import more_urgent
 from db.records import AlreadyExists, Created, JobOrder, Wish
-from db.serving import can_serve, missing, serve_also, unserved_by
 from db.states import JobState
+from db.stores.jobs.priority import more_urgent
+from db.stores.jobs.rows import CLOSED, drop_undelivered
+from db.stores.jobs.serving import can_serve, missing, serve_also, unserved_by
 from db.tables import Instance, Job, JobInput, Series, Study
 
 Inputs = dict[str, list[Instance]]

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from db.database import Database
 from db.errors import IllegalMove, NothingToResend, NotServed, UnknownDelivery
 from db.records import DeliveryBatch, JobFilter
 from db.states import DeliveryState, JobState
-from db.store import Database
 
 Routed = Callable[..., int]
 Finish = Callable[..., JobState]

@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.connection import Transactions
-from db.indexing import chunks
 from db.records import LostImage as LostRow
 from db.records.mapping import record
 from db.states import LossKind, StudyState
+from db.stores.studies.indexing import chunks
 from db.tables import Instance, LostImage, Series, Study
 from db.tags import bounded, plain
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from db.database import Database
 from db.records import AlreadyExists, Created, Indexed, JobOrder
 from db.states import JobState, StudyState
-from db.store import Database
 from tests.db.conftest import NOON, Images
 
 LATER = NOON + timedelta(hours=1)

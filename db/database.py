@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from db.assembly import Assembly
 from db.digests import inputs_digest
-from db.installation import Installations
-from db.intake import Intake
-from db.jobs import Jobs
-from db.losses import Losses
-from db.outbox import Outbox
-from db.queries import Queries
+from db.stores.deliveries.store import Outbox
+from db.stores.installation import Installations
+from db.stores.jobs.queries import Queries
+from db.stores.jobs.store import Jobs
+from db.stores.studies.intake import Intake
+from db.stores.studies.losses import Losses
+from db.stores.studies.store import Assembly
 
 __all__ = ["Database", "inputs_digest"]
 

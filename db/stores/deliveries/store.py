@@ -10,12 +10,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from db.columns import now as this_moment
 from db.connection import Transactions
 from db.errors import NotServed, UnknownDelivery
-from db.jobrows import drop_undelivered, find_job
 from db.moves import move, note
-from db.ranks import BY_PRIORITY
 from db.reasons import NOT_CONFIGURED, NOT_DELIVERED, code_of_status
 from db.records import DeliveryBatch, DueDelivery
 from db.states import DeliveryState, JobState
+from db.stores.jobs.priority import BY_PRIORITY
+from db.stores.jobs.rows import drop_undelivered, find_job
 from db.tables import Delivery, Job, Result, Study
 from db.tags import plain
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db.records.arrivals import LostImage
+from db.records.studies import LostImage
 from db.states import JobState, Priority, ResultKind
 
 

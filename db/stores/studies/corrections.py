@@ -3,7 +3,7 @@
 With another StudyInstanceUID it is another study, which runs as any other; the former one says where its images came
 again. With another PatientID it stays one study: once every image has come again, the later ones take the place of the
 former ones, which are kept beside, and the rules look again. Before that, and where contents differ while the identity
-does not, they are conflicts, for a person to decide on (`db.conflicts`).
+does not, they are conflicts, for a person to decide on (`db.stores.studies.conflicts`).
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from db.assembly import study_row
-from db.indexing import chunks
-from db.losses import counted
 from db.records import JobFilter, JobSummary
 from db.records.mapping import record
 from db.states import DeliveryState, JobState, StudyState
+from db.stores.studies.indexing import chunks
+from db.stores.studies.losses import counted
+from db.stores.studies.store import study_row
 from db.tables import Delivery, Instance, Job, Series, Study
 
 NEED_A_PERSON = (JobState.FAILED, JobState.REFUSED)

@@ -7,12 +7,12 @@ from pathlib import Path
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from db.assembly import find_study
 from db.columns import now
-from db.conflicts import Use, resolve, studies_with_conflicts
 from db.connection import Transactions
-from db.indexing import Undecided, Verdicts, chunks, index
 from db.records import AssociationRow, IndexedInstance, IndexOutcome
+from db.stores.studies.conflicts import Use, resolve, studies_with_conflicts
+from db.stores.studies.indexing import Undecided, Verdicts, chunks, index
+from db.stores.studies.store import find_study
 from db.tables import Association, Instance, Series, Study
 
 _TRIES = 3

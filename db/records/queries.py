@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db.records.arrivals import AssociationRow, LostImage, StudyRow
-from db.records.work import InputFile, JobRow
+from db.records.jobs import InputFile, JobRow
+from db.records.studies import AssociationRow, LostImage, StudyRow
 from db.states import DeliveryState, JobState, Priority, ResultKind, StudyState
 
 

@@ -1,0 +1,1 @@
+"""Deliveries: one row per result and destination, until the destination has it."""

@@ -1,0 +1,1 @@
+"""Studies and their images: what came in, what was corrected, in conflict or lost, and when a study is complete."""
