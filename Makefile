@@ -53,7 +53,7 @@ bench: $(VENV)/.installed-dev ## speed beside peers, as ratios of one run
 
 schema: $(VENV)/.installed ## write deploy/rules.schema.json and docs/configuration.md anew
 	@$(BIN)/scanward rules schema > deploy/rules.schema.json
-	@$(BIN)/python -m daemon.reference > docs/configuration.md
+	@$(BIN)/python -m daemon.config.reference > docs/configuration.md
 
 clean: ## remove what can be made again
 	@rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache

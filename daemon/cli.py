@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from daemon.commands.later import LaterGroup, Place
+from daemon.commands.lazy import LaterGroup, Place
 from daemon.errors import BadConfiguration, ScanwardError, WrongUsage
 from daemon.terminal.text import Terminal
 from db.errors import StoreError, UnsupportedDatabase

@@ -182,7 +182,7 @@ class Service:
             config.data_dir / "dask",
             warm_up=warm_up_cast(config, settings),
             gpus=config.engine.gpu,
-            logging_part=config.logging,
+            logging_section=config.logging,
             on_return=wake,
         )
         self._pool = self._stack.enter_context(pool)

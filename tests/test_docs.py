@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from daemon.cli import app
-from daemon.commands.later import LaterCommand
+from daemon.commands.lazy import LaterCommand
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from daemon.commands.options import JsonOption, console, notes
 from daemon.errors import WrongUsage
-from daemon.intake.directory import FolderContents, FolderStudy, digest_of, read_folder
+from daemon.intake.study_folder import FolderContents, FolderStudy, digest_of, read_folder
 from daemon.terminal.tables import files_table, findings_table
 from engines.contract import EngineSettings
 from pipelines.completeness import JobSeries, LostImage, also_known

@@ -58,7 +58,7 @@ def _studies(what: str, config: Path, source_ae: str) -> list[StudyFacts]:
 
     folder = Path(what)
     if folder.is_dir():
-        from daemon.intake.directory import read_folder
+        from daemon.intake.study_folder import read_folder
 
         contents = read_folder(folder, source_ae=source_ae)
         if contents.unusable:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.config import parse_duration
+from daemon.config.values import parse_duration
 from daemon.errors import WrongUsage
 from db.records import JobFilter
 from db.states import JobState, StudyState

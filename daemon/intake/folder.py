@@ -11,7 +11,6 @@ from threading import Event
 
 import structlog
 
-from daemon.faults import Complaints, alias, where
 from daemon.intake.archives import unpack
 from daemon.intake.import_file import (
     Changed,
@@ -26,6 +25,7 @@ from daemon.intake.import_file import (
     store,
 )
 from daemon.intake.ledger import memory_of
+from daemon.intake.reported_errors import Complaints, alias, where
 from daemon.intake.settling import DEEPEST, Settling, Signature, left_alone, look, walk
 from daemon.loop import LONGEST_PAUSE
 from dicomio.files.spool.spool import Spool, SpoolFull

@@ -14,7 +14,7 @@ import structlog
 
 from daemon.identity import WORKER
 from daemon.jobs.assembly import routing_facts
-from daemon.jobs.room import RoomWait
+from daemon.jobs.disk_space import RoomWait
 from daemon.workers.task import Failed, Finished, Lost, NoRoom, Return
 from db.errors import BadRequest, DatabaseUnavailable
 from db.reasons import REFUSED, RESULTS_UNUSABLE, code_named, code_of

@@ -22,7 +22,7 @@ import structlog
 from distributed import Client
 from distributed.security import Security
 
-from daemon.config import LoggingPart
+from daemon.config import LoggingSection
 from daemon.errors import NoWorkerFree
 from daemon.workers.cluster import QuietCluster
 from daemon.workers.roster import Roster
@@ -32,7 +32,7 @@ from daemon.workers.warm_up import PROGRESS, WarmUp
 from pipelines.rehearsal import Cast
 
 if TYPE_CHECKING:
-    from daemon.config import WorkersPart
+    from daemon.config import WorkersSection
     from pipelines.worker import JobDescription
 
 log = structlog.get_logger(__name__)
@@ -74,25 +74,25 @@ class WorkerPool:
         scratch: Folder for Dask's own files, on a local disk.
         warm_up: Pipelines that a worker rehearses when it starts, with their models.
         gpus: The workers' GPUs, dealt out in turn; empty leaves them to the jobs.
-        logging_part: How workers write their log.
+        logging_section: How workers write their log.
         on_return: Called from a Dask thread whenever a job has come home; must only wake somebody.
     """
 
     def __init__(
         self,
-        settings: WorkersPart,
+        settings: WorkersSection,
         scratch: Path,
         *,
         warm_up: Cast = MappingProxyType({}),
         gpus: tuple[int, ...] = (),
-        logging_part: LoggingPart | None = None,
+        logging_section: LoggingSection | None = None,
         on_return: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._scratch = scratch
         self._warm_up = warm_up
         self._gpus = gpus
-        self._logging = logging_part or LoggingPart()
+        self._logging = logging_section or LoggingSection()
         self._on_return = on_return
         self._cluster: QuietCluster | None = None
         self._client: Client | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed import KilledWorker
 
-from daemon.jobs.room import lacks_room
+from daemon.jobs.disk_space import lacks_room
 from engines.errors import DeviceLost
 from pipelines.worker import JobDescription, Outcome, perform
 

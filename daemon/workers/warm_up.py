@@ -13,7 +13,7 @@ from pipelines.rehearsal import Cast, open_engines, rehearse
 from pipelines.worker import close_engines, take_gpu
 
 if TYPE_CHECKING:
-    from daemon.config import LoggingPart
+    from daemon.config import LoggingSection
 
 PROGRESS = "scanward-workers"
 """Topic on which a worker says how far it is: {"worker": its address, "state": "opening" or "ready"}."""
@@ -26,9 +26,9 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
     name = "scanward-warm-up-3"
     idempotent = True
 
-    def __init__(self, cast: Cast, logging_part: LoggingPart, gpus: tuple[int, ...]) -> None:
+    def __init__(self, cast: Cast, logging_section: LoggingSection, gpus: tuple[int, ...]) -> None:
         self._cast = cast
-        self._logging = logging_part
+        self._logging = logging_section
         self._gpus = gpus
 
     def setup(self, worker: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from daemon.intake.directory import read_folder
+from daemon.intake.study_folder import read_folder
 from dicomio.files.content import data_set_offset
 from pipelines.phantoms.dicom import write_phantom
 

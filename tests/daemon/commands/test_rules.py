@@ -12,8 +12,8 @@ import pytest
 from typer.testing import Result
 
 from daemon.commands import check as check_command
-from daemon.intake.directory import read_folder
 from daemon.intake.reader import Intake
+from daemon.intake.study_folder import read_folder
 from daemon.jobs.assembly import routing_facts
 from db import tags
 from db.database import Database

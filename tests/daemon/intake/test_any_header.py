@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import daemon.intake.folder
-from daemon.intake.directory import read_folder
 from daemon.intake.folder import Inbox, WatchedFolder
 from daemon.intake.reader import Intake
+from daemon.intake.study_folder import read_folder
 from db.database import Database
 from db.records import JobFilter
 from dicomio.errors import BadInput, UnreadableHeader

@@ -16,9 +16,9 @@ from pydicom.data import get_testdata_file
 from structlog.testing import capture_logs
 
 import daemon.intake.folder
-from daemon.faults import alias
 from daemon.intake.folder import FolderEvent, Inbox
 from daemon.intake.reader import Intake
+from daemon.intake.reported_errors import alias
 from daemon.intake.settling import left_alone
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from db.database import Database

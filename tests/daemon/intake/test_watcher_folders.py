@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 import daemon.intake.folder
 import daemon.intake.watcher
 from daemon.errors import NotRunnable
-from daemon.faults import alias
 from daemon.intake.folder import Inbox
+from daemon.intake.reported_errors import alias
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from dicomio.files.spool.spool import Spool
 from tests.daemon.intake.watching import SETTLE, contents, quarantined, until

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from daemon.config import Config
+from daemon.jobs.disk_space import RoomWait
 from daemon.jobs.dispatch import Dispatch
-from daemon.jobs.room import RoomWait
 from daemon.workers.task import Failed, Finished, NoRoom, Return, run_errand
 from db.database import Database
 from db.errors import DatabaseUnavailable
@@ -247,7 +247,7 @@ def test_a_job_that_found_no_room_waits_for_room_and_no_try_is_counted(
     job_id = order(database)
     seconds, free = [1000.0], [0]
     monkeypatch.setattr(dispatch, "_room", RoomWait(Path("/"), lambda: seconds[0]))
-    monkeypatch.setattr("daemon.jobs.room.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    monkeypatch.setattr("daemon.jobs.disk_space.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
     for tries, pause in enumerate((5, 10, 20)):
         dispatch.step()
         assert bench.running == (str(job_id),)

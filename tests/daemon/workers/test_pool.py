@@ -18,7 +18,7 @@ import pytest
 import structlog
 from dask.utils import parse_timedelta
 
-from daemon.config import WorkersPart
+from daemon.config import WorkersSection
 from daemon.errors import NoWorkerFree
 from daemon.workers import pool as workers
 from daemon.workers import warm_up
@@ -37,7 +37,7 @@ from tests.daemon.job_examples import JOB, LONG
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
-    with WorkerPool(WorkersPart(count=1), tmp_path_factory.mktemp("dask")) as started:
+    with WorkerPool(WorkersSection(count=1), tmp_path_factory.mktemp("dask")) as started:
         yield started
 
 
@@ -170,7 +170,7 @@ def test_a_job_over_the_time_limit_costs_its_worker_and_the_reason_is_kept(
     assert takes_jobs(pool, LONG)
     process = in_worker(pool, arrange, "hang")
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "_settings", WorkersPart(count=1, time_limit=timedelta(seconds=1)))
+        patch.setattr(pool, "_settings", WorkersSection(count=1, time_limit=timedelta(seconds=1)))
         pool.submit(JOB)
         answer = come_home(pool)
     assert isinstance(answer, Lost)
@@ -225,7 +225,7 @@ def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
     monkeypatch.setattr(workers, "WarmUp", SecondHangsOnce)
     package = shipped_folder() / "brain-lgg-classifier"
     cast = {"brain-mr": {"classifier": EngineChoice(str(package), EngineSettings(backend="onnxruntime", threads=1))}}
-    patient = WorkersPart(count=2, start_limit=timedelta(hours=1))
+    patient = WorkersSection(count=2, start_limit=timedelta(hours=1))
     with WorkerPool(patient, tmp_path / "dask", warm_up=cast) as pool:
         assert takes_jobs(pool, LONG)  # the first worker takes jobs though the second is nowhere near
         wait_until(lambda: states(pool) == ["opening", "ready"])
@@ -237,7 +237,7 @@ def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
         (hung,) = (one for one in pool.standing.workers if one.state is Readiness.OPENING)
         assert pool.standing.replaced == ()
 
-        pool._settings = WorkersPart(count=2, start_limit=timedelta(0))
+        pool._settings = WorkersSection(count=2, start_limit=timedelta(0))
         with structlog.testing.capture_logs() as said:
             assert pool.free == 1  # the first still takes jobs, the second is on its way out
         pool._settings = patient
@@ -277,7 +277,7 @@ def test_no_job_goes_out_before_the_engines_are_open(tmp_path: Path) -> None:
     store = PlanStore(tmp_path / "plans")
     with ExitStack() as stack:
         with store.locked():  # somebody else is building: the worker waits for the plan
-            pool = stack.enter_context(WorkerPool(WorkersPart(count=1), tmp_path / "dask", warm_up=cast))
+            pool = stack.enter_context(WorkerPool(WorkersSection(count=1), tmp_path / "dask", warm_up=cast))
             assert not takes_jobs(pool, 5)
         assert takes_jobs(pool, LONG)
         assert list(store.folder.glob("*.plan"))
@@ -287,7 +287,7 @@ def test_no_job_goes_out_before_the_engines_are_open(tmp_path: Path) -> None:
 def test_a_worker_whose_engines_do_not_open_takes_jobs_all_the_same(tmp_path: Path) -> None:
     """They say what is wrong, each in its own words."""
     cast = {"brain-mr": {"classifier": EngineChoice(str(tmp_path / "no-such-package"), EngineSettings())}}
-    with WorkerPool(WorkersPart(count=1), tmp_path / "dask", warm_up=cast) as pool:
+    with WorkerPool(WorkersSection(count=1), tmp_path / "dask", warm_up=cast) as pool:
         assert takes_jobs(pool, LONG)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import Config, WorkersPart, load_config
+from daemon.config import Config, WorkersSection, load_config
 from daemon.errors import BadConfiguration
 from daemon.service import engine_settings
 from daemon.workers.pool import WorkerPool
@@ -76,7 +76,7 @@ def test_the_environment_may_name_them(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_each_worker_has_its_own_and_keeps_it_when_it_is_replaced(tmp_path: Path) -> None:
-    with WorkerPool(WorkersPart(count=2), tmp_path / "dask", gpus=(5, 7)) as pool:
+    with WorkerPool(WorkersSection(count=2), tmp_path / "dask", gpus=(5, 7)) as pool:
         before = pool.client.run(own_gpu)
         assert sorted(before.values()) == [5, 7]
         pool.client.restart_workers([next(iter(before))], timeout=60)

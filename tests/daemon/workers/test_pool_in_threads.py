@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from distributed import LocalCluster, get_worker
 
-from daemon.config import WorkersPart
+from daemon.config import WorkersSection
 from daemon.errors import NoWorkerFree
 from daemon.workers import pool as workers
 from daemon.workers import task as errands
@@ -54,7 +54,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool
     monkeypatch.setattr(errands, "perform", perform)
     OPENED.clear()
     HELD.set()
-    with WorkerPool(WorkersPart(count=2), tmp_path) as made:
+    with WorkerPool(WorkersSection(count=2), tmp_path) as made:
         yield made
         OPENED.set()
         HELD.set()
@@ -109,12 +109,12 @@ def test_jobs_go_only_to_workers_that_are_ready(pool: WorkerPool) -> None:
 def test_one_that_is_not_ready_in_time_is_to_be_replaced_and_the_other_takes_jobs(pool: WorkerPool) -> None:
     wait_until(lambda: pool.free == 1 and states(pool) == ["opening", "ready"])
     (hung,) = (one.address for one in pool.standing.workers if one.state == "opening")
-    pool._settings = WorkersPart(count=2, start_limit=timedelta(0))
+    pool._settings = WorkersSection(count=2, start_limit=timedelta(0))
     assert pool.free == 1
     (gone,) = pool.standing.replaced
     assert gone.worker == hung
     assert gone.reason.startswith("its engines were not open after")
-    pool._settings = WorkersPart(count=2)
+    pool._settings = WorkersSection(count=2)
     pool.submit(JOB)
     assert where(come_home(pool, 1)) == ["0"]
     OPENED.set()  # there is no nanny to replace it; so it counts again, by what it says

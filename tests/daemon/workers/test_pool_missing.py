@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from daemon.config import WorkersPart
+from daemon.config import WorkersSection
 from daemon.workers import pool as workers
 from daemon.workers.pool import WorkerPool
 
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def pool(tmp_path: Path, scheduler: Any, clock: list[float]) -> WorkerPool:
-    made = WorkerPool(WorkersPart(count=2), tmp_path)
+    made = WorkerPool(WorkersSection(count=2), tmp_path)
     made._client = made._cluster = scheduler
     return made
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from daemon.config import LoggingPart
+from daemon.config import LoggingSection
 from daemon.workers import warm_up
 from daemon.workers.warm_up import PROGRESS, WarmUp
 
@@ -34,7 +34,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_it_is_ready_when_its_engines_are_open_and_rehearses_then(heard: list[object]) -> None:
-    WarmUp({}, LoggingPart(), ())._warm_up(Worker(heard))
+    WarmUp({}, LoggingSection(), ())._warm_up(Worker(heard))
     assert heard == ["opening", ("opened", {}), "ready", ("rehearsed", {})]
 
 
@@ -46,5 +46,5 @@ def test_engines_that_do_not_open_do_not_keep_it_from_saying_so_job_by_job(
 
     monkeypatch.setattr(warm_up, "open_engines", broken)
     with pytest.raises(MemoryError):
-        WarmUp({}, LoggingPart(), ())._warm_up(Worker(heard))
+        WarmUp({}, LoggingSection(), ())._warm_up(Worker(heard))
     assert heard == ["opening", "ready"]

@@ -114,7 +114,7 @@ def test_options_default_to_a_study_that_shows_something():
 
 
 def test_a_brain_study_has_four_sequences_that_the_rules_recognise(tmp_path):
-    from daemon.intake.directory import read_folder
+    from daemon.intake.study_folder import read_folder
     from pipelines.rules.builtin import builtin_rules
     from pipelines.rules.routing import Route, route
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from daemon.config import Config, load_config
-from daemon.reference import EXAMPLE, keys, markdown, words
+from daemon.config.reference import EXAMPLE, keys, markdown, words
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
 
 
 def test_the_reference_is_the_one_that_the_program_makes() -> None:

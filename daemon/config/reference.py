@@ -1,6 +1,6 @@
 """The reference of the configuration: keys, types and defaults from the models, words from deploy/scanward.yaml.
 
-python -m daemon.reference > docs/configuration.md
+python -m daemon.config.reference > docs/configuration.md
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from daemon.config import Config, parse_size
+from daemon.config.model import Config
+from daemon.config.values import parse_size
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "deploy" / "scanward.yaml"
+EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "scanward.yaml"
 _TOP = re.compile(r"^(?:# ?)?([a-z_]+):(?:\s|$)")
 _NESTED = re.compile(r"^(?:#?  +|  +# ?)([a-z_]+):(?:\s|$)")
 _INLINE = re.compile(r"[{,]\s*([a-z_]+):")

@@ -9,7 +9,7 @@ from daemon.config import load_config
 from daemon.errors import BadConfiguration
 from daemon.service import listener_settings
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "scanward.yaml"
+EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "scanward.yaml"
 
 
 def written(folder: Path, text: str) -> Path:
