@@ -24,7 +24,7 @@ from db.records import JobFilter
 from db.states import JobState
 from dicomio.errors import DicomError
 from dicomio.network.scu.sender import Peer, echo, send
-from dicomio.results.readback import read_masks
+from dicomio.results.segmentation.readback import read_masks
 from dicomio.volumes.volume import load_volume
 from engines.plain_yaml import write_yaml
 from pipelines.phantoms.dicom import PhantomTruth, write_phantom

@@ -22,8 +22,8 @@ from db.database import Database
 from db.errors import StoreError
 from dicomio.errors import DicomError
 from dicomio.files.spool.spool import Spool
-from dicomio.network.scu.proposals import refused
 from dicomio.network.scu.sender import Peer, echo
+from dicomio.network.scu.supported_classes import refused
 from engines.choose import candidates, open_engine
 from engines.errors import EngineError
 from engines.packages.package import find_packages

@@ -17,10 +17,10 @@ import structlog
 
 from daemon.intake.settling import Signature
 from dicomio.errors import NotDicom, TruncatedFile, UnreadableFile
-from dicomio.files.damage import blamed_on
 from dicomio.files.file_meta import PREAMBLE
 from dicomio.files.headers import MEDIA_DIRECTORY, Header, header_of
 from dicomio.files.identity import identity_of
+from dicomio.files.parse_errors import blamed_on
 from dicomio.files.part10 import parse
 from dicomio.files.spool import lost
 from dicomio.files.spool.spool import COPY_CHUNK, Part, Spool, SpoolFull, timestamp

@@ -28,10 +28,10 @@ from db.faults import may_be_of_a_row
 from db.records import AssociationRow, Indexed, IndexedInstance
 from db.states import AssociationEnd, Origin
 from dicomio.errors import BadInput, UnreadableFile
-from dicomio.files.content import content_digest
+from dicomio.files.comparison import are_one_image
+from dicomio.files.digest import content_digest
 from dicomio.files.headers import Header, read_header
-from dicomio.files.same import are_one_image
-from dicomio.files.spool.received import add_name, make_folder, remove_copies, sync_folder
+from dicomio.files.spool.durable import add_name, make_folder, remove_copies, sync_folder
 from dicomio.files.spool.spool import OUT_OF_SPACE, harmless
 
 if TYPE_CHECKING:

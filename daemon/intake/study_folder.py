@@ -18,7 +18,7 @@ from daemon.intake.settling import walk
 from db.database import inputs_digest
 from db.tags import bounded, storable
 from dicomio.errors import BadInput
-from dicomio.files.content import content_digest
+from dicomio.files.digest import content_digest
 from dicomio.files.headers import Header, read_header
 from dicomio.files.identity import Identity, identity_of
 from dicomio.files.spool.spool import Spool

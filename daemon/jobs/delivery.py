@@ -20,7 +20,7 @@ from daemon.identity import WORKER
 from db.errors import BadRequest, DatabaseUnavailable
 from db.reasons import NO_ANSWER, code_of
 from dicomio.errors import PeerRefused, PeerUnreachable
-from dicomio.network.scu.connection import Line
+from dicomio.network.scu.connection_control import Line
 from dicomio.network.scu.sender import Peer, SendResult, send
 from dicomio.network.statuses import NOT_NOW, in_words
 from dicomio.network.tls import TLSFiles

@@ -8,8 +8,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from dicomio.errors import InvalidAttribute, MissingAttribute, NotDicom
-from dicomio.files.damage import blamed_on
 from dicomio.files.inflate import LARGEST_INFLATED
+from dicomio.files.parse_errors import blamed_on
 from dicomio.files.part10 import Part10, parse
 from dicomio.files.values import integer, plain_tags, text
 from dicomio.volumes.functional_groups import PER_FRAME, SHARED, lifted_tags

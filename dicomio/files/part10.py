@@ -17,9 +17,9 @@ from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicomio.errors import NotDicom, TruncatedFile
-from dicomio.files.damage import blamed_on
 from dicomio.files.file_meta import PREAMBLE, meta_elements, read_head
 from dicomio.files.inflate import LARGEST_HEADER, LARGEST_INFLATED, Inflated
+from dicomio.files.parse_errors import blamed_on
 
 PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer

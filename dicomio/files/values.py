@@ -18,7 +18,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicomio.files.damage import DamagedElement
+from dicomio.files.parse_errors import DamagedElement
 
 Plain = str | int | float | list[str] | list[int] | list[float] | list[int | float | str]
 

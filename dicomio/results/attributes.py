@@ -21,7 +21,7 @@ from pydicom.valuerep import DA, DT, TM
 from dicomio.files.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomio.files.part10 import read_data_set
 from dicomio.results.coding import Code
-from dicomio.results.legal import legal_charset, legal_uid, legal_value, legalise
+from dicomio.results.valid_values import legal_charset, legal_uid, legal_value, legalise
 
 log = structlog.get_logger(__name__)
 

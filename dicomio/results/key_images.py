@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
 from dicomio.results.attributes import base_attributes, complete, local_time, lossy_compression
-from dicomio.results.legal import legal_text, legal_uid, legal_value, study_uid_of
+from dicomio.results.valid_values import legal_text, legal_uid, legal_value, study_uid_of
 
 if TYPE_CHECKING:
     from dicomio.volumes.volume import SourceImage, Volume

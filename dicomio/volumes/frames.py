@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicomio.files.damage import blamed_on
+from dicomio.files.parse_errors import blamed_on
 from dicomio.files.part10 import PIXEL_DATA, Part10, PixelElement
 from dicomio.files.values import Plain, integer, number, numbers, plain_value, text, texts
 from dicomio.volumes.content_refusals import NotHounsfield, UnreadableNumbers

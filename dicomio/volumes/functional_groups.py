@@ -8,7 +8,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicomio.files.damage import DamagedElement
+from dicomio.files.parse_errors import DamagedElement
 from dicomio.files.values import Plain, plain_tags, plain_value, texts
 
 SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dicomio.errors import GeometryRefused, UnreadableFile
-from dicomio.files.damage import blamed_on
 from dicomio.files.inflate import LARGEST_INFLATED
+from dicomio.files.parse_errors import blamed_on
 from dicomio.files.part10 import parse
 from dicomio.files.values import plain_value, text
 from dicomio.volumes.content_refusals import SharedInstanceUIDs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicomio.results.concepts import ABNORMAL_STRUCTURE, BRAIN, NEOPLASM
+from dicomio.results.codes import ABNORMAL_STRUCTURE, BRAIN, NEOPLASM
 from pipelines.findings import Label
 
 if TYPE_CHECKING:

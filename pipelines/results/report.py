@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dicomio.results import concepts
+from dicomio.results import codes
 from dicomio.results.attributes import Algorithm
 from dicomio.results.coding import Code
-from dicomio.results.report import (
+from dicomio.results.report.encoder import (
     AbsentFinding,
     ClassificationFinding,
     Conclusion,
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
     from pipelines.results.writer import Encoding, ResultWriter
 
 TOTALS: dict[str, Code] = {
-    "Liver volume": concepts.VOLUME,
-    "Tumour count": concepts.LESION_COUNT,
-    "Tumour volume": concepts.TUMOUR_VOLUME,
-    "Tumour burden": concepts.TUMOUR_BURDEN,
-    "Tumour core volume": concepts.TUMOUR_CORE_VOLUME,
-    "Edema volume": concepts.EDEMA_VOLUME,
-    "Non-enhancing core volume": concepts.NON_ENHANCING_VOLUME,
-    "Enhancing volume": concepts.ENHANCING_VOLUME,
+    "Liver volume": codes.VOLUME,
+    "Tumour count": codes.LESION_COUNT,
+    "Tumour volume": codes.TUMOUR_VOLUME,
+    "Tumour burden": codes.TUMOUR_BURDEN,
+    "Tumour core volume": codes.TUMOUR_CORE_VOLUME,
+    "Edema volume": codes.EDEMA_VOLUME,
+    "Non-enhancing core volume": codes.NON_ENHANCING_VOLUME,
+    "Enhancing volume": codes.ENHANCING_VOLUME,
 }
 UNITS: dict[str, Code] = {
-    "mL": concepts.MILLILITRE,
-    "mm": concepts.MILLIMETRE,
-    "%": concepts.PERCENT,
-    "1": concepts.COUNT,
+    "mL": codes.MILLILITRE,
+    "mm": codes.MILLIMETRE,
+    "%": codes.PERCENT,
+    "1": codes.COUNT,
 }
 
 PRESENCE: dict[Answer, Code] = {
-    Answer.TUMOUR: concepts.PRESENT,
-    Answer.NO_TUMOUR: concepts.ABSENT,
-    Answer.UNCLEAR: concepts.INDETERMINATE,
+    Answer.TUMOUR: codes.PRESENT,
+    Answer.NO_TUMOUR: codes.ABSENT,
+    Answer.UNCLEAR: codes.INDETERMINATE,
 }
 
 DEVICE_UID = derived_uid("scanward", "device observer")
@@ -157,12 +157,12 @@ def _group(writer: ResultWriter, number: int, algorithm: Algorithm) -> Measureme
 
 
 def _figures(region: Region) -> tuple[Measured, ...]:
-    volume = Measured(concepts.VOLUME, region.volume_ml, concepts.MILLILITRE)
+    volume = Measured(codes.VOLUME, region.volume_ml, codes.MILLILITRE)
     if region.diameters is None:
         return (volume,)
     return (
         volume,
-        Measured(concepts.LONG_AXIS, region.diameters.axial_mm, concepts.MILLIMETRE),
-        Measured(concepts.CORONAL_DIAMETER, region.diameters.coronal_mm, concepts.MILLIMETRE),
-        Measured(concepts.SAGITTAL_DIAMETER, region.diameters.sagittal_mm, concepts.MILLIMETRE),
+        Measured(codes.LONG_AXIS, region.diameters.axial_mm, codes.MILLIMETRE),
+        Measured(codes.CORONAL_DIAMETER, region.diameters.coronal_mm, codes.MILLIMETRE),
+        Measured(codes.SAGITTAL_DIAMETER, region.diameters.sagittal_mm, codes.MILLIMETRE),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dicomio.results.seg import SegmentSpec, encode_segmentation, verify_segmentation
+from dicomio.results.segmentation.encoder import SegmentSpec, encode_segmentation, verify_segmentation
 from dicomio.volumes.masks import MaskBox, grid_of, mask_boxes
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dicomio.results.attributes import Algorithm, ResultUIDs, read_source_header, write_result
-from dicomio.results.report import SourceSeries
+from dicomio.results.report.encoder import SourceSeries
 from dicomio.results.uids import derived_uid
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dicomio.files.content import content_digest
+from dicomio.files.digest import content_digest
 from dicomio.network.scu.sender import send
 from engines.plain_yaml import write_yaml
 from pipelines.phantoms.dicom import write_phantom

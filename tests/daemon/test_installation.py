@@ -20,7 +20,7 @@ from daemon.errors import WrongDatabase
 from daemon.installation import check_installation, locked
 from daemon.intake.reader import Intake
 from db.database import Database
-from dicomio.files.content import content_digest
+from dicomio.files.digest import content_digest
 from dicomio.files.spool.spool import Spool
 from engines.plain_yaml import write_yaml
 

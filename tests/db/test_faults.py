@@ -18,7 +18,7 @@ from db.records import JobFilter
 from db.tables import Study
 from dicomio.files.spool.spool import Spool
 from tests.db.conftest import Images
-from tests.dicomio.making import classic, write
+from tests.dicomio.support.images import classic, write
 
 
 def test_values_are_stored_no_longer_than_their_representation(database: Database, images: Images) -> None:

@@ -19,8 +19,8 @@ from pydicom.uid import (
 )
 
 from dicomio.results.attributes import Algorithm, ResultUIDs, write_result
-from dicomio.results.concepts import ABNORMAL_STRUCTURE, ANATOMICAL_STRUCTURE, LIVER, NEOPLASM
-from dicomio.results.seg import SegmentSpec, encode_segmentation
+from dicomio.results.codes import ABNORMAL_STRUCTURE, ANATOMICAL_STRUCTURE, LIVER, NEOPLASM
+from dicomio.results.segmentation.encoder import SegmentSpec, encode_segmentation
 from dicomio.results.uids import derived_uid
 from dicomio.volumes.volume import SourceImage, Volume
 

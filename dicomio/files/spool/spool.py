@@ -37,7 +37,9 @@ from dicomio.files.file_meta import read_head
 from dicomio.files.identity import identity_of
 from dicomio.files.inflate import LARGEST_INFLATED
 from dicomio.files.spool import lost
-from dicomio.files.spool.part import (
+from dicomio.files.spool.durable import FOLDER_MODE, add_name, make_folder, move, remove_copies, sync_folder
+from dicomio.files.spool.prepared import Stock
+from dicomio.files.spool.writer import (
     COPY_CHUNK,
     FILE_MODE,
     OUT_OF_SPACE,
@@ -48,8 +50,6 @@ from dicomio.files.spool.part import (
     harmless,
     open_locked,
 )
-from dicomio.files.spool.received import FOLDER_MODE, add_name, make_folder, move, remove_copies, sync_folder
-from dicomio.files.spool.stock import Stock
 
 __all__ = [
     "COPY_CHUNK",

@@ -16,14 +16,20 @@ from pynetdicom.transport import AddressInformation
 
 from dicomio.files.file_meta import file_head
 from dicomio.files.spool import lost
-from dicomio.files.spool.part import OUT_OF_DESCRIPTORS, SpoolFull
 from dicomio.files.spool.spool import Part, timestamp
+from dicomio.files.spool.writer import OUT_OF_DESCRIPTORS, SpoolFull
 from dicomio.network.scp.acceptor import AcceptedSocket, AcceptorUpperLayer
-from dicomio.network.scp.contexts import contexts_for
-from dicomio.network.scp.data_sets import Command, EmptyDataSet, IncomingDataSet, ObjectTooLarge, ReceivingMessages
+from dicomio.network.scp.association_request import WRONG_APPLICATION, WRONG_VERSION
+from dicomio.network.scp.message_receiver import (
+    Command,
+    EmptyDataSet,
+    IncomingDataSet,
+    ObjectTooLarge,
+    ReceivingMessages,
+)
 from dicomio.network.scp.messages import ECHO_REQUEST, StoreRequest, command_field, encode_answer, encode_response
-from dicomio.network.scp.peer_faults import MalformedPDU
-from dicomio.network.scp.request import WRONG_APPLICATION, WRONG_VERSION
+from dicomio.network.scp.presentation_contexts import contexts_for
+from dicomio.network.scp.protocol_errors import MalformedPDU
 from dicomio.network.scp.upper_layer import LINGER, UnthreadedAssociation
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from dicomio.network.scp.peer_faults import MalformedPDU
+from dicomio.network.scp.protocol_errors import MalformedPDU
 
 STORE_REQUEST = 0x0001
 STORE_RESPONSE = 0x8001

@@ -16,9 +16,9 @@ from pynetdicom.transport import T_CONNECT, AddressInformation
 
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.network.scp.polled_socket import PolledSocket, tune
-from dicomio.network.scu.answer import ACCEPT_PDU, clean_answer
+from dicomio.network.scu.association_accept import ACCEPT_PDU, clean_answer
 from dicomio.network.scu.checkpoint import Checkpoint
-from dicomio.network.scu.connection import Line
+from dicomio.network.scu.connection_control import Line
 from dicomio.network.tls import TLSFiles
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from pynetdicom.sop_class import Verification
 
 from dicomio.errors import DicomError
 from dicomio.network.scu.association import MARGIN, Peer, association
-from dicomio.network.scu.connection import Line
-from dicomio.network.scu.outgoing import Kind, NotConvertible, Outgoing, batches
+from dicomio.network.scu.connection_control import Line
+from dicomio.network.scu.outgoing_files import Kind, NotConvertible, Outgoing, batches
 from dicomio.network.statuses import in_words, is_accepted, is_warning
 
 __all__ = ["EchoResult", "Peer", "SendResult", "count_instances", "echo", "send"]

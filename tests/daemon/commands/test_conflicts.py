@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from daemon.intake.reader import Intake
 from db.database import Database
-from dicomio.files.content import content_digest
+from dicomio.files.digest import content_digest
 from dicomio.files.spool.spool import Spool
 
 Command = Callable[..., Result]

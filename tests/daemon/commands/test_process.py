@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from daemon.intake.study_folder import read_folder
-from dicomio.files.content import data_set_offset
+from dicomio.files.digest import data_set_offset
 from pipelines.phantoms.dicom import write_phantom
 
 

@@ -29,9 +29,9 @@ from dicomio.errors import BadInput, UnreadableHeader
 from dicomio.files.headers import read_header
 from dicomio.files.spool.spool import Spool
 from dicomio.volumes.volume import load_volume
-from tests.dicomio.files.mutated import good_files, mutations
 from tests.dicomio.files.test_inflate import bomb
-from tests.dicomio.making import classic, write
+from tests.dicomio.support.images import classic, write
+from tests.dicomio.support.mutated import good_files, mutations
 
 BATCH = 25
 EXAMPLES = max(1, int(os.environ.get("SCANWARD_EXAMPLES", "300")) // BATCH)

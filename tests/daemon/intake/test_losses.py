@@ -21,8 +21,8 @@ from dicomio.files.file_meta import read_head
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
 from tests.daemon.intake.watching import until
-from tests.dicomio.making import SERIES, stack
-from tests.dicomio.network.requestor import encode_request
+from tests.dicomio.support.images import SERIES, stack
+from tests.dicomio.support.requestor import encode_request
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from daemon.intake.reader import Intake, _association_of
 from db.database import Database
 from db.errors import DatabaseUnavailable
-from dicomio.files.content import content_digest, data_set_offset
+from dicomio.files.digest import content_digest, data_set_offset
 from dicomio.files.spool.spool import Spool
 
 

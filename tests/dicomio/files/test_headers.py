@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from dicomio.errors import BadInput, InvalidAttribute, MissingAttribute, NotDicom, TruncatedFile
 from dicomio.files.headers import Header, read_header
-from tests.dicomio.making import SERIES, classic, compressed, enhanced, item, stack, write
+from tests.dicomio.support.images import SERIES, classic, compressed, enhanced, item, stack, write
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 

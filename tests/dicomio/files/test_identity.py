@@ -16,7 +16,7 @@ from pydicom.uid import (
 
 from dicomio.files.identity import Identity, identity_of
 from dicomio.results.uids import derived_uid
-from tests.dicomio.making import SERIES, classic, item, write
+from tests.dicomio.support.images import SERIES, classic, item, write
 
 STUDY = derived_uid("study")
 

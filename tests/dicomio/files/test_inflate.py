@@ -18,7 +18,7 @@ from dicomio.files.headers import read_header
 from dicomio.files.inflate import LARGEST_HEADER, Inflated
 from dicomio.results.attributes import read_source_header
 from dicomio.volumes.volume import load_volume
-from tests.dicomio.making import classic, stack, write
+from tests.dicomio.support.images import classic, stack, write
 
 ZEROS = bytes(1 << 20)
 

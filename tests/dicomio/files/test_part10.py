@@ -14,7 +14,7 @@ from dicomio.files.file_meta import file_head, read_head
 from dicomio.files.part10 import parse
 from dicomio.volumes.refusals import TooFewSlices, UndecodablePixels
 from dicomio.volumes.volume import load_volume
-from tests.dicomio.making import classic, image, stack, write
+from tests.dicomio.support.images import classic, image, stack, write
 
 IMPLICIT_BIG_ENDIAN = "1.2.840.113619.5.2"
 

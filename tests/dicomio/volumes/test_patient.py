@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from dicomio.volumes.content_refusals import PatientsDiffer
 from dicomio.volumes.patient import OnePatient
 from dicomio.volumes.volume import load_volume
-from tests.dicomio.making import stack
+from tests.dicomio.support.images import stack
 
 JANE = {"PatientID": "P1", "PatientName": "Doe^Jane", "PatientBirthDate": "19700101", "PatientSex": "F"}
 

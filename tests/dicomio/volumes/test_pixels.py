@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from dicomio.volumes.refusals import TooFewSlices, UndecodablePixels
 from dicomio.volumes.volume import load_volume
-from tests.dicomio.making import classic, enhanced, write
+from tests.dicomio.support.images import classic, enhanced, write
 
 
 def eight_bit(ds: Dataset, pixels: np.ndarray, vr: str) -> Dataset:

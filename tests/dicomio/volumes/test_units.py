@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from dicomio.volumes.content_refusals import NotHounsfield
 from dicomio.volumes.units import units_of
 from dicomio.volumes.volume import load_volume
-from tests.dicomio.making import enhanced, item, stack, write
+from tests.dicomio.support.images import enhanced, item, stack, write
 
 
 @pytest.mark.parametrize(

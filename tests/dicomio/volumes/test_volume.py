@@ -26,7 +26,7 @@ from dicomio.volumes.refusals import (
     UnsupportedPixels,
 )
 from dicomio.volumes.volume import SourceImage, Volume, load_volume
-from tests.dicomio.making import COLUMNS, ROWS, SERIES, SPACING, classic, compressed, image, item, stack, write
+from tests.dicomio.support.images import COLUMNS, ROWS, SERIES, SPACING, classic, compressed, image, item, stack, write
 
 
 def put(**values: object) -> Callable[[int, Dataset], None]:

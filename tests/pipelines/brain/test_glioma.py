@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from dicomio.results.readback import read_masks
+from dicomio.results.segmentation.readback import read_masks
 from dicomio.volumes.volume import load_volume
 from engines.contract import EngineSettings
 from engines.plain_yaml import read_yaml, write_yaml

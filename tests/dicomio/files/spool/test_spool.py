@@ -14,7 +14,7 @@ import pytest
 from dicomio.errors import NotDicom
 from dicomio.files.file_meta import file_head, read_head
 from dicomio.files.spool.spool import Spool, SpoolFull, harmless
-from tests.dicomio.network.peers import ct_image, write_series
+from tests.dicomio.support.peers import ct_image, write_series
 
 
 @pytest.fixture(params=[0, 4], ids=["no stock", "stock"])

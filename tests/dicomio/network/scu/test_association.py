@@ -16,12 +16,12 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from dicomio.errors import PeerUnreachable
-from dicomio.network.scu.answer import clean_answer
 from dicomio.network.scu.association import SLOWEST
-from dicomio.network.scu.connection import Line
+from dicomio.network.scu.association_accept import clean_answer
+from dicomio.network.scu.connection_control import Line
 from dicomio.network.scu.sender import Peer, SendResult, echo, send
 from dicomio.network.statuses import in_words
-from tests.dicomio.network.peers import until, write_series
+from tests.dicomio.support.peers import until, write_series
 
 HERE = "127.0.0.1"
 VERSION_NAME = 0x55

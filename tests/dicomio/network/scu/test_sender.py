@@ -29,10 +29,10 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
-from dicomio.network.scu.outgoing import Outgoing, batches
+from dicomio.network.scu.outgoing_files import Outgoing, batches
 from dicomio.network.scu.sender import Peer, SendResult, count_instances, echo, send
 from dicomio.results.uids import derived_uid
-from tests.dicomio.network.peers import ct_image, data_set, until, write_series
+from tests.dicomio.support.peers import ct_image, data_set, until, write_series
 
 HERE = "127.0.0.1"
 

@@ -1,0 +1,1 @@
+"""Structured reports: what a report says, its tree, and the DICOM SR."""

@@ -1,0 +1,1 @@
+"""Segmentation objects: masks to DICOM SEG, and back to compare."""
