@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable
+from operator import attrgetter
 
 import pytest
 
-from benchmarks.around import Stopwatch, asked_later, watched
+from benchmarks.around import STEPS, Stopwatch, asked_later, watched
 from pipelines import networks
 from pipelines.brain import glioma as brain_mr
 
@@ -74,3 +76,9 @@ def test_for_the_processors_time_nothing_runs_beside_and_all_is_put_back() -> No
             answer()
         assert asked == ["now"]
     assert (networks._beside, brain_mr._meanwhile) == before
+
+
+@pytest.mark.parametrize("place", sorted({place for places in STEPS.values() for place in places}))
+def test_what_a_step_is_made_of_exists(place: str) -> None:
+    module, _, name = place.partition(":")
+    assert callable(attrgetter(name)(importlib.import_module(module)))
