@@ -124,7 +124,7 @@ def test_rules_that_may_hold_are_not(check: Check) -> None:
               SeriesDescription: {not: {matches: scout}}, phase: {in: [portal, delayed]}, images: {min: 20}}"""
     _, said = check("", LIVER.replace("{Modality: CT}", fine))
     assert "rules ok" in said, said
-    shipped = Path(__file__).parents[2] / "deploy" / "rules.yaml"
+    shipped = Path(__file__).parents[3] / "deploy" / "rules.yaml"
     from pipelines.rules.lint import doubts
     from pipelines.rules.published import load_rules
 
