@@ -233,7 +233,7 @@ def measure(job: JobDescription, repeat: int, *, cpu: bool) -> tuple[dict[str, f
         with watched(clock, overlapping=not cpu) as watch:
             started = clock()
             outcome = perform(job)
-            give_back_memory()  # as `errands.run_errand` does
+            give_back_memory()  # as `tasks.run_task` does
             total = clock() - started
         other = total - sum(watch.seconds.values())
         waiting, working = watch.seconds[NETWORK] / threads, watch.working / threads

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from daemon.commands.lazy import LaterGroup, Place
+from daemon.commands.lazy import CommandPath, LazyGroup
 from daemon.errors import BadConfiguration, ScanwardError, WrongUsage
 from daemon.terminal.text import Terminal
 from db.errors import StoreError, UnsupportedDatabase
@@ -18,7 +18,7 @@ from dicomio.errors import DicomError
 from engines.errors import EngineError
 from pipelines.errors import PipelineError, RulesInvalid, UnknownPipeline
 
-OURS: dict[str, Place] = {
+COMMANDS: dict[str, CommandPath] = {
     "serve": ("daemon.commands.serve", "serve"),
     "process": ("daemon.commands.process", "process"),
     "demo": ("daemon.commands.demo", "demo"),
@@ -32,17 +32,17 @@ OURS: dict[str, Place] = {
 }
 
 
-def _of_training() -> dict[str, Place]:
+def _of_training() -> dict[str, CommandPath]:
     """The commands of the extra `train`, where it is installed; the daemon itself never imports it."""
     if importlib.util.find_spec("torch") is None:
         return {}
     return {plugin.name: (plugin.module, plugin.attr) for plugin in entry_points(group="scanward.commands")}
 
 
-class Commands(LaterGroup):
+class Commands(LazyGroup):
     """All commands of `scanward`."""
 
-    places = OURS | _of_training()
+    commands_by_name = COMMANDS | _of_training()
 
 
 app = typer.Typer(

@@ -11,7 +11,7 @@ from typing import Self
 
 import structlog
 
-from daemon.workers.status import PartStanding, PartState
+from daemon.workers.status import PartState, PartStatus
 
 log = structlog.get_logger(__name__)
 
@@ -31,16 +31,16 @@ class Loop:
         name: Names the thread and its log lines.
         step: Returns True when it did something and wants to run again at once.
         interval: Seconds to wait otherwise; `wake()` ends the wait early.
-        remark: What a person should know of it though nothing fails; '' for nothing.
+        notice: What a person should know of it though nothing fails; '' for nothing.
     """
 
     def __init__(
-        self, name: str, step: Callable[[], bool], *, interval: float, remark: Callable[[], str] = lambda: ""
+        self, name: str, step: Callable[[], bool], *, interval: float, notice: Callable[[], str] = lambda: ""
     ) -> None:
         self.name = name
         self._step = step
         self._interval = interval
-        self._remark = remark
+        self._notice = notice
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread = self._new_thread()
@@ -60,28 +60,28 @@ class Loop:
         """Ends the current wait."""
         self._wake.set()
 
-    def tell(self) -> None:
+    def request_stop(self) -> None:
         """Tells it to end after the step that runs, and does not wait for that."""
         self._stop.set()
         self._wake.set()
 
     def stop(self, timeout: float = 30.0) -> None:
         """Lets the running step end, then the thread."""
-        self.tell()
+        self.request_stop()
         if self._thread.is_alive():
             self._thread.join(timeout)
             if self._thread.is_alive():
-                log.warning("step_not_ended", loop=self.name, waited_s=round(timeout, 1))
+                log.warning("step_still_running", loop=self.name, waited_s=round(timeout, 1))
 
-    def revive(self) -> None:
+    def restart_if_ended(self) -> None:
         """Starts it again if its thread has ended though nobody told it to."""
         if self._has_ended():
-            log.error("loop_ended", loop=self.name, instead="started again")
+            log.error("thread_ended", loop=self.name, instead="started again")
             self._thread = self._new_thread()
             self._thread.start()
 
     @property
-    def standing(self) -> PartStanding:
+    def status(self) -> PartStatus:
         """How it stands, and why."""
         if self._has_ended():
             return self._stands(PartState.ENDED, "its thread has ended")
@@ -90,10 +90,10 @@ class Loop:
         began = self._began
         if began is not None and (taken := time.monotonic() - began) > LONG:
             return self._stands(PartState.BUSY, f"one step has taken {taken // 60:.0f} min so far")
-        return self._stands(PartState.WORKING, self._remark())
+        return self._stands(PartState.WORKING, self._notice())
 
-    def _stands(self, state: PartState, reason: str) -> PartStanding:
-        return PartStanding(name=self.name, state=state, since=self._since, reason=reason)
+    def _stands(self, state: PartState, reason: str) -> PartStatus:
+        return PartStatus(name=self.name, state=state, since=self._since, reason=reason)
 
     def _has_ended(self) -> bool:
         return self._thread.ident is not None and not self._thread.is_alive() and not self._stop.is_set()
@@ -130,7 +130,7 @@ class Loop:
     def _worked(self) -> None:
         if self.failing_since is not None:
             self.failing_since, self._since, self._fault = None, datetime.now(UTC), ""
-            log.info("step_works_again", loop=self.name)
+            log.info("step_recovered", loop=self.name)
 
 
 def reason_of(error: Exception) -> str:

@@ -15,14 +15,14 @@ import structlog
 
 from daemon.identity import WORKER
 from daemon.installation import SpoolSide, check_installation, locked
-from daemon.intake.reader import Intake
+from daemon.intake.reader import SpoolReader
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from daemon.jobs.assembly import Assembly
-from daemon.jobs.delivery import Courier, Unconfigured, peer_of, tls_files
-from daemon.jobs.dispatch import Dispatch, wishes_of
+from daemon.jobs.delivery import DestinationSender, UnconfiguredDestinations, peer_of, tls_files
+from daemon.jobs.dispatch import Dispatcher, wishes_of
 from daemon.loop import Loop
 from daemon.workers.pool import WorkerPool
-from daemon.workers.status import PartStanding, PartState, Standing, StandingFile, listener_standing
+from daemon.workers.status import DaemonStatus, PartState, PartStatus, StatusFile, listener_status
 from db.database import Database
 from db.errors import DatabaseUnavailable
 from dicomio.files.spool.spool import Spool
@@ -73,13 +73,13 @@ class Service:
         self._pool: WorkerPool | None = None
         self._reader: Loop | None = None
         self._loops: list[Loop] = []
-        self._senders: list[Courier] = []
-        self._database_away: PartStanding | None = None
+        self._senders: list[DestinationSender] = []
+        self._database_away: PartStatus | None = None
         self._deadline = 0.0
         self.stopped = threading.Event()
 
     def __enter__(self) -> Self:
-        self._hear_signals()
+        self._handle_signals()
         with self._stack:
             self._start()
             self._stack = self._stack.pop_all()
@@ -100,25 +100,25 @@ class Service:
         spool = Spool(config.spool_dir, largest=config.limits.inflated)
         before = SpoolSide.of(spool)  # what comes from now on belongs to this installation, whichever it is
         spool.sweep()
-        self._start_standing()
-        self._start_doors(spool)
+        self._start_status_file()
+        self._start_inputs(spool)
         log.info("receiving", pid=os.getpid(), data_dir=str(config.data_dir))
-        tell_systemd("READY=1")
-        if self._reach(database, spool, before):
+        notify_systemd("READY=1")
+        if self._wait_for_database(database, spool, before):
             self._start_work(database, spool)
             log.info("ready", pid=os.getpid(), data_dir=str(config.data_dir))
-        self._stack.callback(self._tell_all)  # the last that is registered is the first that is called
+        self._stack.callback(self._request_stop)  # the last that is registered is the first that is called
 
     def _start_work(self, database: Database, spool: Spool) -> None:
         """All that needs the database."""
-        intake = Intake(spool, database)
+        intake = SpoolReader(spool, database)
         recovered = database.recover_after_restart(WORKER)
         if recovered.jobs or recovered.deliveries:
             log.info("recovered", jobs=list(recovered.jobs), deliveries=len(recovered.deliveries))
-        self._start_workers(database, self._start_couriers(database), intake)
+        self._start_workers(database, self._start_senders(database), intake)
         self._reader = self._loop("intake", intake.step, interval=0.25)
 
-    def _reach(self, database: Database, spool: Spool, before: SpoolSide) -> bool:
+    def _wait_for_database(self, database: Database, spool: Spool, before: SpoolSide) -> bool:
         """Waits until the database is there, for as long as it takes; False if the service was stopped meanwhile."""
         pause = 1.0
         while not self.stopped.is_set():
@@ -128,7 +128,7 @@ class Service:
                 database.check()
                 check_installation(self.config, database, spool, before)
             except DatabaseUnavailable as error:
-                log.warning("database_away", reason=str(error), next_try_s=pause)
+                log.warning("database_unavailable", reason=str(error), next_try_s=pause)
                 self._note_database_away(str(error))
                 self.stopped.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -139,34 +139,34 @@ class Service:
 
     def _note_database_away(self, reason: str) -> None:
         since = self._database_away.since if self._database_away else datetime.now(UTC)
-        self._database_away = PartStanding(name="database", state=PartState.WAITING, since=since, reason=reason)
+        self._database_away = PartStatus(name="database", state=PartState.WAITING, since=since, reason=reason)
 
     def _loop(
-        self, name: str, step: Callable[[], bool], *, interval: float, remark: Callable[[], str] = lambda: ""
+        self, name: str, step: Callable[[], bool], *, interval: float, notice: Callable[[], str] = lambda: ""
     ) -> Loop:
         """Starts a part of the service."""
-        loop = Loop(name, step, interval=interval, remark=remark)
+        loop = Loop(name, step, interval=interval, notice=notice)
         self._stack.callback(lambda: loop.stop(self._time_left()))
         loop.__enter__()
         self._loops.append(loop)
         return loop
 
-    def _start_standing(self) -> None:
-        standing = StandingFile(self.config.standing_file, self._standing)
-        self._stack.callback(self.config.standing_file.unlink, missing_ok=True)
-        self._loop("standing", standing.step, interval=1.0)
+    def _start_status_file(self) -> None:
+        standing = StatusFile(self.config.status_file, self._status)
+        self._stack.callback(self.config.status_file.unlink, missing_ok=True)
+        self._loop("status", standing.step, interval=1.0)
 
-    def _start_couriers(self, database: Database) -> list[Loop]:
+    def _start_senders(self, database: Database) -> list[Loop]:
         loops = []
         for name, destination in self.config.destinations.items():
-            courier = Courier(name, destination, peer_of(destination, self.config), database)
-            self._senders.append(courier)
-            loops.append(self._loop(f"deliver-{name}", courier.step, interval=0.5))
-        unconfigured = Unconfigured(database, self.config.destinations.keys())
+            sender = DestinationSender(name, destination, peer_of(destination, self.config), database)
+            self._senders.append(sender)
+            loops.append(self._loop(f"deliver-{name}", sender.step, interval=0.5))
+        unconfigured = UnconfiguredDestinations(database, self.config.destinations.keys())
         self._loop("deliver-nowhere", unconfigured.step, interval=30.0)
         return loops
 
-    def _start_workers(self, database: Database, couriers: list[Loop], intake: Intake) -> None:
+    def _start_workers(self, database: Database, senders: list[Loop], intake: SpoolReader) -> None:
         config = self.config
         settings = engine_settings(config)
 
@@ -174,8 +174,8 @@ class Service:
             dispatching.wake()
 
         def deliver() -> None:
-            for courier in couriers:
-                courier.wake()
+            for sender in senders:
+                sender.wake()
 
         pool = WorkerPool(
             config.workers,
@@ -186,12 +186,12 @@ class Service:
             on_return=wake,
         )
         self._pool = self._stack.enter_context(pool)
-        dispatch = Dispatch(database, pool, config, settings, on_computed=deliver)
+        dispatch = Dispatcher(database, pool, config, settings, on_computed=deliver)
         self._stack.callback(dispatch.stop)
-        dispatching = self._loop("dispatch", dispatch.step, interval=0.2, remark=dispatch.remark)
+        dispatching = self._loop("dispatch", dispatch.step, interval=0.2, notice=dispatch.notice)
         self._start_assembly(database, dispatching, intake)
 
-    def _start_assembly(self, database: Database, dispatching: Loop, intake: Intake) -> None:
+    def _start_assembly(self, database: Database, dispatching: Loop, intake: SpoolReader) -> None:
         config = self.config
         rule_file = RuleFile(config.rules, known_pipelines=PIPELINES, known_destinations=config.destinations.keys())
         self._rule_file = rule_file
@@ -207,14 +207,16 @@ class Service:
         )
         self._loop("assembly", assembly.step, interval=0.25)
 
-    def _start_doors(self, spool: Spool) -> None:
+    def _start_inputs(self, spool: Spool) -> None:
         config = self.config
         folders = [
             WatchedFolder(path=watch.path, settle=watch.settle.total_seconds(), keep=watch.keep)
             for watch in config.watch
         ]
         if folders:
-            watcher = self._stack.enter_context(FolderWatcher(folders, spool, on_event=lambda event: self._came()))
+            watcher = self._stack.enter_context(
+                FolderWatcher(folders, spool, on_event=lambda event: self._wake_reader())
+            )
             self._loops.extend(watcher.loops)
         if config.listener is not None:
             self._stack.callback(self._wait_for_listener)
@@ -222,22 +224,22 @@ class Service:
             self._listener = listener
             log.info("listening", ae_title=config.listener.ae_title, port=config.listener.port)
 
-    def _came(self) -> None:
+    def _wake_reader(self) -> None:
         if self._reader is not None:
             self._reader.wake()
 
-    def _standing(self) -> Standing:
+    def _status(self) -> DaemonStatus:
         state = self._listener and self._listener.state
-        empty = Standing(wanted=self.config.workers.count, workers=(), replaced=())
-        parts = [*([self._database_away] if self._database_away else []), *(loop.standing for loop in self._loops)]
+        empty = DaemonStatus(wanted=self.config.workers.count, workers=(), replaced=())
+        parts = [*([self._database_away] if self._database_away else []), *(loop.status for loop in self._loops)]
         told = {
-            "listener": state and listener_standing(state),
+            "listener": state and listener_status(state),
             "parts": tuple(parts),
             "rules_rejected": tuple(map(str, self._rule_file.problems)) if self._rule_file else (),
         }
-        return (self._pool.standing if self._pool else empty).model_copy(update=told)
+        return (self._pool.status if self._pool else empty).model_copy(update=told)
 
-    def _tell_all(self) -> None:
+    def _request_stop(self) -> None:
         """Everybody hears at once that it is over; waiting comes after that."""
         if self._deadline:
             return
@@ -248,10 +250,10 @@ class Service:
             self._listener_stops = threading.Thread(target=listener.stop, name="stop-listener")
             self._listener_stops.start()
         for loop in self._loops:
-            loop.tell()
+            loop.request_stop()
         for sender in self._senders:
             sender.finish()
-        timer = threading.Timer(SENDING_ENDS, self._hang_up)
+        timer = threading.Timer(SENDING_ENDS, self._cut_connections)
         timer.daemon = True
         timer.start()
 
@@ -259,14 +261,14 @@ class Service:
         if self._listener_stops is not None:
             self._listener_stops.join()
 
-    def _hang_up(self) -> None:
+    def _cut_connections(self) -> None:
         for sender in self._senders:
-            sender.hang_up()
+            sender.cut_connection()
 
     def _time_left(self) -> float:
         return max(0.5, self._deadline - time.monotonic())
 
-    def _hear_signals(self) -> None:
+    def _handle_signals(self) -> None:
         """A stop is heard from the first moment on, also while the database is waited for."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -277,9 +279,9 @@ class Service:
         while not self.stopped.wait(1.0):
             for loop in list(self._loops):
                 try:
-                    loop.revive()
+                    loop.restart_if_ended()
                 except RuntimeError as error:  # the machine has no thread to give; it is tried again
-                    log.error("loop_not_started", loop=loop.name, reason=str(error))
+                    log.error("thread_not_started", loop=loop.name, reason=str(error))
 
 
 def current_rules(rule_file: RuleFile) -> RuleSet:
@@ -342,7 +344,7 @@ def listener_settings(config: Config) -> ListenerSettings:
     )
 
 
-def tell_systemd(message: str) -> None:
+def notify_systemd(message: str) -> None:
     """Reports to systemd (sd_notify), if it started us."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:

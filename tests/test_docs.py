@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from daemon.cli import app
-from daemon.commands.lazy import LaterCommand
+from daemon.commands.lazy import LazyCommand
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -91,4 +91,4 @@ def parse(words: list[str], line: str) -> None:
             return
         assert words[0] in known, line
         found, words = known[words[0]], words[1:]
-        command = found.real if isinstance(found, LaterCommand) else found
+        command = found.real if isinstance(found, LazyCommand) else found

@@ -43,7 +43,7 @@ def adopt(
 ) -> None:
     """Make the configured database and data folder belong together, and index every received file without a row."""
     from daemon.installation import SpoolSide, identifier, join, locked, mismatch
-    from daemon.intake.reader import Intake
+    from daemon.intake.reader import SpoolReader
     from dicomio.files.spool.spool import Spool
 
     loaded, database = open_database(config)
@@ -60,7 +60,7 @@ def adopt(
             typer.confirm("Use this database with this data folder from now on?", abort=True)
         join(loaded, database, spool, identifier(here, there))
         with console.status("Looking for received files without a row ..."):
-            indexed = Intake(spool, database).reconcile()
+            indexed = SpoolReader(spool, database).reconcile()
     console.print(f"Database and data folder belong together. {indexed} received files had no row, and have one now.")
 
 

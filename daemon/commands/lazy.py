@@ -14,16 +14,16 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-Place = tuple[str, str]
+CommandPath = tuple[str, str]
 """Module and function of a command, or module and `app` of a group of commands."""
 
 
-class LaterCommand(TyperCommand):
+class LazyCommand(TyperCommand):
     """Stands in a list of commands for one whose module is not imported yet; its help is read from the source."""
 
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, path: CommandPath) -> None:
         super().__init__(name, callback=None)
-        self._place = place
+        self._path = path
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the real command."""
@@ -32,7 +32,7 @@ class LaterCommand(TyperCommand):
     @cached_property
     def real(self) -> Any:
         """The command itself: now its module is imported."""
-        module, attribute = self._place
+        module, attribute = self._path
         gc.disable()  # an import makes many objects and no garbage: looking for some costs a tenth of the start
         try:
             found = getattr(import_module(module), attribute)
@@ -45,7 +45,7 @@ class LaterCommand(TyperCommand):
         return typer.main.get_command(alone)
 
     def _first_line(self) -> str:
-        return _docstring(*self._place).partition("\n")[0]
+        return _docstring(*self._path).partition("\n")[0]
 
     def _set(self, text: str | None) -> None:
         """The base class sets them, to nothing."""
@@ -54,15 +54,15 @@ class LaterCommand(TyperCommand):
     short_help = property(_first_line, _set)
 
 
-class LaterGroup(TyperGroup):
-    """A group whose commands are named in `places`, by what a user types."""
+class LazyGroup(TyperGroup):
+    """A group whose commands are named in `commands_by_name`, by what a user types."""
 
-    places: Mapping[str, Place]
+    commands_by_name: Mapping[str, CommandPath]
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for name, place in self.places.items():
-            self.add_command(LaterCommand(name, place))
+        for name, path in self.commands_by_name.items():
+            self.add_command(LazyCommand(name, path))
 
 
 def _docstring(module: str, attribute: str) -> str:

@@ -9,11 +9,11 @@ from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, co
 from daemon.overview import look, shown
 from daemon.terminal.jobs import plain as as_json_values
 from daemon.terminal.tables import moment, plain_table
-from daemon.workers.roster import Readiness
-from daemon.workers.status import REFRESH, ListenerStanding, PartStanding, PartState, Standing, read_standing
+from daemon.workers.roster import WorkerState
+from daemon.workers.status import REFRESH, DaemonStatus, ListenerStatus, PartState, PartStatus, read_status
 from db.errors import DatabaseUnavailable
 
-STYLES = {Readiness.OPENING: "yellow", Readiness.READY: "green", Readiness.LEAVING: "red"}
+STYLES = {WorkerState.OPENING: "yellow", WorkerState.READY: "green", WorkerState.LEAVING: "red"}
 
 PART_STYLES = {
     PartState.WORKING: "green",
@@ -27,7 +27,7 @@ PART_STYLES = {
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Say whether the daemon runs, how far its workers are, what waits or needs a person, and where results went."""
     loaded, database = open_database(config)
-    standing, now = read_standing(loaded.standing_file), datetime.now(UTC)
+    standing, now = read_status(loaded.status_file), datetime.now(UTC)
     runs = standing is not None and standing.looked is not None
     late = _seconds(now, standing.looked) if standing is not None and standing.looked else 0.0
     away, overview = "", None
@@ -46,7 +46,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         raise typer.Exit(1)
 
 
-def _print(standing: Standing | None, now: datetime, late: float) -> None:
+def _print(standing: DaemonStatus | None, now: datetime, late: float) -> None:
     if standing is None:
         console.print("The daemon does not run on this data folder.", style="bold red")
         return
@@ -70,7 +70,7 @@ def _print(standing: Standing | None, now: datetime, late: float) -> None:
         console.print(f"  {problem}", style="red", soft_wrap=True)
 
 
-def _print_listener(listener: ListenerStanding) -> None:
+def _print_listener(listener: ListenerStatus) -> None:
     table = plain_table("Listener process", "State", ">Connections")
     for one in listener.processes:
         state = Text("ready", style="green") if one.ready else Text("starting", style="yellow")
@@ -82,7 +82,7 @@ def _print_listener(listener: ListenerStanding) -> None:
         console.print("Nobody replaces listener processes that die: restart the daemon.", style="bold red")
 
 
-def _print_parts(parts: tuple[PartStanding, ...], now: datetime) -> None:
+def _print_parts(parts: tuple[PartStatus, ...], now: datetime) -> None:
     """What works says nothing, unless there is something to know."""
     table = plain_table("Part", "State", ">For", "Why")
     for one in parts:

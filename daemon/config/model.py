@@ -76,9 +76,9 @@ class Config(BaseSettings):
         return self.data_dir / "outbox"
 
     @property
-    def standing_file(self) -> Path:
+    def status_file(self) -> Path:
         """How the workers stand, for `scanward status`."""
-        return self.data_dir / "standing.json"
+        return self.data_dir / "status.json"
 
     @property
     def cache_dir(self) -> Path:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, BinaryIO, NamedTuple, cast
 
-from daemon.intake.import_file import Original, Taken, Unusable, check_room, quarantine, store
-from daemon.intake.settling import left_alone
+from daemon.intake.import_file import Imported, SourceFile, UnusableFile, check_space, quarantine, store
+from daemon.intake.settling import is_ignored
 from dicomio.files.spool.spool import Spool
 
 BAD_ZIP = "BadZip"
@@ -50,11 +50,11 @@ class ZipLimits:
 LIMITS = ZipLimits()
 
 
-class _Damaged(Exception):  # noqa: N818 - what it is
+class _DamagedMember(Exception):  # noqa: N818 - what it is
     """A member cannot be read."""
 
 
-class _Fault(NamedTuple):
+class _MemberError(NamedTuple):
     """Why a member was not taken, and no exception: these would keep alive what they passed through.
 
     `member` is None if it cannot be read either.
@@ -65,7 +65,7 @@ class _Fault(NamedTuple):
     member: zipfile.ZipInfo | None
 
 
-class _Careful:
+class _BoundedReads:
     """A file whose readers cannot ask for more at once than the limit; zipfile reads the table of contents at once."""
 
     def __init__(self, stream: BinaryIO, limit: int) -> None:
@@ -90,7 +90,7 @@ class _Careful:
         return data
 
 
-def unpack(original: Original, spool: Spool, check: Callable[[], None], limits: ZipLimits = LIMITS) -> Taken:
+def unpack(original: SourceFile, spool: Spool, check: Callable[[], None], limits: ZipLimits = LIMITS) -> Imported:
     """Take the images of a zip file.
 
     A member that is no image goes to quarantine. If a member cannot even be read, or there is no image at all, the zip
@@ -103,48 +103,48 @@ def unpack(original: Original, spool: Spool, check: Callable[[], None], limits: 
         limits: Beyond them nothing is taken.
 
     Raises:
-        Unusable: Nothing was taken and nothing quarantined: it is no zip file, cut off, or beyond the limits.
+        UnusableFile: Nothing was taken and nothing quarantined: it is no zip file, cut off, or beyond the limits.
         SpoolFull: There is no room; images may have been taken, and will be duplicates next time.
         OSError: It cannot be read, or the spool cannot be written.
     """
     packed = original.stream.seek(0, os.SEEK_END)
     with _archive(original, limits) as archive:
         members = _members(archive, original.name, packed, limits)
-        check_room(spool, sum(member.file_size for member in members))
-        taken, faults = Taken(), []
+        check_space(spool, sum(member.file_size for member in members))
+        taken, faults = Imported(), []
         for member in members:
             outcome = _take_member(archive, member, original.name, spool, check)
-            if isinstance(outcome, Taken):
+            if isinstance(outcome, Imported):
                 taken += outcome
             else:
                 faults.append(outcome)
         if taken.images and len(faults) <= SINGLE_FAULTS and all(fault.member for fault in faults):
             return taken + _quarantine_members(archive, faults, original.name, spool, check)
-    check_room(spool, packed)
-    whole = Unusable(_summary(original.name, taken.images, faults), BAD_ZIP)
+    check_space(spool, packed)
+    whole = UnusableFile(_summary(original.name, taken.images, faults), BAD_ZIP)
     return taken + quarantine(original, spool, whole, check)
 
 
 def _take_member(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, inside: str, spool: Spool, check: Callable[[], None]
-) -> Taken | _Fault:
+) -> Imported | _MemberError:
     try:
         with _member(archive, member, inside) as original:
             return store(original, spool, check)
-    except Unusable as fault:
-        return _Fault(fault.reason, fault.kind, member)
-    except _Damaged as damage:
-        return _Fault(str(damage), BAD_ZIP, None)
+    except UnusableFile as fault:
+        return _MemberError(fault.reason, fault.kind, member)
+    except _DamagedMember as damage:
+        return _MemberError(str(damage), BAD_ZIP, None)
 
 
 @contextmanager
-def _archive(original: Original, limits: ZipLimits) -> Iterator[zipfile.ZipFile]:
-    careful = cast("IO[bytes]", _Careful(original.stream, limits.directory_bytes))
+def _archive(original: SourceFile, limits: ZipLimits) -> Iterator[zipfile.ZipFile]:
+    careful = cast("IO[bytes]", _BoundedReads(original.stream, limits.directory_bytes))
     try:
         archive = zipfile.ZipFile(careful)
     except _DAMAGE as error:
-        reason = f"{original.name} cannot be unpacked: {_said(error)}."
-        raise Unusable(reason, BAD_ZIP, incomplete=True) from error
+        reason = f"{original.name} cannot be unpacked: {_message(error)}."
+        raise UnusableFile(reason, BAD_ZIP, incomplete=True) from error
     with archive:
         yield archive
 
@@ -155,15 +155,15 @@ def _members(archive: zipfile.ZipFile, name: str, packed: int, limits: ZipLimits
     That what they unpack to is bounded needs no counting later: zipfile reads no more of a member than it declares.
 
     Raises:
-        Unusable: Beyond the limits.
+        UnusableFile: Beyond the limits.
     """
     infos = archive.infolist()
     total = sum(info.file_size for info in infos)
     if len(infos) > limits.members:
-        raise Unusable(f"{name} has {len(infos)} members, more than {limits.members}.", BAD_ZIP)
+        raise UnusableFile(f"{name} has {len(infos)} members, more than {limits.members}.", BAD_ZIP)
     if total > limits.total_bytes or total > max(limits.ratio_from, limits.ratio * packed):
-        raise Unusable(f"{name} would unpack from {packed} to {total} bytes, which no study does.", BAD_ZIP)
-    return [info for info in infos if _is_file(info) and not any(map(left_alone, _parts(info)))]
+        raise UnusableFile(f"{name} would unpack from {packed} to {total} bytes, which no study does.", BAD_ZIP)
+    return [info for info in infos if _is_file(info) and not any(map(is_ignored, _parts(info)))]
 
 
 def _is_file(info: zipfile.ZipInfo) -> bool:
@@ -171,31 +171,31 @@ def _is_file(info: zipfile.ZipInfo) -> bool:
 
 
 @contextmanager
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, inside: str) -> Iterator[Original]:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, inside: str) -> Iterator[SourceFile]:
     name = _parts(member)[-1]
     if member.flag_bits & _ENCRYPTED:
-        raise _Damaged(f"{name} is encrypted.")
+        raise _DamagedMember(f"{name} is encrypted.")
     if member.compress_type not in _UNDERSTOOD:
-        raise _Damaged(f"{name} is compressed in another way than deflate.")
+        raise _DamagedMember(f"{name} is compressed in another way than deflate.")
     try:
         with archive.open(member) as stream:
-            yield Original(cast("BinaryIO", stream), name, inside)
+            yield SourceFile(cast("BinaryIO", stream), name, inside)
     except _DAMAGE as error:
-        raise _Damaged(f"{name} is damaged: {_said(error)}.") from error
+        raise _DamagedMember(f"{name} is damaged: {_message(error)}.") from error
 
 
 def _quarantine_members(
-    archive: zipfile.ZipFile, faults: list[_Fault], inside: str, spool: Spool, check: Callable[[], None]
-) -> Taken:
-    taken = Taken()
+    archive: zipfile.ZipFile, faults: list[_MemberError], inside: str, spool: Spool, check: Callable[[], None]
+) -> Imported:
+    taken = Imported()
     for fault in faults:
         if fault.member is not None:
             with _member(archive, fault.member, inside) as original:
-                taken += quarantine(original, spool, Unusable(fault.reason, fault.kind), check)
+                taken += quarantine(original, spool, UnusableFile(fault.reason, fault.kind), check)
     return taken
 
 
-def _summary(name: str, images: int, faults: list[_Fault]) -> str:
+def _summary(name: str, images: int, faults: list[_MemberError]) -> str:
     if not faults:
         return f"{name} contains no DICOM file."
     told = " ".join(fault.reason for fault in faults[:_TOLD_FAULTS])
@@ -207,5 +207,5 @@ def _parts(member: zipfile.ZipInfo) -> list[str]:
     return [part for part in re.split(r"[/\\]", member.filename) if part not in {"", ".", ".."}]
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or type(error).__name__

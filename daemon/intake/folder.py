@@ -13,20 +13,20 @@ import structlog
 
 from daemon.intake.archives import unpack
 from daemon.intake.import_file import (
-    Changed,
-    Original,
-    Taken,
-    Unusable,
-    check_room,
+    FileChanged,
+    Imported,
+    SourceFile,
+    UnusableFile,
+    check_space,
     check_unchanged,
     note_incomplete,
     opened,
     quarantine,
     store,
 )
-from daemon.intake.ledger import memory_of
-from daemon.intake.reported_errors import Complaints, alias, where
-from daemon.intake.settling import DEEPEST, Settling, Signature, left_alone, look, walk
+from daemon.intake.ledger import ledger_of
+from daemon.intake.reported_errors import ReportedErrors, log_name, raised_at
+from daemon.intake.settling import DEEPEST, Settling, Signature, is_ignored, signature_of, walk
 from daemon.loop import LONGEST_PAUSE
 from dicomio.files.spool.spool import Spool, SpoolFull
 
@@ -71,7 +71,7 @@ class FolderEvent:
 
     folder: Path
     name: str
-    taken: Taken
+    taken: Imported
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the daemon stops
@@ -86,7 +86,7 @@ class _Incomplete(Exception):  # noqa: N818 - no error yet
         self.seconds = seconds
 
 
-class Inbox:
+class FolderImporter:
     """Takes what has settled in one folder. Used by one thread, but for `touch`.
 
     Args:
@@ -114,10 +114,10 @@ class Inbox:
         self._stopping = stopping
         self._next_scan = 0.0
         self._settling = Settling(folder.settle)
-        self._memory = memory_of(self._root, spool.root)
+        self._ledger = ledger_of(self._root, spool.root)
         self._touched: set[Path] = set()
         self._emptied: dict[Path, float] = {}
-        self._complaints = Complaints(self._root)
+        self._errors = ReportedErrors(self._root)
 
     def touch(self, path: Path) -> None:
         """Something happened to this file or folder; safe to call from any thread."""
@@ -139,23 +139,23 @@ class Inbox:
         began = time.monotonic()
         self._touched.clear()
         try:
-            present = dict(walk(self._root, lambda path, error: self._complaints.say("unreadable_folder", path, error)))
+            present = dict(walk(self._root, lambda path, error: self._errors.report("folder_unreadable", path, error)))
         except OSError as error:  # not mounted, renamed, no permission: files have to settle anew when it comes back
-            self._complaints.say("watched_folder_missing", self._root, error)
+            self._errors.report("watched_folder_missing", self._root, error)
             self._settling.forget_all_but(())
             present = None
         if present is not None:
-            self._complaints.end("watched_folder_missing", self._root)
-            self._see_all(present)
+            self._errors.resolve("watched_folder_missing", self._root)
+            self._observe_all(present)
         now = time.monotonic()
         self._next_scan = now + max(self._rescan, _SCAN_SHARE * (now - began))
 
-    def _see_all(self, present: dict[Path, Signature]) -> None:
-        self._memory.prune(present.items())
-        self._complaints.drop(lambda path: path not in present and not path.is_dir())
+    def _observe_all(self, present: dict[Path, Signature]) -> None:
+        self._ledger.prune(present.items())
+        self._errors.forget(lambda path: path not in present and not path.is_dir())
         self._settling.forget_all_but(present)
         for path, signature in present.items():
-            self._see(path, signature)
+            self._observe(path, signature)
         self._remove_emptied()
 
     def _look_at_touched(self) -> None:
@@ -166,14 +166,14 @@ class Inbox:
                     self._look_again(path)
 
     def _look_again(self, path: Path) -> None:
-        found = look(path)
+        found = signature_of(path)
         if found is not None:
-            self._see(path, found)
+            self._observe(path, found)
             return
         self._settling.forget(path)
         if path.is_dir() and not path.is_symlink():
             for each, signature in walk(path, lambda *_: None):
-                self._see(each, signature)
+                self._observe(each, signature)
 
     def _is_ours(self, path: Path) -> bool:
         """Whether `walk` would come to this path: nothing on the way is left alone or a link."""
@@ -182,19 +182,19 @@ class Inbox:
         way = path.parent.relative_to(self._root)
         if len(way.parts) > DEEPEST:
             return False
-        if any(map(left_alone, (*way.parts, path.name))):
+        if any(map(is_ignored, (*way.parts, path.name))):
             return False
         return path.parent.resolve() == self._root.resolve() / way
 
-    def _see(self, path: Path, signature: Signature) -> None:
-        if (path, signature) not in self._memory:
-            self._settling.see(path, signature)
+    def _observe(self, path: Path, signature: Signature) -> None:
+        if (path, signature) not in self._ledger:
+            self._settling.observe(path, signature)
         elif not self.folder.keep:
             self._remove(path, signature)
 
     def _take_batch(self) -> bool:
         due = self._settling.due()
-        total, count = Taken(), 0
+        total, count = Imported(), 0
         for path, signature in due[:BATCH]:
             if self._stopping.is_set() or self._is_full():
                 return False
@@ -203,7 +203,7 @@ class Inbox:
                 total, count = total + taken, count + 1
         if count:
             log.info(
-                "folder_taken",
+                "files_imported",
                 folder=str(self._root),
                 files=count,
                 images=total.images,
@@ -211,31 +211,37 @@ class Inbox:
             )
         return len(due) > BATCH
 
-    def _take(self, path: Path, signature: Signature) -> Taken | None:
+    def _take(self, path: Path, signature: Signature) -> Imported | None:
         """Take one file; None if it stays for now."""
         try:
             taken = self._into_spool(path, signature)
         except (Stopped, FileNotFoundError, NotADirectoryError):
             self._settling.forget(path)
-        except Changed:
+        except FileChanged:
             self._settling.forget(path)
             self.touch(path)
         except _Incomplete as wait:
             self._settling.postpone(path, wait.seconds)
         except SpoolFull as error:
-            self._put_off("spool_full", path, error)
+            self._postpone("spool_full", path, error)
         except OSError as error:
-            self._put_off("unreadable", path, error)
+            self._postpone("file_unreadable", path, error)
         except Exception as error:  # our fault; the other files of the folder are taken nevertheless
-            file = alias(path, self._root)
-            log.error("not_taken", folder=str(self._root), file=file, error=type(error).__name__, where=where(error))
+            file = log_name(path, self._root)
+            log.error(
+                "file_not_imported",
+                folder=str(self._root),
+                file=file,
+                error=type(error).__name__,
+                where=raised_at(error),
+            )
             self._settling.postpone(path, LONGEST_PAUSE)
         else:
             self._finish(path, signature, taken)
             return taken
         return None
 
-    def _into_spool(self, path: Path, signature: Signature) -> Taken:
+    def _into_spool(self, path: Path, signature: Signature) -> Imported:
         with opened(path, signature) as stream:
 
             def check() -> None:
@@ -243,28 +249,28 @@ class Inbox:
                     raise Stopped
                 check_unchanged(stream, signature)
 
-            check_room(self._spool, signature.size)
-            original = Original(stream, path.name)
+            check_space(self._spool, signature.size)
+            original = SourceFile(stream, path.name)
             try:
                 return (unpack if original.is_zip else store)(original, self._spool, check)
-            except Unusable as fault:
+            except UnusableFile as fault:
                 wait = PATIENCE * self.folder.settle - self._settling.unchanged_for(path)
                 if fault.incomplete and wait > 0:
                     note_incomplete(path, self._spool)
                     raise _Incomplete(wait) from fault
                 return quarantine(original, self._spool, fault, check)
 
-    def _finish(self, path: Path, signature: Signature, taken: Taken) -> None:
+    def _finish(self, path: Path, signature: Signature, taken: Imported) -> None:
         self._settling.forget(path)
-        self._complaints.drop(lambda about: about == path)
+        self._errors.forget(lambda about: about == path)
         if self.folder.keep:
-            self._remember(path, signature)
+            self._note_in_ledger(path, signature)
         else:
             self._remove(path, signature)
         self._on_event(FolderEvent(self._root, path.name, taken))
 
     def _remove(self, path: Path, signature: Signature) -> None:
-        if look(path) != signature:  # written to after it was read: what it is now is taken too
+        if signature_of(path) != signature:  # written to after it was read: what it is now is taken too
             self.touch(path)
             return
         try:
@@ -272,16 +278,16 @@ class Inbox:
         except FileNotFoundError:
             return
         except OSError as error:
-            self._complaints.say("cannot_remove", path.parent, error)
-            self._remember(path, signature)
+            self._errors.report("file_not_removed", path.parent, error)
+            self._note_in_ledger(path, signature)
             return
         self._emptied[path.parent] = time.monotonic()
 
-    def _remember(self, path: Path, signature: Signature) -> None:
+    def _note_in_ledger(self, path: Path, signature: Signature) -> None:
         try:
-            self._memory.add(path, signature)
+            self._ledger.add(path, signature)
         except OSError as error:  # remembered in memory; after a restart it is taken again, and found to be a copy
-            self._complaints.say("cannot_remember", self._root, error)
+            self._errors.report("ledger_not_written", self._root, error)
 
     def _remove_emptied(self) -> None:
         """Remove the folders that held only what was taken, but not too early: a sender may still write to one."""
@@ -297,11 +303,11 @@ class Inbox:
     def _is_full(self) -> bool:
         free = self._spool.free_bytes()
         if free < self._spool.reserve:
-            self._complaints.say("spool_full", self._root, SpoolFull(free=free, reserve=self._spool.reserve))
+            self._errors.report("spool_full", self._root, SpoolFull(free=free, reserve=self._spool.reserve))
             return True
-        self._complaints.end("spool_full", self._root)
+        self._errors.resolve("spool_full", self._root)
         return False
 
-    def _put_off(self, what: str, path: Path, error: Exception) -> None:
-        self._complaints.say(what, path, error)
+    def _postpone(self, what: str, path: Path, error: Exception) -> None:
+        self._errors.report(what, path, error)
         self._settling.postpone(path, RETRY)

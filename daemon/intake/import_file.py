@@ -38,7 +38,7 @@ ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")  # the first member, or the end of a 
 
 
 @dataclass(frozen=True)
-class Taken:
+class Imported:
     """What became of a file.
 
     Attributes:
@@ -51,17 +51,17 @@ class Taken:
     quarantined: int = 0
     stored: tuple[Path, ...] = field(default=(), compare=False)
 
-    def __add__(self, other: Taken) -> Taken:
+    def __add__(self, other: Imported) -> Imported:
         stored = self.stored + other.stored
-        return Taken(self.images + other.images, self.quarantined + other.quarantined, stored)
+        return Imported(self.images + other.images, self.quarantined + other.quarantined, stored)
 
 
-class Changed(Exception):  # noqa: N818 - nothing is wrong: somebody still writes to the file
+class FileChanged(Exception):  # noqa: N818 - nothing is wrong: somebody still writes to the file
     """The file changed while it was read."""
 
 
 @dataclass(eq=False)
-class Unusable(Exception):  # noqa: N818 - named by what it is, as the errors of dicomio are
+class UnusableFile(Exception):  # noqa: N818 - named by what it is, as the errors of dicomio are
     """A file cannot be used.
 
     Attributes:
@@ -78,7 +78,7 @@ class Unusable(Exception):  # noqa: N818 - named by what it is, as the errors of
         return self.reason
 
 
-class Original:
+class SourceFile:
     """A file to take, or a member of a zip file, open for reading.
 
     Args:
@@ -113,7 +113,7 @@ def opened(path: Path, signature: Signature) -> Iterator[BinaryIO]:
     """A file for reading, if it still is the regular file that was seen.
 
     Raises:
-        Changed: It is not.
+        FileChanged: It is not.
         OSError: It cannot be opened.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
@@ -122,20 +122,20 @@ def opened(path: Path, signature: Signature) -> Iterator[BinaryIO]:
 
 
 def check_unchanged(stream: BinaryIO, signature: Signature) -> None:
-    """Raises Changed if an open file does not look as it did."""
+    """Raises FileChanged if an open file does not look as it did."""
     status = os.fstat(stream.fileno())
     if not stat.S_ISREG(status.st_mode) or Signature.of(status) != signature:
-        raise Changed
+        raise FileChanged
 
 
-def check_room(spool: Spool, size: int) -> None:
+def check_space(spool: Spool, size: int) -> None:
     """Raises SpoolFull if that many bytes do not fit into the spool."""
     free = spool.free_bytes()
     if free - size < spool.reserve:
         raise SpoolFull(free=free, reserve=spool.reserve)
 
 
-def store(original: Original, spool: Spool, check: Callable[[], None]) -> Taken:
+def store(original: SourceFile, spool: Spool, check: Callable[[], None]) -> Imported:
     """Put a DICOM file into incoming/. A DICOMDIR is passed over: the files that it lists come by themselves.
 
     Args:
@@ -144,7 +144,7 @@ def store(original: Original, spool: Spool, check: Callable[[], None]) -> Taken:
         check: Called before the copy becomes durable; what it raises ends the matter.
 
     Raises:
-        Unusable: It is no DICOM file, or not a whole one. Nothing was stored, nor was it with the following.
+        UnusableFile: It is no DICOM file, or not a whole one. Nothing was stored, nor was it with the following.
         SpoolFull: There is no room.
         OSError: It cannot be read, or the spool cannot be written.
     """
@@ -158,11 +158,11 @@ def store(original: Original, spool: Spool, check: Callable[[], None]) -> Taken:
             header = header_in(part.path, bare=head not in (b"", PREAMBLE), largest=spool.largest)
         except UnreadableFile as error:
             error.path = Path(original.name)  # the message names the file as its owner knows it
-            raise Unusable(str(error), type(error).__name__, isinstance(error, TruncatedFile)) from error
-        return Taken(images=1, stored=(part.commit(),)) if header is not None else Taken()
+            raise UnusableFile(str(error), type(error).__name__, isinstance(error, TruncatedFile)) from error
+        return Imported(images=1, stored=(part.commit(),)) if header is not None else Imported()
 
 
-def quarantine(original: Original, spool: Spool, fault: Unusable, check: Callable[[], None]) -> Taken:
+def quarantine(original: SourceFile, spool: Spool, fault: UnusableFile, check: Callable[[], None]) -> Imported:
     """Put a copy of a file, as it is, into quarantine/ with the reason beside it; errors as `store`.
 
     Its name and the reason, which names it, stand beside it and not in the log: names of files name patients.
@@ -174,7 +174,7 @@ def quarantine(original: Original, spool: Spool, fault: Unusable, check: Callabl
         check()
         kept = part.quarantine(reason, original.name, suffix if suffix in SUFFIXES else "", kind=fault.kind)
     log.warning("quarantined", file=kept.name, kind=fault.kind)
-    return Taken(quarantined=1)
+    return Imported(quarantined=1)
 
 
 def header_in(path: Path, *, bare: bool, largest: int) -> Header | None:
@@ -207,11 +207,11 @@ def note_incomplete(path: Path, spool: Spool) -> None:
             spool.note_lost(FROM_OUTSIDE, lost.note(lost.NOT_FINISHED, reason, whose, timestamp()))
 
 
-def _no_dicom(original: Original) -> Unusable:
+def _no_dicom(original: SourceFile) -> UnusableFile:
     reason = "there is neither the mark DICM at byte 128 nor a data set that names its SOP class and instance"
     if original.is_zip:
         reason = "it is a zip file inside a zip file, which is not unpacked"
     elif not original.beginning:
         reason = "it is empty"
     fault = NotDicom(path=Path(original.name), reason=reason)
-    return Unusable(str(fault), type(fault).__name__, incomplete=not original.beginning)
+    return UnusableFile(str(fault), type(fault).__name__, incomplete=not original.beginning)

@@ -14,7 +14,7 @@ from dicomio.files.spool.spool import FILE_MODE, sync_folder
 Key = tuple[str, int, int]
 
 
-class Remembered:
+class Ledger:
     """The files of one folder that were taken already, by relative path, size and time of last change.
 
     One line of JSON per file, appended as they are taken. The lines need not be durable: what is forgotten in a power
@@ -72,10 +72,10 @@ class Remembered:
         sync_folder(self.path.parent)
 
 
-def memory_of(folder: Path, spool_root: Path) -> Remembered:
+def ledger_of(folder: Path, spool_root: Path) -> Ledger:
     """What is remembered of a watched folder; the file lies in the spool's folder, one for each watched folder."""
     digest = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]
-    return Remembered(spool_root / f"watched-{digest}.jsonl", folder)
+    return Ledger(spool_root / f"watched-{digest}.jsonl", folder)
 
 
 def _line(key: Key) -> bytes:

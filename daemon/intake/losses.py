@@ -29,7 +29,7 @@ def record_losses(spool: Spool, database: Database) -> None:
         try:
             database.record_lost([lost_image(path.stem, json.loads(path.read_text()))])
         except UNREADABLE as error:
-            log.warning("note_of_loss_unreadable", file=path.name, kind=type(error).__name__)
+            log.warning("lost_image_note_unreadable", file=path.name, kind=type(error).__name__)
         path.unlink()
 
 

@@ -61,7 +61,7 @@ class _Arrival:
     association_id: str | None
 
 
-class Intake:
+class SpoolReader:
     """Indexes what lies in the spool's incoming folder; `step` takes one batch.
 
     Args:
@@ -203,7 +203,7 @@ class Intake:
                 )
         for refused in remove_copies(copies):
             self._backlog.leave(refused.path)
-            log.error("copy_stays", reason=refused.reason, kind=type(refused).__name__)
+            log.error("copy_not_removed", reason=refused.reason, kind=type(refused).__name__)
 
     def _copies(self, arrival: _Arrival, path: Path, outcome: IndexOutcome) -> Iterator[tuple[Path, Path]]:
         """What may go now that the row is there: the name in incoming/, and a second copy; each with what is kept."""
@@ -224,7 +224,7 @@ class Intake:
                 self._insert([one])
             return
         ((arrival, path),) = placed
-        log.error("not_indexable", sop_instance_uid=arrival.header.sop_instance_uid, kind=type(error).__name__)
+        log.error("instance_not_indexed", sop_instance_uid=arrival.header.sop_instance_uid, kind=type(error).__name__)
         reason = f"it cannot be written to the database ({type(error).__name__})"
         with suppress(FileNotFoundError):  # it was taken away by hand
             kept = self._quarantine(arrival.path, reason, type(error).__name__)

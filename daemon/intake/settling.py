@@ -36,13 +36,13 @@ class Signature(NamedTuple):
         return cls(status.st_size, status.st_mtime_ns)
 
 
-def left_alone(name: str) -> bool:
+def is_ignored(name: str) -> bool:
     """Whether a file or folder of this name is none of our business: hidden, temporary, or a file manager's."""
     lower = name.lower()
     return name.startswith((".", "~")) or lower.endswith(UNFINISHED_SUFFIXES) or lower in _MADE_BY_FILE_MANAGERS
 
 
-def look(path: Path) -> Signature | None:
+def signature_of(path: Path) -> Signature | None:
     """The signature of a regular file; None for what is no file (any more), a symbolic link, or cannot be seen."""
     try:
         status = path.lstat()
@@ -68,7 +68,7 @@ def walk(root: Path, on_error: Callable[[Path, OSError], None]) -> Iterator[tupl
             if depth > DEEPEST:
                 raise OSError(errno.ELOOP, f"it lies deeper than {DEEPEST} folders")
             with os.scandir(folder) as entries:
-                found = [entry for entry in entries if not left_alone(entry.name)]
+                found = [entry for entry in entries if not is_ignored(entry.name)]
         except OSError as error:
             if folder == root:
                 raise
@@ -83,7 +83,7 @@ def walk(root: Path, on_error: Callable[[Path, OSError], None]) -> Iterator[tupl
 
 
 @dataclass
-class _Sighting:
+class _Observation:
     signature: Signature
     since: float
     due: float
@@ -100,33 +100,33 @@ class Settling:
 
     def __init__(self, settle: float) -> None:
         self._settle = settle
-        self._sightings: dict[Path, _Sighting] = {}
+        self._observations: dict[Path, _Observation] = {}
 
-    def see(self, path: Path, signature: Signature) -> None:
+    def observe(self, path: Path, signature: Signature) -> None:
         """Note what a file looks like now."""
-        known = self._sightings.get(path)
+        known = self._observations.get(path)
         if known is None or known.signature != signature:
             now = time.monotonic()
-            self._sightings[path] = _Sighting(signature, now, now + self._settle)
+            self._observations[path] = _Observation(signature, now, now + self._settle)
 
     def due(self) -> list[tuple[Path, Signature]]:
         """The files that may be taken now, ordered by path."""
         now = time.monotonic()
-        return sorted((path, seen.signature) for path, seen in self._sightings.items() if seen.due <= now)
+        return sorted((path, seen.signature) for path, seen in self._observations.items() if seen.due <= now)
 
     def unchanged_for(self, path: Path) -> float:
         """Seconds for which a file is known to look the same."""
-        return time.monotonic() - self._sightings[path].since
+        return time.monotonic() - self._observations[path].since
 
     def postpone(self, path: Path, seconds: float) -> None:
         """Let a file not be due before that many seconds have passed."""
-        self._sightings[path].due = time.monotonic() + seconds
+        self._observations[path].due = time.monotonic() + seconds
 
     def forget(self, path: Path) -> None:
         """The file was taken, or is gone."""
-        self._sightings.pop(path, None)
+        self._observations.pop(path, None)
 
     def forget_all_but(self, paths: Collection[Path]) -> None:
         """Only these files are there."""
-        for path in self._sightings.keys() - set(paths):
-            del self._sightings[path]
+        for path in self._observations.keys() - set(paths):
+            del self._observations[path]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from daemon.errors import WrongUsage
 from daemon.intake.archives import BAD_ZIP, unpack
-from daemon.intake.import_file import Original, Unusable, header_in, store
+from daemon.intake.import_file import SourceFile, UnusableFile, header_in, store
 from daemon.intake.settling import walk
 from db.database import inputs_digest
 from db.tags import bounded, storable
@@ -125,7 +125,7 @@ class _Found:
                 self._add(image, header)
         except (BadInput, OSError) as error:
             self.note(path, error)
-        except Unusable as fault:
+        except UnusableFile as fault:
             self._lose(path, fault.kind, fault.reason)
 
     def note(self, path: Path, error: Exception) -> None:
@@ -160,7 +160,7 @@ class _Found:
 
     def _images(self, path: Path) -> list[tuple[Path, Header]]:
         with path.open("rb") as stream:
-            original = Original(stream, path.name)
+            original = SourceFile(stream, path.name)
             if not original.is_zip and missing_head(original.beginning) == b"":
                 header = header_in(path, bare=False, largest=self._spool.largest)
                 return [] if header is None else [(path, header)]

@@ -1,6 +1,6 @@
 """Files under studies/ that have no row: looked for only where there can be some.
 
-Intake leaves none, since a file keeps its name in incoming/ until it has its row. An older version might have, in a
+The reader leaves none, since a file keeps its name in incoming/ until it has its row. An older version might have, in a
 crash; and a database that was restored from a backup knows less than the spool holds. So the spool keeps the number of
 the newest row (`spool/indexed`). A database that has come that far is not asked about each file at each start.
 """
@@ -44,7 +44,7 @@ class Unindexed:
         if self._files is None:
             self._files = iter(())
             if self._is_behind():
-                log.info("spool_is_searched", reason="the database may not know every file")
+                log.info("spool_search_started", reason="the database may not know every file")
                 self.begin()
         if not self._piece:
             self._piece = list(islice(self._files, number))

@@ -29,7 +29,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from daemon.errors import NotRunnable
-from daemon.intake.folder import FolderEvent, Inbox, WatchedFolder
+from daemon.intake.folder import FolderEvent, FolderImporter, WatchedFolder
 from daemon.loop import Loop
 from dicomio.files.spool.spool import Spool
 
@@ -72,18 +72,19 @@ class FolderWatcher:
         self.loops: list[Loop] = []
         self._stopping = threading.Event()
         self._watches = [
-            _Watch(Inbox(folder, spool, on_event, rescan=rescan, stopping=self._stopping)) for folder in folders
+            _ObservedFolder(FolderImporter(folder, spool, on_event, rescan=rescan, stopping=self._stopping))
+            for folder in folders
         ]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             for watch in self._watches:
-                stack.callback(watch.unobserve)
-                settle = watch.inbox.folder.settle
+                stack.callback(watch.stop_observing)
+                settle = watch.importer.folder.settle
                 pause = min(0.5, max(0.05, settle / 5))
-                name = f"watch-{watch.inbox.folder.path.name}"
-                loop = Loop(name, watch.step, interval=pause, remark=watch.remark)
+                name = f"watch-{watch.importer.folder.path.name}"
+                loop = Loop(name, watch.step, interval=pause, notice=watch.notice)
                 self.loops.append(stack.enter_context(loop))
             stack.callback(self._stopping.set)
             self._stack = stack.pop_all()
@@ -93,59 +94,59 @@ class FolderWatcher:
         self._stack.close()
 
 
-class _Watch:
+class _ObservedFolder:
     """A folder and, while it is there, the watchdog on it."""
 
-    def __init__(self, inbox: Inbox) -> None:
-        self.inbox = inbox
+    def __init__(self, importer: FolderImporter) -> None:
+        self.importer = importer
         self._observer: Any = None
         self._observed: tuple[int, int] | None = None
-        self._blind = False
+        self._is_unobserved = False
         self._again = 0.0
 
     def step(self) -> bool:
         """Observe the folder that is there now, and take from it."""
-        found = _identity(self.inbox.folder.path)
+        found = _identity(self.importer.folder.path)
         if found != self._observed:
-            self.unobserve()
+            self.stop_observing()
             self._observed = found
             if found is not None:
                 self._observe()
         elif self._observer is not None and _is_dead(self._observer):
             self._end_observer()
-            self._go_blind("its observer died")
-        elif self._blind and time.monotonic() >= self._again:
+            self._note_unobserved("its observer ended")
+        elif self._is_unobserved and time.monotonic() >= self._again:
             self._observe()
-        return self.inbox.step()
+        return self.importer.step()
 
-    def remark(self) -> str:
+    def notice(self) -> str:
         """What a person should know of it."""
-        return "looked at regularly, as it cannot be observed" if self._blind else ""
+        return "scanned regularly, because it cannot be observed" if self._is_unobserved else ""
 
-    def unobserve(self) -> None:
+    def stop_observing(self) -> None:
         """Let the observer's threads end."""
-        self._observed, self._blind = None, False
+        self._observed, self._is_unobserved = None, False
         self._end_observer()
 
     def dispatch(self, event: Any) -> None:
         """As watchdog calls its handlers: remember where to look."""
         path = event.dest_path or event.src_path
-        self.inbox.touch(Path(os.fsdecode(path)))
+        self.importer.touch(Path(os.fsdecode(path)))
 
     def _observe(self) -> None:
         """Observe the folder, or try again later: watchdog cannot do so with a thousand folders in each other."""
-        folder = str(self.inbox.folder.path.absolute())
+        folder = str(self.importer.folder.path.absolute())
         try:
             self._observer = Observer()
             self._observer.start()
             self._observer.schedule(self, folder, recursive=True, event_filter=_NEWS)
         except (OSError, RecursionError) as error:  # too many watches on this machine, or a folder that is gone again
             self._end_observer()
-            self._go_blind(getattr(error, "strerror", None) or "too many folders lie in each other")
+            self._note_unobserved(getattr(error, "strerror", None) or "too many folders lie in each other")
             return
-        if self._blind:
+        if self._is_unobserved:
             log.info("folder_observed_again", folder=folder)
-        self._blind = False
+        self._is_unobserved = False
 
     def _end_observer(self) -> None:
         observer, self._observer = self._observer, None
@@ -153,15 +154,15 @@ class _Watch:
             observer.stop()
             observer.join()
 
-    def _go_blind(self, reason: str) -> None:
+    def _note_unobserved(self, reason: str) -> None:
         self._again = time.monotonic() + RESTART
-        if not self._blind:
-            folder = str(self.inbox.folder.path)
+        if not self._is_unobserved:
+            folder = str(self.importer.folder.path)
             log.warning("folder_not_observed", folder=folder, reason=reason, instead=REGULARLY, next_try_s=RESTART)
-        self._blind = True
+        self._is_unobserved = True
 
 
-REGULARLY = "looked at regularly"
+REGULARLY = "scanned regularly"
 
 
 def _is_dead(observer: Any) -> bool:

@@ -38,8 +38,8 @@ class Assembly:
         quiet_period: A study is complete when nothing came for this long.
         after_release: If given: also this long after its senders released their associations.
         model_folders: The hospital's own model packages.
-        as_of: The moment up to which everything that came has its row (Intake.indexed_until). What still waits to be
-            indexed, while the database was away for example, must not make a study look complete.
+        as_of: The moment up to which everything received has its row (`SpoolReader.indexed_until`). What still waits to
+            be indexed, because the database was unavailable for example, must not make a study look complete.
         wishes: What each destination takes of the results.
         on_created: Told of every new job, which may take the place of others that have to be stopped if they run.
     """
@@ -82,7 +82,7 @@ class Assembly:
         except DatabaseUnavailable:
             raise
         except Exception as error:  # a model package that is missing or broken, or our own fault
-            log.exception("study_not_routable", study=study_uid)
+            log.exception("study_routing_failed", study=study_uid)
             self._database.set_unmatched(study_uid, [f"cannot be routed: {error}"], code=NOT_ROUTABLE)
 
     def route_study(self, study_uid: str, rules: RuleSet) -> None:
@@ -103,7 +103,7 @@ class Assembly:
         try:
             made = self._database.route_study(study_uid, orders, because=because, wishes=self._wishes)
         except InputsChanged:
-            log.info("images_came_meanwhile", study=study_uid)  # the study is receiving again and will be back
+            log.info("routing_postponed", study=study_uid)  # the study is receiving again and will be back
             return
         for found, job in zip(routes, made, strict=True):
             _tell(job, study_uid, found)

@@ -39,7 +39,7 @@ LONGEST_PAUSE = 900.0
 NOT_WRITABLE = "what it answered cannot be written down"
 
 
-class Courier:
+class DestinationSender:
     """Sends what is due to one destination.
 
     Args:
@@ -88,7 +88,7 @@ class Courier:
             Exception
         ) as error:  # a certificate that cannot be read, or our own fault; without this it hangs for ever
             reason, code = f"{type(error).__name__}: {error}", code_of(error)
-            log.exception("delivery_broken", destination=self.name, job_id=batch.job_id, left=len(left))
+            log.exception("delivery_error", destination=self.name, job_id=batch.job_id, left=len(left))
         for item in left.values():
             self._note(item, partial(self._retry, item, reason, code=code))
         self._write_down()
@@ -100,7 +100,7 @@ class Courier:
         """Begin nothing new; the instance that is being sent may still be sent. From another thread, at the end."""
         self._line.finish()
 
-    def hang_up(self) -> None:
+    def cut_connection(self) -> None:
         """Cut a connection that does not come to its end. From another thread, at the end."""
         self._line.close()
 
@@ -116,11 +116,11 @@ class Courier:
             try:
                 write()
             except BadRequest as error:  # another hand was quicker
-                log.warning("delivery_not_noted", destination=self.name, reason=str(error))
+                log.warning("delivery_not_recorded", destination=self.name, reason=str(error))
             except DatabaseUnavailable:
                 raise
             except Exception as error:  # one that cannot be written down must not hold up the others for ever
-                log.exception("delivery_not_writable", destination=self.name, sop_instance_uid=item.sop_instance_uid)
+                log.exception("delivery_record_failed", destination=self.name, sop_instance_uid=item.sop_instance_uid)
                 self._give_up(item, f"{NOT_WRITABLE} ({type(error).__name__})")
             self._unwritten.popleft()
 
@@ -130,7 +130,7 @@ class Courier:
         except DatabaseUnavailable:
             raise
         except Exception:  # it stays "sending", until a restart sends it again
-            log.exception("delivery_left_behind", destination=self.name, sop_instance_uid=item.sop_instance_uid)
+            log.exception("delivery_state_unknown", destination=self.name, sop_instance_uid=item.sop_instance_uid)
 
     def _settle(self, item: DueDelivery, result: SendResult) -> None:
         """Writes down what the destination said of one instance."""
@@ -156,7 +156,7 @@ class Courier:
         self._database.delivery_retry(item.id, reason, next_try(item.attempts, datetime.now(UTC)), status, code=code)
 
 
-class Unconfigured:
+class UnconfiguredDestinations:
     """Fails what waits for a destination that is not in the configuration any more. `step` is for a loop.
 
     Args:
@@ -171,7 +171,7 @@ class Unconfigured:
     def step(self) -> bool:
         """Looks once."""
         for job_id in self._database.fail_unconfigured(self._known):
-            log.error("destination_gone", job_id=job_id)
+            log.error("destination_not_configured", job_id=job_id)
         return False
 
 

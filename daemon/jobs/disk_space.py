@@ -8,26 +8,26 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 NEEDED = 64 << 20
 """Bytes that must be free before a job is tried again: segmentation, report and pictures of a large study."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 
 
-def lacks_room(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether a disk without room is behind an error, whatever it was turned into on its way."""
     seen: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in seen:
-        if isinstance(at, OSError) and at.errno in NO_ROOM:
+        if isinstance(at, OSError) and at.errno in NO_SPACE:
             return True
         seen.append(at)
         at = at.__cause__ or at.__context__
     return False
 
 
-class RoomWait:
+class DiskSpaceWait:
     """Says when to go on after a disk was full: after a pause that grows, and not before there is some room.
 
     Args:

@@ -14,8 +14,8 @@ import structlog
 
 from daemon.identity import WORKER
 from daemon.jobs.assembly import routing_facts
-from daemon.jobs.disk_space import RoomWait
-from daemon.workers.task import Failed, Finished, Lost, NoRoom, Return
+from daemon.jobs.disk_space import DiskSpaceWait
+from daemon.workers.task import DiskFull, Failed, Finished, TaskResult, WorkerLost
 from db.errors import BadRequest, DatabaseUnavailable
 from db.reasons import REFUSED, RESULTS_UNUSABLE, code_named, code_of
 from db.records import JobOutcome, NewMeasurement, NewResult, Wish
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Dispatch:
+class Dispatcher:
     """Keeps the workers busy. `step` takes home what has returned and submits what fits.
 
     Args:
@@ -65,17 +65,17 @@ class Dispatch:
         self._settings = settings
         self._on_computed = on_computed
         self._wishes = wishes_of(config)
-        self._room = RoomWait(config.outbox_dir)
+        self._disk = DiskSpaceWait(config.outbox_dir)
         # Both survive a step that fails half-way (database or scheduler away): what was claimed must not be forgotten
         # before it is submitted, nor what has come home before it is written down.
         self._claimed: deque[ClaimedJob] = deque()
-        self._answers: deque[Return] = deque()
+        self._unrecorded: deque[TaskResult] = deque()
 
     def step(self) -> bool:
         """One round; True when something moved."""
-        for answer in self._pool.returned():
-            self._answers.append(answer)
-        moved = self._take_all_home()
+        for answer in self._pool.collect_results():
+            self._unrecorded.append(answer)
+        moved = self._record_all()
         while self._claim():
             self._submit(self._claimed[0])
             self._claimed.popleft()
@@ -83,16 +83,16 @@ class Dispatch:
         self._drop_cancelled()
         return moved
 
-    def _take_all_home(self) -> bool:
-        moved = bool(self._answers)
-        while self._answers:
-            self._take_home(self._answers[0])
-            self._answers.popleft()
+    def _record_all(self) -> bool:
+        moved = bool(self._unrecorded)
+        while self._unrecorded:
+            self._record_result(self._unrecorded[0])
+            self._unrecorded.popleft()
         return moved
 
     def _claim(self) -> bool:
         """Whether there is a job to submit, and a worker for it."""
-        if not self._claimed and self._room.is_over and self._pool.free > 0:
+        if not self._claimed and self._disk.is_over and self._pool.free > 0:
             job = self._database.claim_job(WORKER, datetime.now(UTC))
             self._claimed.extend([job] if job else [])
         return bool(self._claimed)
@@ -107,7 +107,7 @@ class Dispatch:
         except DatabaseUnavailable:
             raise
         except Exception as error:  # a missing model package must fail this job with its reason and stop no other
-            log.exception("job_not_startable", job_id=job.id)
+            log.exception("job_start_failed", job_id=job.id)
             self._fail(job.id, str(error), code_of(error))
             return
         log.info("job_started", job_id=job.id, pipeline=job.pipeline, priority=str(job.priority), attempt=job.attempts)
@@ -155,7 +155,7 @@ class Dispatch:
         roles = {role: series_of.get(files[0].path, "") for role, files in job.inputs.items()}
         return remarks(routing_facts(recorded), pipeline, roles)
 
-    def _take_home(self, answer: Return) -> None:
+    def _record_result(self, answer: TaskResult) -> None:
         job_id = int(answer.job_id)
         try:
             match answer:
@@ -165,24 +165,24 @@ class Dispatch:
                 case Finished(outcome=outcome):
                     self._database.finish_job(job_id, self._outcome(job_id, outcome))
                     self._on_computed()
-                    self._room.end()
+                    self._disk.end()
                     log.info("job_computed", job_id=job_id, seconds=dict(outcome.seconds))
                 case Failed(reason=reason, kind=kind):
                     log.error("job_failed", job_id=job_id, reason=reason)
                     self._database.fail_job(job_id, reason, code=code_named(kind))
-                case NoRoom(reason=reason):
+                case DiskFull(reason=reason):
                     log.error("disk_full", job_id=job_id, reason=reason, instead="it waits until there is room")
-                    self._room.begin()
+                    self._disk.begin()
                     self._database.postpone_job(job_id, f"waits for room: {reason}")
-                case Lost(reason=reason):
+                case WorkerLost(reason=reason):
                     log.warning("worker_lost", job_id=job_id, reason=reason)
                     self._database.lose_job(job_id, reason)
         except BadRequest as error:  # cancelled or superseded while it ran: its answer is not wanted any more
-            log.info("answer_not_wanted", job_id=job_id, reason=str(error))
+            log.info("result_discarded", job_id=job_id, reason=str(error))
         except DatabaseUnavailable:
             raise
         except Exception as error:  # its files are gone, say: this job's misfortune, and nobody else's
-            log.exception("answer_unusable", job_id=job_id)
+            log.exception("result_unusable", job_id=job_id)
             reason = f"its results cannot be used: {type(error).__name__}: {error}"
             self._fail(job_id, reason, RESULTS_UNUSABLE)
 
@@ -190,7 +190,7 @@ class Dispatch:
         try:
             self._database.fail_job(job_id, reason, code=code)
         except BadRequest as error:  # cancelled or superseded meanwhile
-            log.info("failure_not_wanted", job_id=job_id, reason=str(error))
+            log.info("failure_discarded", job_id=job_id, reason=str(error))
 
     def _outcome(self, job_id: int, outcome: Outcome) -> JobOutcome:
         send_to = self._database.job(job_id).send_to
@@ -254,14 +254,14 @@ class Dispatch:
                 log.info("job_stopped", job_id=job_id)
                 self._pool.cancel(str(job_id))
 
-    def remark(self) -> str:
+    def notice(self) -> str:
         """What a person should know of it."""
-        return "" if self._room.is_over else "no job is started: the disk is full"
+        return "" if self._disk.is_over else "no job is started: the disk is full"
 
     def stop(self) -> None:
         """Takes home what has returned; what still runs goes back to the queue for the next daemon."""
-        self._answers.extend(self._pool.returned())
-        self._take_all_home()
+        self._unrecorded.extend(self._pool.collect_results())
+        self._record_all()
         for job_id in (*map(int, self._pool.running), *(job.id for job in self._claimed)):
             with suppress(BadRequest):  # cancelled or superseded meanwhile
                 self._database.release_job(job_id, "the daemon was stopped")

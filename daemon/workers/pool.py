@@ -1,7 +1,7 @@
 """The worker processes, by Dask's `distributed`: a local cluster, or a TLS scheduler when one machine is outgrown.
 
 A job that kills its worker, hangs it or eats all its memory costs that worker process, nothing else: the nanny starts
-a new one, and the job comes home as `Lost`. How often it is tried again is for the database to say, not for Dask.
+a new one, and the job comes home as `WorkerLost`. How often it is tried again is for the database to say, not for Dask.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from daemon.config import LoggingSection
 from daemon.errors import NoWorkerFree
 from daemon.workers.cluster import QuietCluster
 from daemon.workers.roster import Roster
-from daemon.workers.status import Replaced, Standing, WorkerStanding
-from daemon.workers.task import Lost, Return, Stranded, answer_of, run_errand
+from daemon.workers.status import DaemonStatus, Replaced, WorkerStatus
+from daemon.workers.task import DeviceGone, TaskResult, WorkerLost, result_of, run_task
 from daemon.workers.warm_up import PROGRESS, WarmUp
 from pipelines.rehearsal import Cast
 
@@ -46,7 +46,7 @@ DASK: Mapping[str, object] = {
     # a busy machine the 15 s that Dask allows are too few.
     "distributed.deploy.lost-worker-timeout": "5 minutes",
     # With Dask's own value the C library hands each large array back at once and is given fresh pages for the next one,
-    # which was a quarter of a CT's time. `errands.run_errand` gives back what is free after each job instead.
+    # which was a quarter of a CT's time. `tasks.run_task` gives back what is free after each job instead.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
 }
 """What we want otherwise than Dask does."""
@@ -144,7 +144,7 @@ class WorkerPool:
             try:
                 self._cluster.close(timeout=10)
             except TimeoutError:  # a very busy machine; the processes end with this one
-                log.warning("workers_not_ended_in_time")
+                log.warning("workers_not_stopped")
 
     @property
     def client(self) -> Client:
@@ -167,15 +167,15 @@ class WorkerPool:
             return tuple(self._running)
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> DaemonStatus:
         """The workers as a person should see them, when they were last looked at."""
         with self._lock:
             jobs = {one.address: job_id for job_id, one in self._running.items()}
             workers = [
-                WorkerStanding(address=one.address, state=one.state, since=one.seen, job=jobs.get(one.address))
+                WorkerStatus(address=one.address, state=one.state, since=one.seen, job=jobs.get(one.address))
                 for one in self._roster
             ]
-            return Standing(wanted=self._settings.count, workers=tuple(workers), replaced=tuple(self._replaced))
+            return DaemonStatus(wanted=self._settings.count, workers=tuple(workers), replaced=tuple(self._replaced))
 
     def submit(self, job: JobDescription) -> None:
         """Starts a job on a free worker.
@@ -188,12 +188,12 @@ class WorkerPool:
         if not places:
             raise NoWorkerFree(f"no worker is free for job {job.job_id} any more")
         key = f"{job.job_id}-{time.monotonic_ns()}"
-        future = self.client.submit(run_errand, job, key=key, pure=False, retries=0, workers=[places[0]])
+        future = self.client.submit(run_task, job, key=key, pure=False, retries=0, workers=[places[0]])
         with self._lock:
             self._running[job.job_id] = _Running(future, time.monotonic(), places[0])
         future.add_done_callback(lambda _: self._on_return())
 
-    def returned(self) -> Iterator[Return]:
+    def collect_results(self) -> Iterator[TaskResult]:
         """What has come home since the last call; ends jobs that are over the time limit and yields them as lost."""
         with self._lock:
             running = dict(self._running)
@@ -251,24 +251,24 @@ class WorkerPool:
             self._short_since = now
             self._cluster.scale(wanted)  # starts those that it has given up, under their old names; no others
 
-    def _answer(self, job_id: str, one: _Running) -> Return | None:
+    def _answer(self, job_id: str, one: _Running) -> TaskResult | None:
         """What is to be said of a job, None while it runs."""
         limit, taken = self._settings.time_limit.total_seconds(), time.monotonic() - one.started
         if one.future.done():
-            match answer_of(job_id, one.future):
-                case Stranded(reason):
+            match result_of(job_id, one.future):
+                case DeviceGone(reason):
                     self._replace(one.address, reason)
-                    return Lost(job_id, f"{reason.rstrip('.')}; its worker was replaced")
+                    return WorkerLost(job_id, f"{reason.rstrip('.')}; its worker was replaced")
                 case answer:
                     return answer
         if taken > limit:
             self._give_up(one, f"job {job_id} took longer than the time limit")
-            return Lost(job_id, f"took longer than the time limit of {limit:.0f} s; its worker was replaced")
+            return WorkerLost(job_id, f"took longer than the time limit of {limit:.0f} s; its worker was replaced")
         with self._lock:
             there = one.address in self._roster
         if taken > _GRACE and not there:  # it went before the scheduler had given it the job, which then waits for ever
             self._give_up(one, "")
-            return Lost(job_id, "its worker was lost before it began")
+            return WorkerLost(job_id, "its worker was lost before it began")
         return None
 
     def _give_up(self, one: _Running, reason: str) -> None:
@@ -285,7 +285,7 @@ class WorkerPool:
         """Has a worker's process ended and another one started; jobs go to the others at once."""
         log.warning("worker_replaced", worker=address, reason=reason)
         with self._lock:
-            self._roster.leave(address, time.monotonic())
+            self._roster.mark_leaving(address, time.monotonic())
             self._replaced.append(Replaced(when=datetime.now(UTC), worker=address, reason=reason))
             del self._replaced[:-_REMEMBERED]
         threading.Thread(target=self._restart, args=(address,), name="replace-worker", daemon=True).start()
@@ -297,4 +297,4 @@ class WorkerPool:
         except Exception as error:
             log.warning("worker_not_replaced", worker=address, reason=f"{type(error).__name__}: {error}")
             with self._lock:
-                self._roster.stay(address, time.monotonic())
+                self._roster.mark_opening(address, time.monotonic())

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 
-class Readiness(StrEnum):
+class WorkerState(StrEnum):
     """How far a worker has come."""
 
     OPENING = "opening"
@@ -33,7 +33,7 @@ class Worker:
 
     address: str
     threads: int
-    state: Readiness
+    state: WorkerState
     since: float
     seen: datetime
 
@@ -58,30 +58,30 @@ class Roster:
         for address, threads in present.items():
             worker = self._workers.get(address)
             if worker is None:
-                worker = Worker(address, threads, Readiness.OPENING, now, datetime.now(UTC))
+                worker = Worker(address, threads, WorkerState.OPENING, now, datetime.now(UTC))
                 self._workers[address] = worker
             worker.threads = threads
-            if worker.state is not Readiness.LEAVING:
-                self._move(worker, Readiness(last.get(address, Readiness.OPENING)), now)
+            if worker.state is not WorkerState.LEAVING:
+                self._move(worker, WorkerState(last.get(address, WorkerState.OPENING)), now)
 
-    def leave(self, address: str, now: float) -> None:
+    def mark_leaving(self, address: str, now: float) -> None:
         """Gives it no more jobs: it is being replaced."""
         if address in self._workers:
-            self._move(self._workers[address], Readiness.LEAVING, now)
+            self._move(self._workers[address], WorkerState.LEAVING, now)
 
-    def stay(self, address: str, now: float) -> None:
+    def mark_opening(self, address: str, now: float) -> None:
         """It could not be replaced: what it said last counts again."""
         if address in self._workers:
-            self._move(self._workers[address], Readiness.OPENING, now)
+            self._move(self._workers[address], WorkerState.OPENING, now)
 
     def overdue(self, limit: float, now: float) -> list[Worker]:
         """Those that have been opening their engines for longer than `limit` seconds."""
-        return [one for one in self if one.state is Readiness.OPENING and now - one.since > limit]
+        return [one for one in self if one.state is WorkerState.OPENING and now - one.since > limit]
 
     @property
     def ready(self) -> list[Worker]:
         """Those that take jobs."""
-        return [one for one in self if one.state is Readiness.READY]
+        return [one for one in self if one.state is WorkerState.READY]
 
     def __contains__(self, address: str) -> bool:
         return address in self._workers
@@ -90,6 +90,6 @@ class Roster:
         return iter(list(self._workers.values()))
 
     @staticmethod
-    def _move(worker: Worker, state: Readiness, now: float) -> None:
+    def _move(worker: Worker, state: WorkerState, now: float) -> None:
         if worker.state is not state:
             worker.state, worker.since, worker.seen = state, now, datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""How the workers and listener processes of a daemon stand: it leaves a small file, and `scanward status` reads it."""
+"""The status of a running daemon: it keeps a small file (`status.json`), and `scanward status` reads it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from daemon.workers.roster import Readiness
+from daemon.workers.roster import WorkerState
 from engines.cache import write_atomically
 
 if TYPE_CHECKING:
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 REFRESH = 10.0
-"""Seconds after which it is written again though nothing changed: an old one tells that nobody looks any more."""
+"""Seconds after which it is written again though nothing changed: an old file means that it hangs or was killed."""
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class WorkerStanding(_Part):
+class WorkerStatus(_Part):
     """One worker process: its state since when, and the job that it has."""
 
     address: str
-    state: Readiness
+    state: WorkerState
     since: datetime
     job: str | None = None
 
@@ -46,7 +46,7 @@ class Replaced(_Part):
     reason: str
 
 
-class ListenerProcessStanding(_Part):
+class ListenerProcessStatus(_Part):
     """One listener process: its id (none while it waits to be started again), how many connect, and what it lacks."""
 
     pid: int | None
@@ -55,15 +55,15 @@ class ListenerProcessStanding(_Part):
     trouble: str
 
 
-class ListenerStanding(_Part):
+class ListenerStatus(_Part):
     """The listener processes, and whether somebody replaces those that die."""
 
-    processes: tuple[ListenerProcessStanding, ...]
+    processes: tuple[ListenerProcessStatus, ...]
     watched: bool
 
 
 class PartState(StrEnum):
-    """How a part of the daemon stands."""
+    """What a part of the daemon is doing."""
 
     WORKING = "working"
     BUSY = "busy"
@@ -72,7 +72,7 @@ class PartState(StrEnum):
     ENDED = "ended"
 
 
-class PartStanding(_Part):
+class PartStatus(_Part):
     """One part of the daemon (intake, dispatch, a sender, ...): its state since when, and why."""
 
     name: str
@@ -81,7 +81,7 @@ class PartStanding(_Part):
     reason: str = ""
 
 
-class Standing(_Part):
+class DaemonStatus(_Part):
     """All of them; `wanted` is how many workers there should be, `looked` when it was written.
 
     `listener` is None where none runs (yet). `rules_rejected` says what is wrong with a rule file that was changed: the
@@ -89,26 +89,26 @@ class Standing(_Part):
     """
 
     wanted: int
-    workers: tuple[WorkerStanding, ...]
+    workers: tuple[WorkerStatus, ...]
     replaced: tuple[Replaced, ...]
-    listener: ListenerStanding | None = None
+    listener: ListenerStatus | None = None
     rules_rejected: tuple[str, ...] = ()
-    parts: tuple[PartStanding, ...] = ()
+    parts: tuple[PartStatus, ...] = ()
     looked: datetime | None = None
 
 
-class StandingFile:
-    """Keeps the file true. `step` is for a loop.
+class StatusFile:
+    """Keeps the file up to date. `step` is for a loop.
 
     Args:
         path: Where it lies; its folder exists.
-        ask: How the workers stand now.
+        ask: Returns the status now.
     """
 
-    def __init__(self, path: Path, ask: Callable[[], Standing]) -> None:
+    def __init__(self, path: Path, ask: Callable[[], DaemonStatus]) -> None:
         self._path = path
         self._ask = ask
-        self._written: Standing | None = None
+        self._written: DaemonStatus | None = None
         self._due = 0.0
 
     def step(self) -> bool:
@@ -121,18 +121,18 @@ class StandingFile:
         return False
 
 
-def listener_standing(state: ListenerState) -> ListenerStanding:
-    """How the listener stands, in a form that can be written down."""
-    processes = tuple(ListenerProcessStanding(**asdict(process)) for process in state.processes)
-    return ListenerStanding(processes=processes, watched=state.watched)
+def listener_status(state: ListenerState) -> ListenerStatus:
+    """The status of the listener, in a form that can be written to the file."""
+    processes = tuple(ListenerProcessStatus(**asdict(process)) for process in state.processes)
+    return ListenerStatus(processes=processes, watched=state.watched)
 
 
-def read_standing(path: Path) -> Standing | None:
+def read_status(path: Path) -> DaemonStatus | None:
     """What the daemon wrote last; None where there is nothing that this version understands."""
     try:
-        return Standing.model_validate_json(path.read_bytes())
+        return DaemonStatus.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        log.warning("standing_unreadable", file=str(path), reason=str(error))
+        log.warning("status_file_unreadable", file=str(path), reason=str(error))
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed import KilledWorker
 
-from daemon.jobs.disk_space import lacks_room
+from daemon.jobs.disk_space import is_disk_full
 from engines.errors import DeviceLost
 from pipelines.worker import JobDescription, Outcome, perform
 
@@ -37,7 +37,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerLost:
     """The worker died or was killed (crash, memory, time limit): worth one more try."""
 
     job_id: str
@@ -45,32 +45,32 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class NoRoom:
+class DiskFull:
     """The disk was full: no fault of the job, which waits until there is room."""
 
     job_id: str
     reason: str
 
 
-Return = Finished | Failed | Lost | NoRoom
+TaskResult = Finished | Failed | WorkerLost | DiskFull
 
 
 @dataclass(frozen=True)
-class Stranded:
+class DeviceGone:
     """A job whose device is gone: its worker is of no more use."""
 
     reason: str
 
 
-def run_errand(job: JobDescription) -> Outcome | Stranded | NoRoom:
+def run_task(job: JobDescription) -> Outcome | DeviceGone | DiskFull:
     """Runs in the worker: what happened to a device or a disk is no fault of the job, and worth another try."""
     try:
         return perform(job)
     except DeviceLost as error:
-        return Stranded(str(error))
+        return DeviceGone(str(error))
     except Exception as error:
-        if lacks_room(error):
-            return NoRoom(job.job_id, f"no room on the disk ({type(error).__name__})")
+        if is_disk_full(error):
+            return DiskFull(job.job_id, f"no room on the disk ({type(error).__name__})")
         raise
     finally:
         give_back_memory()
@@ -82,19 +82,19 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def answer_of(job_id: str, future: Any) -> Return | Stranded:
+def result_of(job_id: str, future: Any) -> TaskResult | DeviceGone:
     """What a Dask future that is done came home with."""
     if future.status in {"cancelled", "lost"}:  # such a future has no exception, and raises when asked for its result
-        return Lost(job_id, "its worker was lost")
+        return WorkerLost(job_id, "its worker was lost")
     try:
         error = future.exception(timeout=_FETCH_TIMEOUT)
         match error:
             case None:
                 result = future.result(timeout=_FETCH_TIMEOUT)
-                return result if isinstance(result, (Stranded, NoRoom)) else Finished(job_id, result)
+                return result if isinstance(result, (DeviceGone, DiskFull)) else Finished(job_id, result)
             case KilledWorker():
-                return Lost(job_id, "its worker process died (crash or memory limit)")
+                return WorkerLost(job_id, "its worker process died (crash or memory limit)")
             case _:
                 return Failed(job_id, f"{type(error).__name__}: {error}", kind=type(error).__name__)
     except Exception as error:  # the worker died between finishing and handing over
-        return Lost(job_id, f"its answer could not be fetched ({type(error).__name__})")
+        return WorkerLost(job_id, f"its answer could not be fetched ({type(error).__name__})")

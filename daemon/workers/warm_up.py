@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import WorkerPlugin
 
 from daemon.logs import set_up_logs
-from daemon.workers.roster import Readiness
+from daemon.workers.roster import WorkerState
 from pipelines.rehearsal import Cast, open_engines, rehearse
 from pipelines.worker import close_engines, take_gpu
 
@@ -42,15 +42,15 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
         close_engines()
 
     def _warm_up(self, worker: Any) -> None:
-        _say(worker, Readiness.OPENING)
+        _say(worker, WorkerState.OPENING)
         try:
             open_engines(self._cast)
         finally:  # whatever happened: its jobs say what is wrong, each in its own words
-            _say(worker, Readiness.READY)
+            _say(worker, WorkerState.READY)
         rehearse(self._cast)
 
 
-def _say(worker: Any, state: Readiness) -> None:
+def _say(worker: Any, state: WorkerState) -> None:
     worker.log_event(PROGRESS, {"worker": worker.address, "state": str(state)})
 
 

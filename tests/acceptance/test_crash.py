@@ -14,8 +14,8 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from daemon.workers.roster import Readiness
-from daemon.workers.status import read_standing
+from daemon.workers.roster import WorkerState
+from daemon.workers.status import read_status
 from dicomio.errors import DicomError
 from dicomio.network.scu.sender import send
 from pipelines.phantoms.dicom import PhantomTruth, write_phantom
@@ -129,8 +129,8 @@ def test_a_hanging_worker_is_replaced_after_the_time_limit(
 
 def ready(daemon: Any) -> bool:
     """A worker has said that it may be given jobs."""
-    standing = read_standing(daemon.folder / daemon.settings["data_dir"] / "standing.json")
-    return standing is not None and any(worker.state is Readiness.READY for worker in standing.workers)
+    standing = read_status(daemon.folder / daemon.settings["data_dir"] / "status.json")
+    return standing is not None and any(worker.state is WorkerState.READY for worker in standing.workers)
 
 
 def worker_processes(daemon: Any) -> list[psutil.Process]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import daemon.intake.folder
 from daemon.cli import app
-from daemon.intake.folder import Inbox
+from daemon.intake.folder import FolderImporter
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from dicomio.files.spool.spool import Spool
 from pipelines.phantoms.dicom import write_phantom
@@ -55,12 +55,12 @@ def watching(folder: Path, spool: Spool, as_many_scans_as_asked_for: None) -> Ca
 
 
 @pytest.fixture
-def inbox(folder: Path, spool: Spool, as_many_scans_as_asked_for: None) -> Callable[..., Inbox]:
+def inbox(folder: Path, spool: Spool, as_many_scans_as_asked_for: None) -> Callable[..., FolderImporter]:
     """An inbox without a thread, whose files settle at once; each `step` looks at everything."""
 
-    def make(settle: float = 0.0, keep: bool = False) -> Inbox:
+    def make(settle: float = 0.0, keep: bool = False) -> FolderImporter:
         watched = WatchedFolder(folder, settle, keep)
-        return Inbox(watched, spool, lambda event: None, rescan=0.0, stopping=threading.Event())
+        return FolderImporter(watched, spool, lambda event: None, rescan=0.0, stopping=threading.Event())
 
     return make
 

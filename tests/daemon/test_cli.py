@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from daemon.cli import OURS
+from daemon.cli import COMMANDS
 from db.database import Database
 
 HEAVY = ("dask", "distributed", "highdicom", "openvino", "onnxruntime", "SimpleITK", "scipy", "daemon.service")
@@ -77,7 +77,7 @@ def test_version_is_printed_and_is_no_mistake() -> None:
 
 def test_help_names_every_command_with_what_its_own_help_says(scanward: Callable[..., Result]) -> None:
     said = scanward("--help").stdout
-    for name in OURS:
+    for name in COMMANDS:
         own = scanward(name, "--help").stdout
         assert f"│ {name} " in said
         first = next(line for line in own.splitlines()[3:] if line.strip()).split()

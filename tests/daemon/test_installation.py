@@ -18,7 +18,7 @@ from typer.testing import Result
 from daemon.config import Config, load_config
 from daemon.errors import WrongDatabase
 from daemon.installation import check_installation, locked
-from daemon.intake.reader import Intake
+from daemon.intake.reader import SpoolReader
 from db.database import Database
 from dicomio.files.digest import content_digest
 from dicomio.files.spool.spool import Spool
@@ -38,7 +38,7 @@ def started(config: Config) -> list[Path]:
         database.upgrade()
         spool = Spool(config.spool_dir)
         check_installation(config, database, spool)
-        intake = Intake(spool, database)
+        intake = SpoolReader(spool, database)
         while intake.step():
             pass
         return sorted(database.known_paths())
@@ -112,7 +112,7 @@ def test_an_older_database_that_is_told_another_path_loses_no_file(
     config.data_dir.rename(tmp_path / "renamed")
     spool = Spool(tmp_path / "renamed" / "spool")
     with closing(Database(f"sqlite:///{tmp_path}/renamed/scanward.sqlite")) as database:
-        intake = Intake(spool, database)
+        intake = SpoolReader(spool, database)
         intake.step()
         for path in images:
             spool.store_file(path)

@@ -75,24 +75,24 @@ def test_how_it_stands_is_told_with_the_reason() -> None:
             raise faults[0]
         return False
 
-    with Loop("intake", step, interval=0.01, remark=lambda: "a remark") as loop:
+    with Loop("intake", step, interval=0.01, notice=lambda: "a notice") as loop:
         for reason in told:
-            until(lambda reason=reason: loop.standing.reason == reason)  # type: ignore[misc]
-            assert loop.standing.state is PartState.FAILING
+            until(lambda reason=reason: loop.status.reason == reason)  # type: ignore[misc]
+            assert loop.status.state is PartState.FAILING
             faults.pop(0)
             loop.wake()
-        until(lambda: loop.standing.state is PartState.WORKING)
-        assert loop.standing.reason == "a remark"
+        until(lambda: loop.status.state is PartState.WORKING)
+        assert loop.status.reason == "a notice"
 
 
 def test_a_step_that_takes_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.loop.LONG", 0.05)
     go = threading.Event()
     with Loop("deliver-pacs", lambda: go.wait(10) and False, interval=60) as loop:
-        until(lambda: loop.standing.state is PartState.BUSY)
-        assert "one step has taken" in loop.standing.reason
+        until(lambda: loop.status.state is PartState.BUSY)
+        assert "one step has taken" in loop.status.reason
         go.set()
-        until(lambda: loop.standing.state is PartState.WORKING)
+        until(lambda: loop.status.state is PartState.WORKING)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -106,10 +106,10 @@ def test_a_thread_that_ended_all_the_same_is_seen_and_started_again() -> None:
         return False
 
     with Loop("dispatch", step, interval=60) as loop:
-        until(lambda: loop.standing.state is PartState.ENDED)
-        loop.revive()
+        until(lambda: loop.status.state is PartState.ENDED)
+        loop.restart_if_ended()
         until(lambda: len(ran) == 2)
-        assert loop.standing.state is PartState.WORKING
+        assert loop.status.state is PartState.WORKING
 
 
 def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_all_are_told_before_any_is_waited_for() -> None:
         loop.__enter__()
     start = time.monotonic()
     for loop in loops:
-        loop.tell()
+        loop.request_stop()
     for loop in loops:
         loop.stop()
     assert time.monotonic() - start < 2

@@ -15,7 +15,7 @@ from typer.testing import Result
 from daemon.config import load_config
 from daemon.service import Service
 from daemon.terminal.tables import moment
-from daemon.workers.status import Standing, StandingFile, read_standing
+from daemon.workers.status import DaemonStatus, StatusFile, read_status
 from tests.daemon.house import NOON, House
 
 
@@ -70,7 +70,7 @@ def test_a_rule_file_that_was_rejected_is_told_of_with_what_is_wrong(house: Hous
     with house.config.open("a") as file:
         file.write("rules: rules.yaml\nlistener: null\n")
     with Service(load_config(house.config)) as service:
-        path = service.config.standing_file
+        path = service.config.status_file
         wait(path.exists)
         assert "rejected" not in status()
         rules.write_text(RULES.replace("abdomen-ct", "abdomen-xy"))
@@ -98,11 +98,11 @@ def wait(until: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def test_standing_file_of_a_version_without_rules_is_understood(house: House) -> None:
-    path = house.data / "standing.json"
-    StandingFile(path, lambda: Standing(wanted=0, workers=(), replaced=())).step()
+    path = house.data / "status.json"
+    StatusFile(path, lambda: DaemonStatus(wanted=0, workers=(), replaced=())).step()
     plain = json.loads(path.read_text())
     del plain["rules_rejected"]
     path.write_text(json.dumps(plain))
-    read = read_standing(path)
+    read = read_status(path)
     assert read is not None
     assert read.rules_rejected == ()

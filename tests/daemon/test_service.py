@@ -18,7 +18,7 @@ from pynetdicom.presentation import AllStoragePresentationContexts
 from daemon.config import Config
 from daemon.demo import free_ports
 from daemon.service import Service
-from daemon.workers.status import PartStanding, PartState, read_standing
+from daemon.workers.status import PartState, PartStatus, read_status
 from db.database import Database
 from dicomio.files.spool.spool import Spool
 from dicomio.network.scu.sender import Peer, send
@@ -79,8 +79,8 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def parts(config: Config) -> dict[str, PartStanding]:
-    standing = read_standing(config.standing_file)
+def parts(config: Config) -> dict[str, PartStatus]:
+    standing = read_status(config.status_file)
     return {part.name: part for part in standing.parts} if standing else {}
 
 
@@ -130,7 +130,7 @@ def test_a_stop_while_the_database_is_waited_for_ends_cleanly(
         service.stopped.set()
     assert time.monotonic() - start < 15
     assert not listens(port)
-    assert not config.standing_file.exists()
+    assert not config.status_file.exists()
 
 
 @contextmanager

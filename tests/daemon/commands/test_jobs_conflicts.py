@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from typer.testing import Result
 
-from daemon.intake.reader import Intake
+from daemon.intake.reader import SpoolReader
 from db.database import Database
 from dicomio.files.digest import content_digest
 from dicomio.files.spool.spool import Spool
@@ -32,7 +32,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def receive(tmp_path: Path, database: Database, images: list[Path]) -> Callable[..., list[str]]:
     """Lets the images come with some elements changed; returns the digests of what came."""
     spool = Spool(tmp_path / "data" / "spool")
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
 
     def make(**changed: str) -> list[str]:
         came = []

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import Result
 
 from daemon.commands import check as check_command
-from daemon.intake.reader import Intake
+from daemon.intake.reader import SpoolReader
 from daemon.intake.study_folder import read_folder
 from daemon.jobs.assembly import routing_facts
 from db import tags
@@ -66,7 +66,7 @@ def test_a_folder_and_the_database_say_the_same_of_a_study(tmp_path: Path, study
     random.Random(5).shuffle(paths)
     for path in paths:  # in no order, and in batches of one
         spool.store_file(path)
-        Intake(spool, database).step()
+        SpoolReader(spool, database).step()
     (row,) = database.list_jobs()
 
     (found,) = read_folder(study).studies

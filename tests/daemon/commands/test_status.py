@@ -10,33 +10,33 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from daemon.workers.roster import Readiness
+from daemon.workers.roster import WorkerState
 from daemon.workers.status import (
     REFRESH,
-    PartStanding,
+    DaemonStatus,
     PartState,
+    PartStatus,
     Replaced,
-    Standing,
-    StandingFile,
-    WorkerStanding,
-    listener_standing,
-    read_standing,
+    StatusFile,
+    WorkerStatus,
+    listener_status,
+    read_status,
 )
 from db.database import Database
 from dicomio.network.listener.supervisor import ListenerState, ProcessState
 
 
-def standing(*workers: WorkerStanding, replaced: tuple[Replaced, ...] = ()) -> Standing:
-    return Standing(wanted=3, workers=workers, replaced=replaced)
+def written_status(*workers: WorkerStatus, replaced: tuple[Replaced, ...] = ()) -> DaemonStatus:
+    return DaemonStatus(wanted=3, workers=workers, replaced=replaced)
 
 
 @pytest.fixture
-def two() -> Standing:
+def two() -> DaemonStatus:
     """Of this moment: what a file says is told as so long ago."""
     now = datetime.now(UTC)
-    return standing(
-        WorkerStanding(address="tls://a", state=Readiness.READY, since=now - timedelta(minutes=61), job="17"),
-        WorkerStanding(address="tls://b", state=Readiness.OPENING, since=now - timedelta(seconds=75)),
+    return written_status(
+        WorkerStatus(address="tls://a", state=WorkerState.READY, since=now - timedelta(minutes=61), job="17"),
+        WorkerStatus(address="tls://b", state=WorkerState.OPENING, since=now - timedelta(seconds=75)),
         replaced=(Replaced(when=now, worker="tls://c", reason="its engines were not open after 1800 s"),),
     )
 
@@ -54,7 +54,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def file(config: Path) -> Path:
-    return config.parent / "data" / "standing.json"
+    return config.parent / "data" / "status.json"
 
 
 Status = Callable[..., tuple[int, str]]
@@ -78,8 +78,8 @@ def test_no_daemon_is_said_and_is_no_success(status: Status) -> None:
     assert "0 queued, 0 running" in said
 
 
-def test_workers_their_states_and_who_was_replaced_why(status: Status, file: Path, two: Standing) -> None:
-    StandingFile(file, lambda: two).step()
+def test_workers_their_states_and_who_was_replaced_why(status: Status, file: Path, two: DaemonStatus) -> None:
+    StatusFile(file, lambda: two).step()
     code, said = status()
     assert code == 0, said
     lines = [line.split() for line in said.splitlines()]
@@ -89,15 +89,15 @@ def test_workers_their_states_and_who_was_replaced_why(status: Status, file: Pat
     assert "tls://c was replaced: its engines were not open after 1800 s" in " ".join(said.split())
 
 
-def test_the_listener_and_what_it_lacks(status: Status, file: Path, two: Standing) -> None:
+def test_the_listener_and_what_it_lacks(status: Status, file: Path, two: DaemonStatus) -> None:
     processes = (
         ProcessState(pid=4711, ready=True, connections=3, trouble=""),
         ProcessState(pid=4712, ready=True, connections=0, trouble="Too many open files"),
         ProcessState(pid=None, ready=False, connections=0, trouble="Cannot allocate memory"),
     )
     for watched in (True, False):
-        stands = listener_standing(ListenerState(processes, watched=watched))
-        StandingFile(file, lambda stands=stands: two.model_copy(update={"listener": stands})).step()  # type: ignore[misc]
+        stands = listener_status(ListenerState(processes, watched=watched))
+        StatusFile(file, lambda stands=stands: two.model_copy(update={"listener": stands})).step()  # type: ignore[misc]
         code, said = status()
         assert code == 0, said
         lines = [line.split() for line in said.splitlines()]
@@ -109,16 +109,16 @@ def test_the_listener_and_what_it_lacks(status: Status, file: Path, two: Standin
     assert [one["pid"] for one in json.loads(said)["listener"]["processes"]] == [4711, 4712, None]
 
 
-def test_parts_that_do_not_work_are_told_with_the_reason(status: Status, file: Path, two: Standing) -> None:
+def test_parts_that_do_not_work_are_told_with_the_reason(status: Status, file: Path, two: DaemonStatus) -> None:
     now = datetime.now(UTC)
     parts = (
-        PartStanding(name="intake", state=PartState.WORKING, since=now),
-        PartStanding(name="watch-inbox", state=PartState.WORKING, since=now, reason="looked at regularly"),
-        PartStanding(
+        PartStatus(name="intake", state=PartState.WORKING, since=now),
+        PartStatus(name="watch-inbox", state=PartState.WORKING, since=now, reason="looked at regularly"),
+        PartStatus(
             name="dispatch", state=PartState.FAILING, since=now - timedelta(minutes=3), reason="OSError: No space left"
         ),
     )
-    StandingFile(file, lambda: two.model_copy(update={"parts": parts})).step()
+    StatusFile(file, lambda: two.model_copy(update={"parts": parts})).step()
     code, said = status()
     assert code == 0, said
     lines = [line.split() for line in said.splitlines()]
@@ -130,10 +130,10 @@ def test_parts_that_do_not_work_are_told_with_the_reason(status: Status, file: P
 
 
 def test_a_database_that_is_away_hides_nothing_else(
-    status: Status, file: Path, two: Standing, config: Path, tmp_path: Path
+    status: Status, file: Path, two: DaemonStatus, config: Path, tmp_path: Path
 ) -> None:
     config.write_text(f"data_dir: data\ndatabase: postgresql+psycopg://postgres@/nowhere?host={tmp_path}\n")
-    StandingFile(file, lambda: two).step()
+    StatusFile(file, lambda: two).step()
     code, said = status()
     assert code == 1
     assert "tls://a" in said
@@ -141,7 +141,7 @@ def test_a_database_that_is_away_hides_nothing_else(
 
 
 def test_a_daemon_that_does_not_look_any_more_is_not_taken_for_one_that_works(
-    status: Status, file: Path, two: Standing
+    status: Status, file: Path, two: DaemonStatus
 ) -> None:
     looked = datetime.now(UTC) - timedelta(seconds=5 * REFRESH)
     file.write_text(two.model_copy(update={"looked": looked}).model_dump_json())
@@ -153,8 +153,8 @@ def test_a_daemon_that_does_not_look_any_more_is_not_taken_for_one_that_works(
     assert json.loads(said)["running"] is False
 
 
-def test_json_has_it_all(status: Status, file: Path, two: Standing) -> None:
-    StandingFile(file, lambda: two).step()
+def test_json_has_it_all(status: Status, file: Path, two: DaemonStatus) -> None:
+    StatusFile(file, lambda: two).step()
     code, said = status("--json")
     found = json.loads(said)
     assert code == 0
@@ -165,18 +165,18 @@ def test_json_has_it_all(status: Status, file: Path, two: Standing) -> None:
 
 
 def test_the_file_is_written_when_something_changes_and_now_and_then(
-    file: Path, two: Standing, monkeypatch: pytest.MonkeyPatch
+    file: Path, two: DaemonStatus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = [two]
-    keeper = StandingFile(file, lambda: asked[0])
+    keeper = StatusFile(file, lambda: asked[0])
     keeper.step()
     first = file.stat().st_ino
     assert file.stat().st_mode & 0o777 == 0o600
     keeper.step()
     assert file.stat().st_ino == first
-    asked[0] = standing()
+    asked[0] = written_status()
     keeper.step()
-    assert (read_standing(file) or two).workers == ()
+    assert (read_status(file) or two).workers == ()
     monkeypatch.setattr("daemon.workers.status.REFRESH", -1.0)
     asked[0] = two
     keeper.step()
@@ -187,4 +187,4 @@ def test_the_file_is_written_when_something_changes_and_now_and_then(
 
 def test_a_file_of_another_version_counts_as_none(file: Path) -> None:
     file.write_text('{"wanted": "many"}')
-    assert read_standing(file) is None
+    assert read_status(file) is None

@@ -12,8 +12,8 @@ import pydicom
 import pytest
 from pynetdicom import AE
 
-from daemon.intake.folder import Inbox, WatchedFolder
-from daemon.intake.reader import Intake
+from daemon.intake.folder import FolderImporter, WatchedFolder
+from daemon.intake.reader import SpoolReader
 from db.database import Database
 from db.records import LostImage
 from db.states import LossKind
@@ -49,7 +49,7 @@ def cut(path: Path) -> Path:
 
 
 def losses(spool: Spool, database: Database) -> tuple[LostImage, ...]:
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     while intake.step():
         pass
     assert spool.lost() == []
@@ -75,7 +75,7 @@ def test_a_damaged_header_in_a_watched_folder(spool: Spool, database: Database, 
     at = data.index(b"\xe0\x7f\x10\x00OW")
     slices[2].write_bytes(data[:at] + b"\x00\x52\x29\x92LO\x04\x00TEXT" + data[at:])
     watched = WatchedFolder(slices[2].parent, 0.0)
-    Inbox(watched, spool, lambda event: None, rescan=0.0, stopping=threading.Event()).step()
+    FolderImporter(watched, spool, lambda event: None, rescan=0.0, stopping=threading.Event()).step()
     (found,) = losses(spool, database)
     assert (found.kind, found.number) == (LossKind.QUARANTINED, "998")
     assert found.reason == "has a header that cannot be read at (5200,9229): it is no sequence."
@@ -86,7 +86,7 @@ def test_an_image_that_is_still_written_to_a_watched_folder(
 ) -> None:
     whole = slices[-1].read_bytes()
     cut(slices[-1])
-    inbox = Inbox(
+    inbox = FolderImporter(
         WatchedFolder(slices[0].parent, 1.0), spool, lambda event: None, rescan=0.0, stopping=threading.Event()
     )
     until(lambda: inbox.step() or len(list(slices[0].parent.iterdir())) == 1)

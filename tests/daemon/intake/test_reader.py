@@ -16,7 +16,7 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 from sqlalchemy import text
 
-from daemon.intake.reader import Intake, _association_of
+from daemon.intake.reader import SpoolReader, _association_of
 from db.database import Database
 from db.errors import DatabaseUnavailable
 from dicomio.files.digest import content_digest, data_set_offset
@@ -44,7 +44,7 @@ def only_study(database: Database):  # type: ignore[no-untyped-def]
 def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database, images: list[Path]) -> None:
     for path in images:
         spool.store_file(path)
-    assert Intake(spool, database).step() is False
+    assert SpoolReader(spool, database).step() is False
     assert spool.incoming() == []
     (series,) = only_study(database).series
     assert len(series.instances) == 4
@@ -54,7 +54,7 @@ def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database
 
 
 def test_the_same_image_twice_leaves_one_copy(spool: Spool, database: Database, images: list[Path]) -> None:
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     for _ in range(2):
         spool.store_file(images[0])
         spool.store_file(images[0])
@@ -72,7 +72,7 @@ def test_same_uid_with_other_content_keeps_both_and_is_recorded(
     other.save_as(tmp_path / "other.dcm")
     spool.store_file(images[0])
     spool.store_file(tmp_path / "other.dcm")
-    Intake(spool, database).step()
+    SpoolReader(spool, database).step()
     assert len(list(spool.studies_folder.rglob("*.dcm"))) == 2
     (conflict,) = database.recent_conflicts()
     assert {content_digest(conflict.kept), content_digest(conflict.other)} == {
@@ -90,7 +90,7 @@ def test_the_same_image_in_another_encoding_is_no_conflict(
     assert dataset.file_meta.TransferSyntaxUID != ImplicitVRLittleEndian
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     pydicom.dcmwrite(tmp_path / "implicit.dcm", dataset, implicit_vr=True, little_endian=True)
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     for path in (tmp_path / "implicit.dcm", images[0], images[0]):
         spool.store_file(path)
         intake.step()
@@ -108,7 +108,7 @@ def test_what_is_cut_off_goes_to_quarantine_and_takes_nothing_with_it(
     spool.store_bytes(images[0].read_bytes()[:-500], "1.2.3")
     spool.store_bytes(b"not DICOM at all", "1.2.4")
     spool.store_file(images[1])
-    Intake(spool, database).step()
+    SpoolReader(spool, database).step()
     assert len(only_study(database).series[0].instances) == 1
     reasons = [path.read_text() for path in spool.quarantine_folder.glob("*.reason.json")]
     assert len(reasons) == 2
@@ -122,10 +122,10 @@ def test_a_file_that_an_older_version_left_without_a_row_is_indexed_once(
     folder.mkdir(parents=True)
     for number, path in enumerate(images):
         shutil.copy(path, folder / f"{number}.dcm")
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     intake.step()
     assert len(only_study(database).series[0].instances) == 4
-    assert Intake(spool, database).reconcile() == 0
+    assert SpoolReader(spool, database).reconcile() == 0
 
 
 @pytest.mark.parametrize("point", ["add_name", "sync_folder", "index_instances", "remove_copies"])
@@ -158,14 +158,14 @@ def killed(*arguments):
         os.kill(os.getpid(), 9)
     return answer
 setattr(where, {point!r}, killed)
-intake = daemon.intake.reader.Intake(Spool(Path(sys.argv[1])), Database(sys.argv[2]))
+intake = daemon.intake.reader.SpoolReader(Spool(Path(sys.argv[1])), Database(sys.argv[2]))
 while True:
     intake.step()
 """
     url = f"sqlite:///{database.file}"
     ended = subprocess.run([sys.executable, "-c", code, str(spool.root), url], check=False, timeout=60)
     assert ended.returncode == -9
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     intake.step()
     files = sorted(spool.studies_folder.rglob("*.dcm"))
     (series,) = only_study(database).series
@@ -183,7 +183,7 @@ def test_what_was_indexed_is_not_looked_at_again(
 ) -> None:
     for path in images:
         spool.store_file(path)
-    Intake(spool, database).step()
+    SpoolReader(spool, database).step()
     looked: list[Path] = []
     real = os.scandir
 
@@ -192,7 +192,7 @@ def test_what_was_indexed_is_not_looked_at_again(
         return real(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    Intake(spool, database).step()
+    SpoolReader(spool, database).step()
     assert looked == [spool.associations_folder, spool.incoming_folder, spool.lost_folder]
 
 
@@ -205,7 +205,7 @@ def test_a_backlog_is_listed_once(
     listed = []
     real = Spool.incoming
     monkeypatch.setattr(Spool, "incoming", lambda self: listed.append(1) or real(self))
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     while intake.step():
         pass
     assert len(only_study(database).series[0].instances) == 4
@@ -220,9 +220,9 @@ def test_a_database_from_a_backup_gets_the_rows_that_it_lacks(
             with closing(sqlite3.connect(database.file)) as source, closing(sqlite3.connect(tmp_path / "old")) as copy:
                 source.backup(copy)
         spool.store_file(path)
-        Intake(spool, database).step()
+        SpoolReader(spool, database).step()
     restored = Database(f"sqlite:///{tmp_path / 'old'}")
-    intake = Intake(spool, restored)
+    intake = SpoolReader(spool, restored)
     assert len(only_study(restored).series[0].instances) == 2
     intake.step()
     assert len(only_study(restored).series[0].instances) == 4
@@ -232,7 +232,7 @@ def test_a_database_from_a_backup_gets_the_rows_that_it_lacks(
 def test_a_stored_name_that_collides_overwrites_nothing(spool: Spool, database: Database, images: list[Path]) -> None:
     """Whatever has the name already stays, also where it has the name that would come next."""
     spool.store_file(images[0])
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     intake.step()
     (first,) = spool.studies_folder.rglob("*.dcm")
     other = pydicom.dcmread(images[0])
@@ -256,7 +256,7 @@ def test_folders_belong_to_nobody_else_whatever_the_umask(
     try:
         spool = Spool(tmp_path / "new" / "data" / "spool")
         spool.store_file(images[0])
-        Intake(spool, database).step()
+        SpoolReader(spool, database).step()
     finally:
         os.umask(before)
     found = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
@@ -307,7 +307,7 @@ def test_what_was_moved_while_the_database_was_away_gets_its_rows_once_it_is_bac
     spool: Spool, database: Database, images: list[Path]
 ) -> None:
     flaky = Flaky(database)
-    intake = Intake(spool, flaky)  # type: ignore[arg-type]
+    intake = SpoolReader(spool, flaky)  # type: ignore[arg-type]
     flaky.fault = DatabaseUnavailable(url="postgresql://", reason="away")
     for path in images[:2]:
         spool.store_file(path)
@@ -328,7 +328,7 @@ def test_an_image_that_the_database_does_not_take_holds_up_no_other(
     flaky.unwanted = pydicom.dcmread(images[1], stop_before_pixels=True).SOPInstanceUID
     for path in images:
         spool.store_file(path)
-    Intake(spool, flaky).step()  # type: ignore[arg-type]
+    SpoolReader(spool, flaky).step()  # type: ignore[arg-type]
     assert len(only_study(database).series[0].instances) == 3
     (reason,) = spool.quarantine_folder.glob("*.reason.json")
     assert "OverflowError" in reason.read_text()
@@ -347,7 +347,7 @@ def test_a_file_that_cannot_be_read_holds_up_no_other(
         return real(path)
 
     monkeypatch.setattr("daemon.intake.reader.content_digest", digest)
-    Intake(spool, database).step()
+    SpoolReader(spool, database).step()
     assert len(only_study(database).series[0].instances) == 1
     (reason,) = spool.quarantine_folder.glob("*.reason.json")
     assert "Input/output error" in reason.read_text()
@@ -359,7 +359,7 @@ def test_while_there_is_a_backlog_only_what_came_before_it_counts_as_indexed(
     monkeypatch.setattr("daemon.intake.reader.BATCH", 1)
     for number, path in enumerate(images[:2]):
         os.utime(spool.store_file(path), (1000 + number, 1000 + number))
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     assert intake.indexed_until.timestamp() == 0  # nobody has looked yet
     assert intake.step() is True
     assert intake.indexed_until.timestamp() == 1001

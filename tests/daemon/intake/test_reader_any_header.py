@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import daemon.intake.folder
-from daemon.intake.folder import Inbox, WatchedFolder
-from daemon.intake.reader import Intake
+from daemon.intake.folder import FolderImporter, WatchedFolder
+from daemon.intake.reader import SpoolReader
 from daemon.intake.study_folder import read_folder
 from db.database import Database
 from db.records import JobFilter
@@ -125,7 +125,7 @@ def through_intake(root: Path, files: list[bytes], **limits: int) -> tuple[int, 
             spool.store_bytes(content, "1.2.3")
         good = write(classic(2, (0, 0, 0)), root / "good.dcm")
         spool.store_file(good)
-        intake = Intake(spool, database)
+        intake = SpoolReader(spool, database)
         intake.reconcile()
         while intake.step():
             pass
@@ -146,7 +146,9 @@ def through_watcher(root: Path, files: list[bytes], **limits: int) -> tuple[list
     folder.mkdir()
     for number, content in enumerate(files):
         (folder / f"{number}.dcm").write_bytes(content)
-    inbox = Inbox(WatchedFolder(folder, 0.0), spool, lambda event: None, rescan=0.0, stopping=threading.Event())
+    inbox = FolderImporter(
+        WatchedFolder(folder, 0.0), spool, lambda event: None, rescan=0.0, stopping=threading.Event()
+    )
     while inbox.step():
         pass
     return list(folder.iterdir()), reasons_in(spool)

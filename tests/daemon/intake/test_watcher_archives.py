@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from daemon.intake.folder import Inbox
+from daemon.intake.folder import FolderImporter
 from dicomio.files.spool.spool import Spool
 from tests.daemon.intake.watching import SETTLE, contents, quarantined, until
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_dicomdir_tree(inbox: Callable[..., Inbox], folder: Path, spool: Spool, keep: bool) -> None:
+def test_a_dicomdir_tree(inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, keep: bool) -> None:
     source = Path(str(get_testdata_file("dicomdirtests/TINY_ALPHA/DICOMDIR", download=False))).parent
     shutil.copytree(source, folder / "CD")
     images = [path for path in source.rglob("IM*") if path.is_file()]
@@ -34,7 +34,7 @@ def test_a_dicomdir_tree(inbox: Callable[..., Inbox], folder: Path, spool: Spool
 
 
 def test_dicomdirs_of_many_makers_and_what_else_lies_on_a_disc(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool
 ) -> None:
     source = Path(str(get_testdata_file("dicomdirtests/DICOMDIR", download=False))).parent
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("TINY_ALPHA"))
@@ -47,7 +47,7 @@ def test_dicomdirs_of_many_makers_and_what_else_lies_on_a_disc(
 
 
 def test_a_zip_file_among_other_files(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path]
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path]
 ) -> None:
     with zipfile.ZipFile(folder / "study.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in images:
@@ -59,7 +59,7 @@ def test_a_zip_file_among_other_files(
 
 
 def test_a_zip_file_that_is_still_copied_is_waited_for(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path], tmp_path: Path
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path], tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
         archive.write(images[0], "a.dcm")

@@ -16,10 +16,10 @@ from pydicom.data import get_testdata_file
 from structlog.testing import capture_logs
 
 import daemon.intake.folder
-from daemon.intake.folder import FolderEvent, Inbox
-from daemon.intake.reader import Intake
-from daemon.intake.reported_errors import alias
-from daemon.intake.settling import left_alone
+from daemon.intake.folder import FolderEvent, FolderImporter
+from daemon.intake.reader import SpoolReader
+from daemon.intake.reported_errors import log_name
+from daemon.intake.settling import is_ignored
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from db.database import Database
 from dicomio.files.spool.spool import Spool
@@ -51,7 +51,7 @@ def test_what_lies_there_at_the_start_is_taken_and_the_index_calls_it_watched(
     database = Database(f"sqlite:///{tmp_path / 'db.sqlite'}")
     database.upgrade()
     try:
-        Intake(spool, database).step()
+        SpoolReader(spool, database).step()
         (job,) = database.list_jobs()
         (series,) = database.study_facts(job.study.study_instance_uid).series
         assert len(series.instances) == 4
@@ -105,11 +105,11 @@ def test_a_file_that_is_still_written_is_left_alone(
     ],
 )
 def test_unfinished_names(name: str, alone: bool) -> None:
-    assert left_alone(name) is alone
+    assert is_ignored(name) is alone
 
 
 def test_temporary_names_are_left_alone_until_they_are_renamed(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path]
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path]
 ) -> None:
     one = inbox()
     (folder / ".cache").mkdir()
@@ -148,7 +148,11 @@ def test_kept_files_are_taken_once_also_over_a_restart(
 
 
 def test_a_file_that_does_not_fit_waits_and_does_not_hold_up_the_others(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path], monkeypatch: pytest.MonkeyPatch
+    inbox: Callable[..., FolderImporter],
+    folder: Path,
+    spool: Spool,
+    images: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(daemon.intake.folder, "RETRY", 0.0)
     with (folder / "huge.dcm").open("wb") as stream:
@@ -161,7 +165,7 @@ def test_a_file_that_does_not_fit_waits_and_does_not_hold_up_the_others(
     assert len(spool.incoming()) == 1
     assert [path.name for path in folder.iterdir()] == ["huge.dcm"]
     assert [(line["event"], line["file"]) for line in logs if line["log_level"] == "error"] == [
-        ("spool_full", alias(folder / "huge.dcm", folder))
+        ("spool_full", log_name(folder / "huge.dcm", folder))
     ]
 
 
@@ -175,15 +179,15 @@ def test_an_unreadable_file_is_said_once_and_tried_again(
     (folder / "locked.dcm").chmod(0)
     (folder / "closed").mkdir(mode=0)
     (folder / "open.dcm").write_bytes(data)
-    one = Inbox(WatchedFolder(folder, 0.0), spool, lambda event: None, rescan=0.0, stopping=threading.Event())
+    one = FolderImporter(WatchedFolder(folder, 0.0), spool, lambda event: None, rescan=0.0, stopping=threading.Event())
     with capture_logs() as logs:
         for _ in range(4):
             one.step()
     assert len(spool.incoming()) == 1
     complaints = [(line["event"], line["file"]) for line in logs if line["log_level"] == "error"]
     assert sorted(complaints) == [
-        ("unreadable", alias(folder / "locked.dcm", folder)),
-        ("unreadable_folder", alias(folder / "closed", folder)),
+        ("file_unreadable", log_name(folder / "locked.dcm", folder)),
+        ("folder_unreadable", log_name(folder / "closed", folder)),
     ]
     (folder / "locked.dcm").chmod(0o600)
     one.step()
@@ -197,8 +201,10 @@ def test_a_file_that_cannot_be_removed_is_taken_once(unprivileged: tuple[Path, S
     (folder / "a.dcm").write_bytes(data)
     folder.chmod(0o500)
 
-    def fresh() -> Inbox:
-        return Inbox(WatchedFolder(folder, 0.0), spool, lambda event: None, rescan=0.0, stopping=threading.Event())
+    def fresh() -> FolderImporter:
+        return FolderImporter(
+            WatchedFolder(folder, 0.0), spool, lambda event: None, rescan=0.0, stopping=threading.Event()
+        )
 
     one = fresh()
     with capture_logs() as logs:
@@ -207,14 +213,16 @@ def test_a_file_that_cannot_be_removed_is_taken_once(unprivileged: tuple[Path, S
         one = fresh() if restart else one
         one.step()
     assert len(spool.incoming()) == 1
-    assert len([line for line in logs if line["event"] == "cannot_remove"]) == 1 + restart
+    assert len([line for line in logs if line["event"] == "file_not_removed"]) == 1 + restart
     folder.chmod(0o700)
     one.step()
     assert list(folder.iterdir()) == []
     assert len(spool.incoming()) == 1
 
 
-def test_a_file_that_vanishes_is_no_error(inbox: Callable[..., Inbox], folder: Path, images: list[Path]) -> None:
+def test_a_file_that_vanishes_is_no_error(
+    inbox: Callable[..., FolderImporter], folder: Path, images: list[Path]
+) -> None:
     one = inbox(settle=0.05)
     shutil.copy(images[0], folder / "a.dcm")
     with capture_logs() as logs:
@@ -227,7 +235,7 @@ def test_a_file_that_vanishes_is_no_error(inbox: Callable[..., Inbox], folder: P
 
 
 def test_a_file_that_is_written_to_after_it_was_seen_has_to_settle_again(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path]
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path]
 ) -> None:
     one = inbox(settle=0.05)
     shutil.copy(images[0], folder / "a.dcm")
@@ -254,7 +262,7 @@ def test_a_fault_of_ours_does_not_hold_up_the_other_files(folder: Path, spool: S
     assert len(spool.incoming()) == 4
 
 
-def test_the_log_names_no_patient(inbox: Callable[..., Inbox], folder: Path, images: list[Path]) -> None:
+def test_the_log_names_no_patient(inbox: Callable[..., FolderImporter], folder: Path, images: list[Path]) -> None:
     dataset = pydicom.dcmread(images[0])
     dataset.PatientName, dataset.PatientID = "Unmistakable^Name", "UNMISTAKABLE-ID"
     dataset.save_as(folder / "a.dcm")

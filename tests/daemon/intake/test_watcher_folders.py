@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 import daemon.intake.folder
 import daemon.intake.watcher
 from daemon.errors import NotRunnable
-from daemon.intake.folder import Inbox
-from daemon.intake.reported_errors import alias
+from daemon.intake.folder import FolderImporter
+from daemon.intake.reported_errors import log_name
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from dicomio.files.spool.spool import Spool
 from tests.daemon.intake.watching import SETTLE, contents, quarantined, until
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 
 
 def test_what_is_gone_is_forgotten_but_not_when_a_share_is_away(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path], tmp_path: Path
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path], tmp_path: Path
 ) -> None:
     for path in images:
         shutil.copy(path, folder)
@@ -74,7 +74,7 @@ def test_an_event_from_behind_a_link_is_no_business_of_ours(
     (tmp_path / "outside").mkdir()
     shutil.copy(images[0], tmp_path / "outside" / "secret.dcm")
     (folder / "linked").symlink_to(tmp_path / "outside", target_is_directory=True)
-    one = Inbox(WatchedFolder(folder, 0.0), spool, lambda event: None, rescan=3600, stopping=threading.Event())
+    one = FolderImporter(WatchedFolder(folder, 0.0), spool, lambda event: None, rescan=3600, stopping=threading.Event())
     one.step()
     for path in (folder / "linked" / "secret.dcm", tmp_path / "outside" / "secret.dcm", folder, folder / "linked"):
         one.touch(path)
@@ -98,7 +98,7 @@ def test_a_missing_folder_is_said_once_and_waited_for(
         shutil.copy(images[1], folder / "sub")
         until(lambda: len(spool.incoming()) == 2)
     said = [line["event"] for line in logs if "missing" in line["event"]]
-    assert said == ["watched_folder_missing", "watched_folder_missing_no_more"] * 2
+    assert said == ["watched_folder_missing", "watched_folder_missing_resolved"] * 2
     assert not [line for line in logs if line["event"] == "step_failed"]
 
 
@@ -129,11 +129,11 @@ def test_a_full_disk_leaves_everything_where_it_is(
         assert [line["event"] for line in logs] == ["spool_full"]
         spool.reserve = 0
         until(lambda: len(spool.incoming()) == 4 and not list(folder.iterdir()))
-    assert "spool_full_no_more" in [line["event"] for line in logs]
+    assert "spool_full_resolved" in [line["event"] for line in logs]
 
 
 def test_a_folder_that_was_emptied_stays_while_somebody_may_still_write_to_it(
-    inbox: Callable[..., Inbox], folder: Path, images: list[Path]
+    inbox: Callable[..., FolderImporter], folder: Path, images: list[Path]
 ) -> None:
     one = inbox(settle=SETTLE)
     (folder / "study" / "series").mkdir(parents=True)
@@ -222,7 +222,7 @@ def test_folders_without_end_do_not_end_the_watching(
 
 
 def test_what_lies_too_deep_is_said_once_and_the_rest_is_taken(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path]
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path]
 ) -> None:
     dig(folder / "deep")
     shutil.copy(images[0], folder / "deep" / "d" / "d")
@@ -233,7 +233,7 @@ def test_what_lies_too_deep_is_said_once_and_the_rest_is_taken(
             one.step()
     subprocess.run(["rm", "-rf", folder / "deep"], check=True)  # shutil gives up as watchdog does
     assert contents(spool.incoming()) == contents(images[:1])
-    told = [line for line in logs if line["event"] == "unreadable_folder"]
+    told = [line for line in logs if line["event"] == "folder_unreadable"]
     assert [line["reason"] for line in told] == ["it lies deeper than 64 folders"]
 
 
@@ -252,14 +252,14 @@ def test_no_name_of_a_file_or_folder_reaches_the_log(
     (folder / "Sorrel" / "Sorrel.locked.dcm").symlink_to("/nowhere")
     with capture_logs() as logs, watching():
         until(lambda: len(quarantined(spool)) == 3 and len(spool.incoming()) == 2)
-    assert {"quarantined", "folder_taken"} <= {line["event"] for line in logs}
+    assert {"quarantined", "files_imported"} <= {line["event"] for line in logs}
     assert "Sorrel" not in str(logs)
     assert not [path.name for path in spool.root.rglob("*") if "Sorrel" in path.name]  # these names are logged
     assert {"Sorrel.dcm", "Sorrel.txt"} <= set(quarantined(spool))  # beside the file stands what it was called
 
 
 def test_what_cannot_be_read_or_is_our_fault_has_an_alias(
-    inbox: Callable[..., Inbox], folder: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+    inbox: Callable[..., FolderImporter], folder: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> object:
         raise LookupError("Sorrel^Adam")
@@ -268,8 +268,8 @@ def test_what_cannot_be_read_or_is_our_fault_has_an_alias(
     monkeypatch.setattr(daemon.intake.folder, "store", broken)
     with capture_logs() as logs:
         inbox().step()
-    (line,) = (line for line in logs if line["event"] == "not_taken")
+    (line,) = (line for line in logs if line["event"] == "file_not_imported")
     assert "Sorrel" not in str(logs)
-    assert line["file"] == alias(folder / "Sorrel.dcm", folder)
+    assert line["file"] == log_name(folder / "Sorrel.dcm", folder)
     assert line["error"] == "LookupError"
     assert line["where"].startswith("test_watcher_folders.broken")

@@ -14,7 +14,7 @@ from pydicom.data import get_testdata_file
 from structlog.testing import capture_logs
 
 import daemon.intake.folder
-from daemon.intake.folder import Inbox
+from daemon.intake.folder import FolderImporter
 from dicomio.files.file_meta import read_head
 from dicomio.files.spool.spool import Spool
 from tests.daemon.intake.watching import SETTLE, contents, kept_in_quarantine, quarantined, until
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 
 
 def test_what_is_no_dicom_goes_to_quarantine_with_the_reason(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool
 ) -> None:
     (folder / "autorun.inf").write_bytes(b"[autorun]\r\nopen=viewer.exe\r\n")
     (folder / "report.PDF").write_bytes(b"%PDF-1.7" + bytes(5000))
@@ -42,7 +42,7 @@ def test_what_is_no_dicom_goes_to_quarantine_with_the_reason(
 
 
 def test_a_file_that_lacks_a_uid_says_so(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path]
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path]
 ) -> None:
     dataset = pydicom.dcmread(images[0])
     del dataset.StudyInstanceUID
@@ -52,7 +52,7 @@ def test_a_file_that_lacks_a_uid_says_so(
 
 
 def test_a_file_that_is_cut_off_is_waited_for_and_then_quarantined(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path]
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path]
 ) -> None:
     data = images[0].read_bytes()
     (folder / "cut.dcm").write_bytes(data[:-100])
@@ -73,7 +73,7 @@ def test_a_file_that_is_cut_off_is_waited_for_and_then_quarantined(
 
 
 def test_a_file_without_head_gets_one(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool, images: list[Path]
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool, images: list[Path]
 ) -> None:
     data = images[0].read_bytes()
     (folder / "no preamble").write_bytes(data[132:])
@@ -95,7 +95,7 @@ def test_a_file_without_head_gets_one(
 
 
 def test_a_bare_file_with_compressed_pixels_does_not_say_how(
-    inbox: Callable[..., Inbox], folder: Path, spool: Spool
+    inbox: Callable[..., FolderImporter], folder: Path, spool: Spool
 ) -> None:
     source = Path(str(get_testdata_file("JPEG2000.dcm", download=False)))
     bare = source.read_bytes()[read_head(source).offset :]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from daemon.intake.reader import Intake
+from daemon.intake.reader import SpoolReader
 from daemon.jobs.assembly import Assembly
 from db.database import Database
 from db.records import Wish
@@ -31,14 +31,14 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def intake(tmp_path: Path, database: Database) -> Intake:
+def intake(tmp_path: Path, database: Database) -> SpoolReader:
     spool = Spool(tmp_path / "spool")
     for seed in (1, 2):
         out = tmp_path / f"phantom{seed}"
         write_phantom("abdomen-ct", out, slices=20, matrix=64, slice_mm=5.0, seed=seed)
         for path in out.rglob("*.dcm"):
             spool.store_file(path)
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     intake.step()
     return intake
 
@@ -48,7 +48,7 @@ def states(database: Database) -> list[str]:
 
 
 def test_a_study_that_cannot_be_routed_says_why_and_holds_up_no_other(
-    database: Database, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    database: Database, intake: SpoolReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = iter([None, ROUTED])
 
@@ -66,7 +66,7 @@ def test_a_study_that_cannot_be_routed_says_why_and_holds_up_no_other(
 
 
 def test_a_study_is_not_complete_while_images_may_wait_to_be_indexed(
-    database: Database, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    database: Database, intake: SpoolReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daemon.jobs.assembly.model_digest", lambda *_: ROUTED)
     monkeypatch.setattr("daemon.jobs.assembly.packages_for", lambda *_: {})
@@ -90,7 +90,7 @@ def test_images_that_share_one_uid_are_told_before_the_rules_that_saw_one_image(
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
         dataset.save_as(path)
         spool.store_file(path)
-    Intake(spool, database).step()
+    SpoolReader(spool, database).step()
     Assembly(database, builtin_rules, quiet_period=timedelta(0)).step()
     (row,) = database.list_jobs()
     assert row.why.startswith("19 more images carry the SOP Instance UID of another image")
@@ -105,7 +105,7 @@ rules:
 
 
 def test_two_rules_that_want_the_same_make_one_job_with_all_that_both_ask_for(
-    tmp_path: Path, database: Database, intake: Intake
+    tmp_path: Path, database: Database, intake: SpoolReader
 ) -> None:
     """All routes in one transaction: a claim in between settled where the results go, and the priority was dropped."""
     (tmp_path / "rules.yaml").write_text(TWO_RULES)

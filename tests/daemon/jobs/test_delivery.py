@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from daemon.config import Destination
-from daemon.jobs.delivery import Courier, pause_after, waited
+from daemon.jobs.delivery import DestinationSender, pause_after, waited
 from db.errors import DatabaseUnavailable
 from db.records import DeliveryBatch, DueDelivery
 from dicomio.network.scu.sender import Peer, SendResult
@@ -62,9 +62,9 @@ def outbox() -> Outbox:
 
 
 @pytest.fixture
-def courier(outbox: Outbox) -> Courier:
+def sender(outbox: Outbox) -> DestinationSender:
     destination = Destination(ae_title="PACS", host="127.0.0.1", port=104)
-    return Courier("pacs", destination, Peer(ae_title="PACS", host="127.0.0.1", port=104), outbox)  # type: ignore[arg-type]
+    return DestinationSender("pacs", destination, Peer(ae_title="PACS", host="127.0.0.1", port=104), outbox)  # type: ignore[arg-type]
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *statuses: int, then: Exception | None = None) -> None:
@@ -78,23 +78,23 @@ def answers(monkeypatch: pytest.MonkeyPatch, *statuses: int, then: Exception | N
 
 
 def test_what_was_accepted_while_the_database_was_away_is_written_down_before_anything_else_is_sent(
-    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0, 0xB000)
     outbox.away = True
     for _ in range(2):
         with pytest.raises(DatabaseUnavailable):
-            courier.step()
+            sender.step()
     outbox.away = False
-    courier.step()
+    sender.step()
     assert outbox.written == {1: "accepted", 2: "accepted"}
 
 
 def test_whatever_breaks_the_sending_nothing_is_left_half_sent(
-    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0, then=FileNotFoundError(2, "No such file", "hospital-ca.pem"))
-    courier.step()
+    sender.step()
     assert outbox.written[1] == "accepted"
     assert outbox.written[2].startswith("retry: FileNotFoundError")
 
@@ -103,39 +103,39 @@ def test_whatever_breaks_the_sending_nothing_is_left_half_sent(
     ("status", "expected"), [(0xA700, "retry"), (0x0110, "retry"), (0x0122, "failed"), (0xC000, "failed")]
 )
 def test_a_refusal_that_may_pass_is_tried_again(
-    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch, status: int, expected: str
+    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch, status: int, expected: str
 ) -> None:
     answers(monkeypatch, status, 0)
-    courier.step()
+    sender.step()
     assert outbox.written[1].startswith(expected)
     assert outbox.written[2] == "accepted"
 
 
 def test_an_answer_that_cannot_be_written_down_holds_up_no_other(
-    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0xB000, 0)
     outbox.unwritable = {0xB000}
-    courier.step()
+    sender.step()
     assert outbox.written == {1: "failed: what it answered cannot be written down (ValueError)", 2: "accepted"}
-    courier.step()
+    sender.step()
 
 
 def test_what_the_destination_has_already_is_accepted_and_said(
-    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0x0111, 0)
-    courier.step()
+    sender.step()
     assert outbox.written == {1: "accepted", 2: "accepted"}
     assert outbox.remarks == {1: "Note 0x0111: it has this instance already", 2: ""}
 
 
 def test_what_a_stop_kept_from_being_sent_is_given_back(
-    outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0)
-    courier.finish()
-    courier.step()
+    sender.finish()
+    sender.step()
     assert outbox.written == {1: "accepted", 2: "released: the daemon was stopped"}
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from daemon.config import Config
-from daemon.jobs.disk_space import RoomWait
-from daemon.jobs.dispatch import Dispatch
-from daemon.workers.task import Failed, Finished, NoRoom, Return, run_errand
+from daemon.jobs.disk_space import DiskSpaceWait
+from daemon.jobs.dispatch import Dispatcher
+from daemon.workers.task import DiskFull, Failed, Finished, TaskResult, run_task
 from db.database import Database
 from db.errors import DatabaseUnavailable
 from db.records import IndexedInstance, JobOrder
@@ -33,7 +33,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.given: dict[str, JobDescription] = {}
-        self.answers: list[Return] = []
+        self.answers: list[TaskResult] = []
         self.fault: Exception | None = None
 
     @property
@@ -49,7 +49,7 @@ class Bench:
             raise self.fault
         self.given[job.job_id] = job
 
-    def returned(self) -> Iterator[Return]:
+    def collect_results(self) -> Iterator[TaskResult]:
         while self.answers:
             answer = self.answers.pop()
             del self.given[answer.job_id]
@@ -73,8 +73,8 @@ def bench() -> Bench:
 
 
 @pytest.fixture
-def dispatch(tmp_path: Path, database: Database, bench: Bench) -> Dispatch:
-    return Dispatch(database, bench, Config(data_dir=tmp_path), EngineSettings())  # type: ignore[arg-type]
+def dispatch(tmp_path: Path, database: Database, bench: Bench) -> Dispatcher:
+    return Dispatcher(database, bench, Config(data_dir=tmp_path), EngineSettings())  # type: ignore[arg-type]
 
 
 def order(database: Database, *, digest: str | None = None, **tags: str) -> int:
@@ -118,7 +118,7 @@ def state(database: Database, job_id: int) -> str:
 
 
 def test_an_answer_that_cannot_be_written_down_is_written_down_later(
-    dispatch: Dispatch, database: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    dispatch: Dispatcher, database: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = order(database)
     dispatch.step()
@@ -137,7 +137,7 @@ def test_an_answer_that_cannot_be_written_down_is_written_down_later(
     assert state(database, job_id) == "done"
 
 
-def test_the_answer_of_the_study_is_a_row_of_its_own(dispatch: Dispatch, database: Database, bench: Bench) -> None:
+def test_the_answer_of_the_study_is_a_row_of_its_own(dispatch: Dispatcher, database: Database, bench: Bench) -> None:
     job_id = order(database)
     dispatch.step()
     outcome = Outcome(str(job_id), answer="unclear: look", headline="x", summary="Brain tumour: unclear: look")
@@ -148,7 +148,9 @@ def test_the_answer_of_the_study_is_a_row_of_its_own(dispatch: Dispatch, databas
     assert detail.job.summary == "Brain tumour: unclear: look"
 
 
-def test_what_served_and_how_long_it_took_is_written_down(dispatch: Dispatch, database: Database, bench: Bench) -> None:
+def test_what_served_and_how_long_it_took_is_written_down(
+    dispatch: Dispatcher, database: Database, bench: Bench
+) -> None:
     """Engine, precision, device, plan and gate figures, in the words of the engine (tests/engines/test_gate.py)."""
     job_id = order(database)
     dispatch.step()
@@ -167,7 +169,7 @@ def test_what_served_and_how_long_it_took_is_written_down(dispatch: Dispatch, da
     assert dict(row.timings or {}) == {"infer": 1.5}
 
 
-def test_results_that_are_gone_fail_their_job(dispatch: Dispatch, database: Database, bench: Bench) -> None:
+def test_results_that_are_gone_fail_their_job(dispatch: Dispatcher, database: Database, bench: Bench) -> None:
     job_id = order(database)
     dispatch.step()
     gone = ResultFile("report", "/nowhere/sr.dcm", "1.2", "1.2.3", "1.2.4")
@@ -187,7 +189,7 @@ def test_results_that_are_gone_fail_their_job(dispatch: Dispatch, database: Data
     ],
 )
 def test_why_a_job_ended_has_a_code_beside_the_words(
-    dispatch: Dispatch, database: Database, bench: Bench, answer: Finished | Failed, told: tuple[str, str]
+    dispatch: Dispatcher, database: Database, bench: Bench, answer: Finished | Failed, told: tuple[str, str]
 ) -> None:
     job_id = order(database)
     dispatch.step()
@@ -198,7 +200,7 @@ def test_why_a_job_ended_has_a_code_beside_the_words(
 
 
 def test_a_job_that_was_claimed_is_submitted_once_the_workers_are_back(
-    dispatch: Dispatch, database: Database, bench: Bench
+    dispatch: Dispatcher, database: Database, bench: Bench
 ) -> None:
     job_id = order(database)
     bench.fault = OSError("no scheduler")
@@ -211,7 +213,7 @@ def test_a_job_that_was_claimed_is_submitted_once_the_workers_are_back(
 
 
 def test_a_job_that_was_claimed_goes_back_to_the_queue_at_the_end(
-    dispatch: Dispatch, database: Database, bench: Bench
+    dispatch: Dispatcher, database: Database, bench: Bench
 ) -> None:
     job_id = order(database)
     bench.fault = OSError("no scheduler")
@@ -222,7 +224,7 @@ def test_a_job_that_was_claimed_goes_back_to_the_queue_at_the_end(
 
 
 def test_a_job_for_models_that_were_replaced_leads_its_study_back_to_the_rules(
-    dispatch: Dispatch, database: Database, bench: Bench
+    dispatch: Dispatcher, database: Database, bench: Bench
 ) -> None:
     job_id = order(database, digest="0" * 64)
     dispatch.step()
@@ -232,7 +234,7 @@ def test_a_job_for_models_that_were_replaced_leads_its_study_back_to_the_rules(
 
 
 def test_a_phase_that_the_network_does_not_know_goes_with_the_job(
-    database: Database, dispatch: Dispatch, bench: Bench
+    database: Database, dispatch: Dispatcher, bench: Bench
 ) -> None:
     order(database, Modality="CT", SeriesDescription="Abdomen arteriell")
     dispatch.step()
@@ -242,21 +244,21 @@ def test_a_phase_that_the_network_does_not_know_goes_with_the_job(
 
 
 def test_a_job_that_found_no_room_waits_for_room_and_no_try_is_counted(
-    dispatch: Dispatch, database: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    dispatch: Dispatcher, database: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = order(database)
     seconds, free = [1000.0], [0]
-    monkeypatch.setattr(dispatch, "_room", RoomWait(Path("/"), lambda: seconds[0]))
+    monkeypatch.setattr(dispatch, "_disk", DiskSpaceWait(Path("/"), lambda: seconds[0]))
     monkeypatch.setattr("daemon.jobs.disk_space.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
     for tries, pause in enumerate((5, 10, 20)):
         dispatch.step()
         assert bench.running == (str(job_id),)
-        bench.answers = [NoRoom(str(job_id), "no room on the disk (OSError)")]
+        bench.answers = [DiskFull(str(job_id), "no room on the disk (OSError)")]
         dispatch.step()
         job = database.job(job_id)
         assert (job.state, job.attempts, job.deaths) == ("queued", 0, 0), tries
         assert job.reason == "waits for room: no room on the disk (OSError)"
-        assert "disk is full" in dispatch.remark()
+        assert "disk is full" in dispatch.notice()
         free[0] = 1 << 30
         seconds[0] += pause - 1
         dispatch.step()
@@ -270,7 +272,7 @@ def test_a_job_that_found_no_room_waits_for_room_and_no_try_is_counted(
     bench.answers = [Finished(str(job_id), Outcome(str(job_id)))]
     dispatch.step()
     assert state(database, job_id) == "done"
-    assert dispatch.remark() == ""
+    assert dispatch.notice() == ""
 
 
 def test_a_full_disk_is_known_whatever_the_error_was_turned_into(
@@ -285,7 +287,7 @@ def test_a_full_disk_is_known_whatever_the_error_was_turned_into(
         raise AssertionError("/dev/full took it")
 
     monkeypatch.setattr("daemon.workers.task.perform", perform)
-    assert run_errand(JOB) == NoRoom("7", "no room on the disk (RuntimeError)")
+    assert run_task(JOB) == DiskFull("7", "no room on the disk (RuntimeError)")
 
 
 def test_other_faults_of_the_disk_are_the_jobs_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,4 +296,4 @@ def test_other_faults_of_the_disk_are_the_jobs_own(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("daemon.workers.task.perform", perform)
     with pytest.raises(OSError, match="Input/output error"):
-        run_errand(JOB)
+        run_task(JOB)

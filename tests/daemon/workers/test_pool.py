@@ -23,8 +23,8 @@ from daemon.errors import NoWorkerFree
 from daemon.workers import pool as workers
 from daemon.workers import warm_up
 from daemon.workers.pool import WorkerPool
-from daemon.workers.roster import Readiness
-from daemon.workers.task import Failed, Finished, Lost, Return
+from daemon.workers.roster import WorkerState
+from daemon.workers.task import Failed, Finished, TaskResult, WorkerLost
 from daemon.workers.warm_up import WarmUp
 from engines.backends.onnxruntime.engine import OnnxRuntimeEngine
 from engines.choose import BACKENDS
@@ -43,7 +43,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
 
 def arrange(how: str) -> int:
     """Runs in a worker: what `perform` does there from now on; returns the process id."""
-    from daemon.workers import task as errands
+    from daemon.workers import task as tasks
     from engines.errors import DeviceLost
 
     def perform(job: JobDescription) -> Outcome:
@@ -58,11 +58,11 @@ def arrange(how: str) -> int:
                 time.sleep(3600)
         return Outcome(job.job_id, summary=how)
 
-    errands.perform = perform  # type: ignore[assignment]
+    tasks.perform = perform  # type: ignore[assignment]
     return os.getpid()
 
 
-def outcome(pool: WorkerPool, how: str) -> tuple[Return, int]:
+def outcome(pool: WorkerPool, how: str) -> tuple[TaskResult, int]:
     """What comes home of a job that fares like this, and the process that it ran in."""
     assert takes_jobs(pool, LONG)
     process = in_worker(pool, arrange, how)
@@ -70,10 +70,10 @@ def outcome(pool: WorkerPool, how: str) -> tuple[Return, int]:
     return come_home(pool), process
 
 
-def come_home(pool: WorkerPool) -> Return:
+def come_home(pool: WorkerPool) -> TaskResult:
     deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:
-        for answer in pool.returned():
+        for answer in pool.collect_results():
             return answer
         time.sleep(0.05)
     raise AssertionError("it did not come home")
@@ -112,15 +112,15 @@ def test_memory_is_given_back_after_a_job_and_not_after_every_array(pool: Worker
 
     def hoard() -> int:
         """Replaces `perform` by one that leaves much free behind, in small pieces under one that stays."""
-        from daemon.workers import task as errands
+        from daemon.workers import task as tasks
 
         def perform(job: JobDescription) -> Outcome:
             pieces = [bytearray(60_000) for _ in range(4000)]
-            errands.stays = bytearray(60_000)  # type: ignore[attr-defined]
+            tasks.stays = bytearray(60_000)  # type: ignore[attr-defined]
             del pieces
             return Outcome(job.job_id, summary=str(resident()))
 
-        errands.perform = perform  # type: ignore[assignment]
+        tasks.perform = perform  # type: ignore[assignment]
         return 0
 
     assert takes_jobs(pool, LONG)
@@ -147,7 +147,7 @@ def test_a_bug_is_not_tried_again_and_costs_no_process(pool: WorkerPool) -> None
 @pytest.mark.parametrize(("how", "reason"), [("device", "took more than 60 s; its worker was replaced"), ("crash", "")])
 def test_a_lost_device_or_process_is_replaced_and_worth_another_try(pool: WorkerPool, how: str, reason: str) -> None:
     answer, process = outcome(pool, how)
-    assert isinstance(answer, Lost)
+    assert isinstance(answer, WorkerLost)
     assert reason in answer.reason
     answer, successor = outcome(pool, "fine")  # never given to the one that is being replaced
     assert isinstance(answer, Finished)
@@ -173,9 +173,9 @@ def test_a_job_over_the_time_limit_costs_its_worker_and_the_reason_is_kept(
         patch.setattr(pool, "_settings", WorkersSection(count=1, time_limit=timedelta(seconds=1)))
         pool.submit(JOB)
         answer = come_home(pool)
-    assert isinstance(answer, Lost)
+    assert isinstance(answer, WorkerLost)
     assert "longer than the time limit of 1 s" in answer.reason
-    assert "time limit" in pool.standing.replaced[-1].reason
+    assert "time limit" in pool.status.replaced[-1].reason
     answer, successor = outcome(pool, "fine")
     assert isinstance(answer, Finished)
     assert successor != process
@@ -234,27 +234,27 @@ def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
         for _ in range(3):
             pool.submit(JOB)
             assert isinstance(come_home(pool), Finished)
-        (hung,) = (one for one in pool.standing.workers if one.state is Readiness.OPENING)
-        assert pool.standing.replaced == ()
+        (hung,) = (one for one in pool.status.workers if one.state is WorkerState.OPENING)
+        assert pool.status.replaced == ()
 
         pool._settings = WorkersSection(count=2, start_limit=timedelta(0))
         with structlog.testing.capture_logs() as said:
             assert pool.free == 1  # the first still takes jobs, the second is on its way out
         pool._settings = patient
         assert {line["event"] for line in said} == {"worker_replaced"}
-        (replaced,) = pool.standing.replaced
+        (replaced,) = pool.status.replaced
         assert (replaced.worker, replaced.reason[:30]) == (hung.address, "its engines were not open after"[:30])
 
         def both_ready() -> bool:
             return pool.free == 2
 
         wait_until(both_ready)
-        assert hung.address not in [one.address for one in pool.standing.workers]
+        assert hung.address not in [one.address for one in pool.status.workers]
 
 
 def states(pool: WorkerPool) -> list[str]:
     assert pool.free >= 0  # looks
-    return sorted(one.state for one in pool.standing.workers)
+    return sorted(one.state for one in pool.status.workers)
 
 
 def wait_until(true: Callable[[], bool]) -> None:

@@ -16,10 +16,10 @@ from distributed import LocalCluster, get_worker
 from daemon.config import WorkersSection
 from daemon.errors import NoWorkerFree
 from daemon.workers import pool as workers
-from daemon.workers import task as errands
+from daemon.workers import task as tasks
 from daemon.workers import warm_up
 from daemon.workers.pool import WorkerPool
-from daemon.workers.task import Finished, Return
+from daemon.workers.task import Finished, TaskResult
 from daemon.workers.warm_up import WarmUp
 from pipelines.worker import JobDescription, Outcome
 from tests.daemon.job_examples import JOB, LONG
@@ -51,7 +51,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool
     monkeypatch.setattr(WorkerPool, "_local_cluster", as_threads)
     monkeypatch.setattr(workers, "WarmUp", SecondWaits)
     monkeypatch.setattr(warm_up, "set_up_logs", lambda *arguments, **options: None)
-    monkeypatch.setattr(errands, "perform", perform)
+    monkeypatch.setattr(tasks, "perform", perform)
     OPENED.clear()
     HELD.set()
     with WorkerPool(WorkersSection(count=2), tmp_path) as made:
@@ -67,11 +67,11 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def come_home(pool: WorkerPool, count: int) -> list[Return]:
-    found: list[Return] = []
+def come_home(pool: WorkerPool, count: int) -> list[TaskResult]:
+    found: list[TaskResult] = []
 
     def all_there() -> bool:
-        found.extend(pool.returned())
+        found.extend(pool.collect_results())
         return len(found) >= count
 
     wait_until(all_there)
@@ -79,10 +79,10 @@ def come_home(pool: WorkerPool, count: int) -> list[Return]:
 
 
 def states(pool: WorkerPool) -> list[str]:
-    return sorted(one.state for one in pool.standing.workers)
+    return sorted(one.state for one in pool.status.workers)
 
 
-def where(answers: list[Return]) -> list[str]:
+def where(answers: list[TaskResult]) -> list[str]:
     assert all(isinstance(answer, Finished) for answer in answers), answers
     return sorted(answer.outcome.summary for answer in answers if isinstance(answer, Finished))
 
@@ -100,18 +100,18 @@ def test_jobs_go_only_to_workers_that_are_ready(pool: WorkerPool) -> None:
     pool.submit(replace(JOB, job_id="8"))
     with pytest.raises(NoWorkerFree, match="job 9"):
         pool.submit(replace(JOB, job_id="9"))
-    wait_until(lambda: sorted(one.job or "" for one in pool.standing.workers) == ["7", "8"])
+    wait_until(lambda: sorted(one.job or "" for one in pool.status.workers) == ["7", "8"])
     HELD.set()
     assert where(come_home(pool, 2)) == ["0", "1"]
-    assert pool.standing.replaced == ()
+    assert pool.status.replaced == ()
 
 
 def test_one_that_is_not_ready_in_time_is_to_be_replaced_and_the_other_takes_jobs(pool: WorkerPool) -> None:
     wait_until(lambda: pool.free == 1 and states(pool) == ["opening", "ready"])
-    (hung,) = (one.address for one in pool.standing.workers if one.state == "opening")
+    (hung,) = (one.address for one in pool.status.workers if one.state == "opening")
     pool._settings = WorkersSection(count=2, start_limit=timedelta(0))
     assert pool.free == 1
-    (gone,) = pool.standing.replaced
+    (gone,) = pool.status.replaced
     assert gone.worker == hung
     assert gone.reason.startswith("its engines were not open after")
     pool._settings = WorkersSection(count=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.workers.roster import Readiness, Roster
+from daemon.workers.roster import Roster, WorkerState
 
 A, B = "tls://a", "tls://b"
 OPENING_A, OPENING_B = (A, "opening"), (B, "opening")
@@ -53,12 +53,12 @@ def test_who_opens_for_too_long_is_overdue_and_nobody_else() -> None:
 def test_who_is_being_replaced_gets_no_jobs_and_is_not_overdue_again() -> None:
     roster = Roster()
     roster.update({A: 1, B: 1}, [READY_A, OPENING_B], 0)
-    roster.leave(A, 5)
-    roster.leave(B, 5)
+    roster.mark_leaving(A, 5)
+    roster.mark_leaving(B, 5)
     roster.update({A: 1, B: 1}, [READY_A, OPENING_B, READY_B], 6)
     assert ready(roster) == []
     assert overdue(roster, 10, 1000) == []
-    assert {one.state for one in roster} == {Readiness.LEAVING}
+    assert {one.state for one in roster} == {WorkerState.LEAVING}
 
 
 def test_who_could_not_be_replaced_is_taken_at_its_word_again() -> None:
@@ -66,8 +66,8 @@ def test_who_could_not_be_replaced_is_taken_at_its_word_again() -> None:
     said = [READY_A, OPENING_B]
     roster.update({A: 1, B: 1}, said, 0)
     for address in (A, B):
-        roster.leave(address, 5)
-        roster.stay(address, 7)
+        roster.mark_leaving(address, 5)
+        roster.mark_opening(address, 7)
     roster.update({A: 1, B: 1}, said, 8)
     assert ready(roster) == [A]
     assert overdue(roster, 10, 17) == []
@@ -88,6 +88,6 @@ def test_since_when_is_the_moment_of_the_change() -> None:
 
 def test_strangers_neither_leave_nor_stay() -> None:
     roster = Roster()
-    roster.leave(A, 0)
-    roster.stay(A, 0)
+    roster.mark_leaving(A, 0)
+    roster.mark_opening(A, 0)
     assert list(roster) == []
