@@ -8,7 +8,7 @@ from typing import Any
 
 # Identify a person more than a study needs (from PS3.15 table E.1-1). Names are left out already where headers are
 # read; this is the last door before the disk and does not rely on that. Age, sex, size and weight stay for the rules.
-PERSONAL = frozenset(
+PERSONAL_ATTRIBUTES = frozenset(
     {
         "AdditionalPatientHistory",
         "ConsultingPhysicianName",
@@ -117,7 +117,7 @@ def _harmless(text: str) -> bool:
 
 def storable(tags: Mapping[str, Any]) -> dict[str, Any]:
     """Tags of an image or a series without personal attributes, as plain JSON values."""
-    return {keyword: plain(value) for keyword, value in tags.items() if keyword not in PERSONAL}
+    return {keyword: plain(value) for keyword, value in tags.items() if keyword not in PERSONAL_ATTRIBUTES}
 
 
 def of_study(tags: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import structlog
 from dicomio.errors import BadInput
 from dicomio.files.inflate import LARGEST_INFLATED
 from dicomio.volumes.content_refusals import PatientsDiffer
-from dicomio.volumes.patient import OnePatient
+from dicomio.volumes.patient import SamePatientCheck
 from dicomio.volumes.volume import Volume, load_volume
 from engines.contract import EngineSettings
 from engines.packages.package import load_package
@@ -196,7 +196,7 @@ def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tupl
         PatientsDiffer: A series, optional or not, is of somebody else: which of them is the right one, nobody knows.
     """
     pipeline = pipeline_named(job.pipeline)
-    volumes, left_out, patient = {}, [], OnePatient()
+    volumes, left_out, patient = {}, [], SamePatientCheck()
     for number, (role, files) in enumerate(sorted(job.inputs.items())):
         report(f"load {role}", number / len(job.inputs))
         try:

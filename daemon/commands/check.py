@@ -23,7 +23,7 @@ from db.errors import StoreError
 from dicomio.errors import DicomError
 from dicomio.files.spool.spool import Spool
 from dicomio.network.scu.sender import Peer, echo
-from dicomio.network.scu.supported_classes import refused
+from dicomio.network.scu.supported_classes import unsupported_sop_classes
 from engines.choose import candidates, open_engine
 from engines.errors import EngineError
 from engines.packages.package import find_packages
@@ -199,7 +199,7 @@ def _destination(name: str, destination: Destination, peer: Peer) -> Answer:
     objects = {SEGMENTATIONS[destination.segmentation], REPORT, *([KEY_IMAGE] if destination.key_images else [])}
     try:
         echo(peer)
-        not_taken = refused(peer, sorted(objects))
+        not_taken = unsupported_sop_classes(peer, sorted(objects))
     except (DicomError, OSError) as error:
         return Answer(what, "error", str(error))
     if not not_taken:

@@ -20,11 +20,11 @@ from dicomio.errors import NotDicom, TruncatedFile, UnreadableFile
 from dicomio.files.file_meta import PREAMBLE
 from dicomio.files.headers import MEDIA_DIRECTORY, Header, header_of
 from dicomio.files.identity import identity_of
-from dicomio.files.parse_errors import blamed_on
+from dicomio.files.parse_errors import parse_errors_of
 from dicomio.files.part10 import parse
 from dicomio.files.spool import lost
 from dicomio.files.spool.spool import COPY_CHUNK, Part, Spool, SpoolFull, timestamp
-from dicomio.files.without_file_meta import BEGINNING, missing_head
+from dicomio.files.without_file_meta import BEGINNING, missing_file_meta
 
 log = structlog.get_logger(__name__)
 
@@ -148,7 +148,7 @@ def store(original: SourceFile, spool: Spool, check: Callable[[], None]) -> Impo
         SpoolFull: There is no room.
         OSError: It cannot be read, or the spool cannot be written.
     """
-    head = missing_head(original.beginning)
+    head = missing_file_meta(original.beginning)
     if original.is_zip or head is None:
         raise _no_dicom(original)
     with spool.open_part(FROM_OUTSIDE) as part:
@@ -189,7 +189,7 @@ def header_in(path: Path, *, bare: bool, largest: int) -> Header | None:
         UnreadableFile: It is neither.
     """
     file = parse(path, largest=largest)
-    with blamed_on(path):
+    with parse_errors_of(path):
         named = file.dataset.file_meta.get("MediaStorageSOPClassUID")
     if named == MEDIA_DIRECTORY or "DirectoryRecordSequence" in file.dataset:
         return None

@@ -28,11 +28,11 @@ from db.faults import may_be_of_a_row
 from db.records import AssociationRow, Indexed, IndexedInstance
 from db.states import AssociationEnd, Origin
 from dicomio.errors import BadInput, UnreadableFile
-from dicomio.files.comparison import are_one_image
+from dicomio.files.comparison import is_same_image
 from dicomio.files.digest import content_digest
 from dicomio.files.headers import Header, read_header
 from dicomio.files.spool.durable import add_name, make_folder, remove_copies, sync_folder
-from dicomio.files.spool.spool import OUT_OF_SPACE, harmless
+from dicomio.files.spool.spool import OUT_OF_SPACE, safe_name
 
 if TYPE_CHECKING:
     from db.database import Database
@@ -168,9 +168,11 @@ class SpoolReader:
     def _place(self, arrival: _Arrival) -> Path:
         """Gives a file its name in its study's folder; one of another content that has that name already stays."""
         header = arrival.header
-        folder = self._spool.studies_folder / harmless(header.study_instance_uid) / harmless(header.series_instance_uid)
+        folder = (
+            self._spool.studies_folder / safe_name(header.study_instance_uid) / safe_name(header.series_instance_uid)
+        )
         make_folder(folder)
-        for name in _names(harmless(header.sop_instance_uid), arrival.digest):
+        for name in _names(safe_name(header.sop_instance_uid), arrival.digest):
             target = folder / name
             try:
                 add_name(arrival.path, target)
@@ -185,7 +187,7 @@ class SpoolReader:
             return
         self._grown = True
         try:
-            outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed], are_one_image)
+            outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed], is_same_image)
         except Exception as error:  # one that cannot be written down must not hold up the others for ever
             if not may_be_of_a_row(error):
                 raise

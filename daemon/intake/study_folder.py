@@ -22,7 +22,7 @@ from dicomio.files.digest import content_digest
 from dicomio.files.headers import Header, read_header
 from dicomio.files.identity import Identity, identity_of
 from dicomio.files.spool.spool import Spool
-from dicomio.files.without_file_meta import missing_head
+from dicomio.files.without_file_meta import missing_file_meta
 from pipelines.completeness import LostImage
 from pipelines.rules.attributes import StudyFacts
 from pipelines.rules.facts import facts_from_headers
@@ -161,7 +161,7 @@ class _Found:
     def _images(self, path: Path) -> list[tuple[Path, Header]]:
         with path.open("rb") as stream:
             original = SourceFile(stream, path.name)
-            if not original.is_zip and missing_head(original.beginning) == b"":
+            if not original.is_zip and missing_file_meta(original.beginning) == b"":
                 header = header_in(path, bare=False, largest=self._spool.largest)
                 return [] if header is None else [(path, header)]
             taken = (unpack if original.is_zip else store)(original, self._spool, lambda: None)

@@ -20,9 +20,9 @@ from daemon.identity import WORKER
 from db.errors import BadRequest, DatabaseUnavailable
 from db.reasons import NO_ANSWER, code_of
 from dicomio.errors import PeerRefused, PeerUnreachable
-from dicomio.network.scu.connection_control import Line
+from dicomio.network.scu.connection_control import ConnectionControl
 from dicomio.network.scu.sender import Peer, SendResult, send
-from dicomio.network.statuses import NOT_NOW, in_words
+from dicomio.network.statuses import RETRYABLE, describe_status
 from dicomio.network.tls import TLSFiles
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class DestinationSender:
         self._destination = destination
         self._peer = peer
         self._database = database
-        self._line = Line()
+        self._control = ConnectionControl()
         # What was answered, until the database has it: each with the delivery that it is about.
         self._unwritten: deque[tuple[DueDelivery, Callable[[], None]]] = deque()
 
@@ -80,7 +80,7 @@ class DestinationSender:
 
         reason, code = "the association ended before it was sent", NO_ANSWER
         try:
-            send(self._peer, list(items), on_result=settle, line=self._line)
+            send(self._peer, list(items), on_result=settle, control=self._control)
         except (PeerRefused, PeerUnreachable) as error:
             reason, code = str(error), code_of(error)
             log.warning("delivery_failed", destination=self.name, job_id=batch.job_id, reason=reason, left=len(left))
@@ -98,11 +98,11 @@ class DestinationSender:
 
     def finish(self) -> None:
         """Begin nothing new; the instance that is being sent may still be sent. From another thread, at the end."""
-        self._line.finish()
+        self._control.finish()
 
     def cut_connection(self) -> None:
         """Cut a connection that does not come to its end. From another thread, at the end."""
-        self._line.close()
+        self._control.close()
 
     def _note(self, item: DueDelivery, write: Callable[[], None]) -> None:
         """Writes down what came of an instance, at once if that is possible, else before anything else is sent."""
@@ -136,16 +136,16 @@ class DestinationSender:
         """Writes down what the destination said of one instance."""
         status = result.status
         if result.accepted:
-            self._database.delivery_accepted(item.id, status or 0, in_words(status) if status else "")
-        elif status is None or status in NOT_NOW:
-            self._retry(item, result.error or in_words(status or 0), status)
+            self._database.delivery_accepted(item.id, status or 0, describe_status(status) if status else "")
+        elif status is None or status in RETRYABLE:
+            self._retry(item, result.error or describe_status(status or 0), status)
         else:
-            reason = result.error or in_words(status)
+            reason = result.error or describe_status(status)
             log.error("delivery_refused", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=reason)
             self._database.delivery_failed(item.id, reason, status)
 
     def _retry(self, item: DueDelivery, reason: str, status: int | None = None, code: str = "") -> None:
-        if status is None and self._line.is_finishing():
+        if status is None and self._control.is_finishing():
             self._database.delivery_released(item.id, "the daemon was stopped")
             return
         if waited(item.attempts + 1) > self._destination.retry_for:

@@ -25,7 +25,7 @@ _UNKNOWN = frozenset({"UN", "US or SS", "US or OW", "US or SS or OW", "OB or OW"
 """Implicit VR does not tell which of these it is, and of a private element nothing."""
 
 
-def are_one_image(first: Path, second: Path) -> bool:
+def is_same_image(first: Path, second: Path) -> bool:
     """Whether the data sets are equal once decoded; False as well where one of them cannot be decoded."""
     try:
         one, other = parse(first), parse(second)

@@ -27,7 +27,7 @@ def _uid(number: int, value: str) -> bytes:
     return _element(number, b"UI", value.encode("ascii", "replace"), b"\x00")
 
 
-def file_head(
+def encode_file_meta(
     *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae: str = "", receipt: str = ""
 ) -> bytes:
     """Preamble, prefix and file meta information for a data set in `transfer_syntax_uid`.
@@ -57,7 +57,7 @@ def file_head(
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileHead:
+class FileMeta:
     """What the head of a DICOM file says.
 
     Attributes:
@@ -75,7 +75,7 @@ class FileHead:
     receipt: str = ""
 
 
-def read_head(path: Path) -> FileHead:
+def read_file_meta(path: Path) -> FileMeta:
     """Read the head of a DICOM file.
 
     Raises:
@@ -87,7 +87,7 @@ def read_head(path: Path) -> FileHead:
             raise NotDicom(path=path, reason="it does not have the prefix DICM")
         elements = dict(meta_elements(stream))
         texts = {number: value.decode("ascii", "replace").strip("\x00 ") for number, value in elements.items()}
-        return FileHead(
+        return FileMeta(
             sop_class_uid=texts.get(0x0002, ""),
             sop_instance_uid=texts.get(0x0003, ""),
             transfer_syntax_uid=texts.get(0x0010, ""),

@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 
 from dicomio.errors import InvalidAttribute, MissingAttribute, NotDicom
 from dicomio.files.inflate import LARGEST_INFLATED
-from dicomio.files.parse_errors import blamed_on
+from dicomio.files.parse_errors import parse_errors_of
 from dicomio.files.part10 import Part10, parse
 from dicomio.files.values import integer, plain_tags, text
-from dicomio.volumes.functional_groups import PER_FRAME, SHARED, lifted_tags
+from dicomio.volumes.functional_groups import PER_FRAME, SHARED, functional_group_tags
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # the SOP class of a DICOMDIR
 
@@ -116,7 +116,7 @@ def read_header(path: Path, *, largest: int = LARGEST_INFLATED) -> Header:
 
 def header_of(file: Part10) -> Header:
     """The header of a file that has been parsed; errors as in `read_header`, except for those of parsing."""
-    with blamed_on(file.path):
+    with parse_errors_of(file.path):
         return _header(file)
 
 
@@ -147,7 +147,7 @@ def _header(file: Part10) -> Header:
 def _tags(dataset: Dataset) -> dict[str, Any]:
     tags: dict[str, Any] = {}
     if SHARED in dataset or PER_FRAME in dataset:
-        tags.update(lifted_tags(dataset))
+        tags.update(functional_group_tags(dataset))
     tags.update(plain_tags(dataset))
     return {keyword: value for keyword, value in tags.items() if keyword not in _PRIVATE_MATTERS}
 

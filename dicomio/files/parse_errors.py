@@ -19,7 +19,7 @@ _BY_CONTENTS = frozenset({None, errno.EINVAL, errno.EOVERFLOW})
 _TAG = re.compile(r"\(([0-9A-Fa-f]{4}),\s?([0-9A-Fa-f]{4})\)")
 
 
-class DamagedElement(Exception):  # noqa: N818 - named by what it is; `blamed_on` makes the error of it
+class DamagedElement(Exception):  # noqa: N818 - named by what it is; `parse_errors_of` makes the error of it
     """An element holds what it cannot hold.
 
     Args:
@@ -33,7 +33,7 @@ class DamagedElement(Exception):  # noqa: N818 - named by what it is; `blamed_on
 
 
 @contextmanager
-def blamed_on(path: Path) -> Iterator[None]:
+def parse_errors_of(path: Path) -> Iterator[None]:
     """What goes wrong inside is the fault of this file.
 
     Raises:

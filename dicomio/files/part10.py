@@ -17,9 +17,9 @@ from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicomio.errors import NotDicom, TruncatedFile
-from dicomio.files.file_meta import PREAMBLE, meta_elements, read_head
+from dicomio.files.file_meta import PREAMBLE, meta_elements, read_file_meta
 from dicomio.files.inflate import LARGEST_HEADER, LARGEST_INFLATED, Inflated
-from dicomio.files.parse_errors import blamed_on
+from dicomio.files.parse_errors import parse_errors_of
 
 PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer
@@ -79,7 +79,7 @@ def parse(path: Path, *, largest: int = LARGEST_INFLATED) -> Part10:
         UnreadableHeader: It breaks off in a way that no reader understands.
         OSError: The disk failed, or the file is not there.
     """
-    with path.open("rb") as file, blamed_on(path):
+    with path.open("rb") as file, parse_errors_of(path):
         dataset, stream = _read(path, file, largest)
         pixels = _pixel_element(path, file, stream, dataset)
     return Part10(path, dataset, pixels, isinstance(stream, Inflated))
@@ -87,7 +87,7 @@ def parse(path: Path, *, largest: int = LARGEST_INFLATED) -> Part10:
 
 def read_data_set(path: Path) -> FileDataset:
     """The data set before the pixels; whether these are all there is not looked at. Errors as of `parse`."""
-    with path.open("rb") as file, blamed_on(path):
+    with path.open("rb") as file, parse_errors_of(path):
         return _read(path, file, LARGEST_HEADER)[0]
 
 
@@ -99,7 +99,7 @@ def open_values(path: Path, *, inflated: bool) -> BinaryIO:
     file = path.open("rb")
     if not inflated:
         return file
-    file.seek(read_head(path).offset)
+    file.seek(read_file_meta(path).offset)
     return cast("BinaryIO", Inflated(path, file, _NO_LIMIT))
 
 

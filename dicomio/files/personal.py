@@ -6,7 +6,7 @@ keyword. Identifier, age, sex, size and weight are kept: rules ask for them.
 
 from __future__ import annotations
 
-PERSONAL = frozenset(
+PERSONAL_ATTRIBUTES = frozenset(
     {
         "AdditionalPatientHistory",
         "ConsultingPhysicianName",

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicomio.files.file_meta import PREAMBLE, file_head
+from dicomio.files.file_meta import PREAMBLE, encode_file_meta
 
 BEGINNING = 4096
-"""Bytes from the start of a file in which everything is found that `missing_head` needs."""
+"""Bytes from the start of a file in which everything is found that `missing_file_meta` needs."""
 
 _SOP_CLASS, _SOP_INSTANCE = 0x0016, 0x0018
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"})  # PS3.5, 7.1.2
@@ -19,7 +19,7 @@ _META_VRS = frozenset({b"UL", b"OB", b"UI", b"SH", b"AE"})
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
-def missing_head(beginning: bytes) -> bytes | None:
+def missing_file_meta(beginning: bytes) -> bytes | None:
     """What has to be put before a file, so that it is a DICOM file.
 
     Args:
@@ -40,7 +40,9 @@ def missing_head(beginning: bytes) -> bytes | None:
     uids = dict(_identifying(beginning, syntax))
     if not {_SOP_CLASS, _SOP_INSTANCE} <= uids.keys():
         return None
-    return file_head(sop_class_uid=uids[_SOP_CLASS], sop_instance_uid=uids[_SOP_INSTANCE], transfer_syntax_uid=syntax)
+    return encode_file_meta(
+        sop_class_uid=uids[_SOP_CLASS], sop_instance_uid=uids[_SOP_INSTANCE], transfer_syntax_uid=syntax
+    )
 
 
 def _syntax(beginning: bytes) -> str | None:

@@ -8,7 +8,7 @@ DUPLICATE_INSTANCE = 0x0111
 WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
 """General warnings (PS3.7, C.4); those of storage are 0xBnnn."""
 
-NOT_NOW = frozenset({0x0110, 0x0213, *range(0xA700, 0xA800)})
+RETRYABLE = frozenset({0x0110, 0x0213, *range(0xA700, 0xA800)})
 """C-STORE statuses that may pass: processing failure, resource limitation, out of resources. Other failures mean "not
 like this"."""
 
@@ -18,7 +18,7 @@ _OWN_WORDS = {
 }
 
 
-def in_words(status: int, comment: str = "") -> str:
+def describe_status(status: int, comment: str = "") -> str:
     """A C-STORE status as people read it: "Failure 0xA700: refused: out of resources (disk 3 is full)"."""
     category, words = STORAGE_SERVICE_CLASS_STATUS.get(status, (code_to_category(status), ""))
     category = "Note" if status == DUPLICATE_INSTANCE else category

@@ -21,7 +21,7 @@ from pydicom.valuerep import DA, DT, TM
 from dicomio.files.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomio.files.part10 import read_data_set
 from dicomio.results.coding import Code
-from dicomio.results.valid_values import legal_charset, legal_uid, legal_value, legalise
+from dicomio.results.valid_values import make_valid, valid_character_set, valid_uid, valid_value
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +118,7 @@ def source_time(header: Dataset) -> datetime:
     Falls back from content to acquisition, series and study date; 1900-01-01 when all are blank (anonymised data).
     """
     for what in _WHEN:
-        day, clock = (_date(legal_value(header, f"{what}Date")), _time(legal_value(header, f"{what}Time")))
+        day, clock = (_date(valid_value(header, f"{what}Date")), _time(valid_value(header, f"{what}Time")))
         if day is not None:
             return datetime.combine(day, clock)
     return _NO_DATE
@@ -143,7 +143,7 @@ def local_time(moment: datetime) -> datetime:
 
 
 def base_attributes(series_number: int, series_description: str, created: datetime) -> dict[str, Any]:
-    """Arguments that the constructors of all highdicom objects share; patient and study follow in `complete`."""
+    """Arguments that all highdicom constructors share; `inherit_from_source` adds patient and study."""
     created = local_time(created)
     return {
         "series_number": series_number,
@@ -160,16 +160,16 @@ def base_attributes(series_number: int, series_description: str, created: dateti
     }
 
 
-def blank_source(study_instance_uid: str, series_instance_uid: str) -> Dataset:
+def placeholder_source(study_instance_uid: str, series_instance_uid: str) -> Dataset:
     """A source image as highdicom wants to see one, without a patient.
 
     highdicom refuses sources that lack an attribute or hold a value outside the standard, which scanners and
-    anonymisers write all the time; `complete` puts the real patient and study in afterwards, as they are.
+    anonymisers write all the time; `inherit_from_source` puts the real patient and study in afterwards, as they are.
     """
     source = Dataset()
     source.SOPClassUID = CT_IMAGE
-    source.StudyInstanceUID = legal_uid(study_instance_uid)
-    source.SeriesInstanceUID = legal_uid(series_instance_uid)
+    source.StudyInstanceUID = valid_uid(study_instance_uid)
+    source.SeriesInstanceUID = valid_uid(series_instance_uid)
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"):
         setattr(source, keyword, "")
     for keyword in ("StudyID", "StudyDate", "StudyTime"):
@@ -177,11 +177,11 @@ def blank_source(study_instance_uid: str, series_instance_uid: str) -> Dataset:
     return source
 
 
-def complete(result: highdicom.SOPClass, header: Dataset, created: datetime) -> Dataset:
+def inherit_from_source(result: highdicom.SOPClass, header: Dataset, created: datetime) -> Dataset:
     """Gives a result the patient, study and character set of its source, and the time of its making.
 
     Args:
-        result: As highdicom made it from `blank_source`.
+        result: As highdicom made it from `placeholder_source`.
         header: Any image of the source series, without pixels.
         created: When the result was made: every date and time in it that is its own.
 
@@ -210,20 +210,20 @@ def complete(result: highdicom.SOPClass, header: Dataset, created: datetime) -> 
     return plain
 
 
-def mended(header: Dataset, uids: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def changed_attributes(header: Dataset, uids: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Keywords of what results cannot carry as the source has it.
 
     Args:
         header: Any image of the source series.
         uids: Keyword and value of the UIDs of the source that results refer to.
     """
-    illegal = dict.fromkeys(keyword for keyword, value in uids if value and legal_uid(value) != value)
+    illegal = dict.fromkeys(keyword for keyword, value in uids if value and valid_uid(value) != value)
     return (*subject_of(header)[1], *illegal)
 
 
 def lossy_compression(header: Dataset) -> Iterator[tuple[str, Any]]:
     """What a lossy source says of its compression, all of it or nothing (PS3.3 C.7.6.1.1.5)."""
-    told = {keyword: legal_value(header, keyword) for keyword in _LOSSY}
+    told = {keyword: valid_value(header, keyword) for keyword in _LOSSY}
     if told["LossyImageCompression"] == "01" and all(told.values()):
         yield from told.items()
     elif told["LossyImageCompression"] in ("00", "01"):
@@ -233,17 +233,17 @@ def lossy_compression(header: Dataset) -> Iterator[tuple[str, Any]]:
 def subject_of(header: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     """Patient and study as the results carry them, and the attributes that could not go as they were."""
     subject = Dataset()
-    if (character_set := legal_charset(header)) is not None:
+    if (character_set := valid_character_set(header)) is not None:
         subject.SpecificCharacterSet = character_set
     for tag in list(header.keys()):
         if tag.group in _SUBJECT_GROUPS or tag in _OF_STUDY:
             subject[tag] = header.get_item(tag)
-    return legalise(subject)
+    return make_valid(subject)
 
 
 def _character_set(result: Dataset, subject: Dataset, header: Dataset) -> Any:
     """The source's character set, so that names arrive byte for byte; UTF-8 where it does not hold all that is said."""
-    found = legal_charset(header)
+    found = valid_character_set(header)
     inherited = _texts(subject)
     if found is None:
         return None if all(text.isascii() for text in (*_texts(result), *inherited)) else UTF8

@@ -64,7 +64,7 @@ _KINDS = (
 _HOW_REMOVED = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
 
 
-def drop_incomplete(clean: Dataset) -> Iterator[str]:
+def drop_unmet(clean: Dataset) -> Iterator[str]:
     """Take out what cannot stand alone, add what may be empty, and yield the keywords of what went."""
     for keyword, others in _BESIDE:
         if keyword in clean and not any(clean.get(other) for other in others):

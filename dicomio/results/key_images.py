@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
-from dicomio.results.attributes import base_attributes, complete, local_time, lossy_compression
-from dicomio.results.valid_values import legal_text, legal_uid, legal_value, study_uid_of
+from dicomio.results.attributes import base_attributes, inherit_from_source, local_time, lossy_compression
+from dicomio.results.valid_values import study_uid_of, valid_text, valid_uid, valid_value
 
 if TYPE_CHECKING:
     from dicomio.volumes.volume import SourceImage, Volume
@@ -78,7 +78,7 @@ def encode_key_images(
         capture = _capture(image, number, header, series_instance_uid, attributes)
         _describe(capture, image, header, created)
         capture.BodyPartExamined = body_part
-        captures.append(complete(capture, header, created))
+        captures.append(inherit_from_source(capture, header, created))
     return captures
 
 
@@ -107,18 +107,18 @@ def _describe(capture: Dataset, image: KeyImage, header: Dataset, created: datet
     capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = DA(created.date()), TM(created.time())
     capture.DerivationDescription = "Result of an algorithm drawn on the image"
     # Asks whether the picture names the patient; ours does not, what we drew on might.
-    capture.BurnedInAnnotation = legal_value(header, "BurnedInAnnotation") or "NO"
+    capture.BurnedInAnnotation = valid_value(header, "BurnedInAnnotation") or "NO"
     for keyword, value in lossy_compression(header):
         setattr(capture, keyword, value)
     if image.comment:
-        capture.ImageComments = legal_text(image.comment)
+        capture.ImageComments = valid_text(image.comment)
     capture.SourceImageSequence = [_reference(source) for source in image.sources]
 
 
 def _reference(source: SourceImage) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = legal_uid(source.sop_class_uid)
-    item.ReferencedSOPInstanceUID = legal_uid(source.sop_instance_uid)
+    item.ReferencedSOPClassUID = valid_uid(source.sop_class_uid)
+    item.ReferencedSOPInstanceUID = valid_uid(source.sop_instance_uid)
     if source.frame is not None:
         item.ReferencedFrameNumber = source.frame
     return item

@@ -22,7 +22,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
-from dicomio.results.dependent_attributes import drop_incomplete
+from dicomio.results.dependent_attributes import drop_unmet
 from dicomio.results.uids import derived_uid
 
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
@@ -60,7 +60,7 @@ _ITEMS_NEED: Mapping[str, tuple[str, ...]] = {
 
 
 @lru_cache(maxsize=65536)
-def legal_uid(value: str) -> str:
+def valid_uid(value: str) -> str:
     """The UID itself where it is one (PS3.5, 9.1), else one that follows from it: equal ones stay equal."""
     value = value.strip(_PADDING)
     if len(value) <= 64 and _UID.fullmatch(value):
@@ -68,12 +68,12 @@ def legal_uid(value: str) -> str:
     return derived_uid("in place of an illegal UID", value)
 
 
-def legal_text(text: str) -> str:
+def valid_text(text: str) -> str:
     """Prose without control characters: what we say may quote what a scanner wrote."""
     return _NOT_IN_PROSE.sub("", text)
 
 
-def legal_charset(header: Dataset) -> Any:
+def valid_character_set(header: Dataset) -> Any:
     """Specific Character Set of the source; None for the default one, and for what nobody can know."""
     with suppress(Exception):  # whatever its bytes are: without it, what is not ASCII goes out as UTF-8
         value = header.get("SpecificCharacterSet")
@@ -84,21 +84,21 @@ def legal_charset(header: Dataset) -> Any:
     return None
 
 
-def legal_value(header: Dataset, keyword: str) -> Any:
+def valid_value(header: Dataset, keyword: str) -> Any:
     """The value of one attribute, mended; None if it is missing, empty or cannot be mended."""
     tag = Tag(keyword)
     if tag not in header:
         return None
-    element, _ = _legal(header, tag, nested=False)
+    element, _ = _valid(header, tag, nested=False)
     return None if element is None or element.value in ("", None) else element.value
 
 
 def study_uid_of(header: Dataset) -> str:
     """Study Instance UID of the results: the source's, unless that is none."""
-    return str(legal_value(header, "StudyInstanceUID") or legal_uid(""))
+    return str(valid_value(header, "StudyInstanceUID") or valid_uid(""))
 
 
-def legalise(subject: Dataset, *, nested: bool = False) -> tuple[Dataset, tuple[str, ...]]:
+def make_valid(subject: Dataset, *, nested: bool = False) -> tuple[Dataset, tuple[str, ...]]:
     """A data set whose every value is legal, and the keywords of what had to be mended or left out.
 
     What is legal stays as it is, names byte for byte; in the items of a sequence (`nested`) they become text, because
@@ -108,16 +108,16 @@ def legalise(subject: Dataset, *, nested: bool = False) -> tuple[Dataset, tuple[
     for tag in sorted(subject.keys()):
         if tag.is_private:
             continue
-        element, mended = _legal(subject, tag, nested=nested)
+        element, mended = _valid(subject, tag, nested=nested)
         if element is not None:
             clean.add(element)
         if mended:
             changed[keyword_for_tag(tag) or str(tag)] = None
-    changed.update(dict.fromkeys(drop_incomplete(clean)))
+    changed.update(dict.fromkeys(drop_unmet(clean)))
     return clean, tuple(changed)
 
 
-def _legal(dataset: Dataset, tag: BaseTag, *, nested: bool) -> tuple[DataElement | None, bool]:
+def _valid(dataset: Dataset, tag: BaseTag, *, nested: bool) -> tuple[DataElement | None, bool]:
     """One element made legal (None: left out), and whether that took anything but trimming."""
     try:
         vr, vm = dictionary_VR(tag), dictionary_VM(tag)
@@ -141,14 +141,16 @@ def _legal(dataset: Dataset, tag: BaseTag, *, nested: bool) -> tuple[DataElement
 def _element(tag: BaseTag, vr: str, vm: str, value: Any) -> tuple[DataElement | None, bool]:
     before = [str(part).strip(_PADDING) for part in value] if isinstance(value, MultiValue | list) else [value]
     several = ["/".join(map(str, before))] if vm == "1" else before  # a backslash where there is one value only
-    after = [part for part in (_mended(keyword_for_tag(tag), vr, part) for part in several) if part not in (None, "")]
+    after = [
+        part for part in (_corrected(keyword_for_tag(tag), vr, part) for part in several) if part not in (None, "")
+    ]
     changed = [str(part) for part in after] != [str(part).strip(_PADDING) for part in before]
     if not after:
         return None, True
     return DataElement(tag, vr, after[0] if len(after) == 1 else after), changed
 
 
-def _mended(keyword: str, vr: str, value: Any) -> Any:
+def _corrected(keyword: str, vr: str, value: Any) -> Any:
     if vr in _BINARY:
         number = value if isinstance(value, int | float) else None
         return None if keyword == "PregnancyStatus" and number not in _PREGNANCY else number
@@ -191,7 +193,7 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
 
 
 _BY_VR: Mapping[str, Callable[[str], str | None]] = {
-    "UI": legal_uid,
+    "UI": valid_uid,
     "DA": _date,
     "TM": lambda text: _matching(_TIME)(text.replace(":", "")),
     "AS": _matching(_AGE),
@@ -206,7 +208,7 @@ def _sequence(tag: BaseTag, items: Any) -> tuple[DataElement | None, bool]:
     """A sequence goes as a whole when an item of it lacks something, or had to be mended."""
     if not items:
         return None, False
-    cleaned = [legalise(item, nested=True) for item in items]
+    cleaned = [make_valid(item, nested=True) for item in items]
     name = keyword_for_tag(tag)
     if any(changed for _, changed in cleaned) or not all(_whole(name, item) for item, _ in cleaned):
         return None, True

@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicomio.files.parse_errors import blamed_on
+from dicomio.files.parse_errors import parse_errors_of
 from dicomio.files.part10 import PIXEL_DATA, Part10, PixelElement
 from dicomio.files.values import Plain, integer, number, numbers, plain_value, text, texts
 from dicomio.volumes.content_refusals import NotHounsfield, UnreadableNumbers
@@ -95,7 +95,7 @@ def frames_of(file: Part10) -> list[Frame]:
         NotHounsfield: A CT in other units.
         UnreadableHeader: Anything else that keeps the header from being read.
     """
-    with blamed_on(file.path):
+    with parse_errors_of(file.path):
         return _frames(file)
 
 

@@ -86,7 +86,7 @@ def group_values(group: Dataset, macros: Mapping[str, Mapping[str, str]]) -> dic
     return found
 
 
-def lifted_tags(dataset: Dataset) -> dict[str, Plain]:
+def functional_group_tags(dataset: Dataset) -> dict[str, Plain]:
     """Tags of an enhanced object's first frame as a classic object would have them at its top level.
 
     Covers what routing asks for: orientation, position, spacing, thickness, timing, kernel, anatomy and contrast.

@@ -69,7 +69,7 @@ VARYING = {
 
 
 @dataclass(frozen=True, eq=False)
-class Arrangement:
+class SortedSlices:
     """Images in order along their normal, and where the resulting array lies.
 
     Attributes:
@@ -81,9 +81,9 @@ class Arrangement:
     affine: np.ndarray
 
 
-def arrange(
+def sort_slices(
     places: Sequence[Placement], series_uid: str, *, allow: Collection[type[GeometryRefused]] = ()
-) -> Arrangement:
+) -> SortedSlices:
     """Order images along their common normal, and refuse what is not one regular stack.
 
     Args:
@@ -108,7 +108,7 @@ def arrange(
     if faults:
         faults[0].besides = tuple(faults[1:])
         raise faults[0]
-    return Arrangement(tuple(int(index) for index in stack.order), stack.affine())
+    return SortedSlices(tuple(int(index) for index in stack.order), stack.affine())
 
 
 def _localizers(stack: Stack, series_uid: str) -> GeometryRefused | None:

@@ -18,7 +18,7 @@ _BETWEEN_WORDS = re.compile(r"[\s^,]+")
 _PADDING = " \0"
 
 
-class OnePatient:
+class SamePatientCheck:
     """Sees the images of one job one by one, and remembers of whom the first ones are.
 
     Identifiers must be equal. Names, birth dates and sexes must not contradict each other where both are given: they

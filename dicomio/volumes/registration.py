@@ -47,14 +47,14 @@ def register_rigid(moving: Volume, fixed: Volume) -> np.ndarray:
     """
     images = [sitk.Cast(to_sitk(volume), sitk.sitkFloat32) for volume in (fixed, moving)]
     try:
-        with one_thread():
+        with single_threaded_sitk():
             transform = _search(images[0], images[1])
     except RuntimeError as error:
         raise _failed(moving, fixed, str(error).strip().splitlines()[-1].strip()) from error
     return _plausible(matrix_of(transform), moving, fixed)
 
 
-def moved_between(moving: Volume, fixed: Volume) -> np.ndarray | None:
+def detect_movement(moving: Volume, fixed: Volume) -> np.ndarray | None:
     """Whether a patient moved between two series that share a frame of reference, by more than `MOVED_MM`.
 
     A coarse look decides whether a closer one is worth its time; only what both say counts. Where they differ, or
@@ -78,7 +78,7 @@ def _glance(moving: Volume, fixed: Volume) -> np.ndarray:
     """The coarse round alone, from the coordinates as they are: quick, and good to a millimetre or two."""
     pair = [_coarse(sitk.Cast(to_sitk(volume), sitk.sitkFloat32), LEVELS_MM[0]) for volume in (fixed, moving)]
     try:
-        with one_thread():
+        with single_threaded_sitk():
             start = _as_they_are(pair[0])
             transform = _refined(pair[0], pair[1], start, LEVELS_MM[0], samples=GLANCE_SAMPLES, least_step_mm=0.2)
     except RuntimeError as error:
@@ -107,7 +107,7 @@ _ONE_THREAD = _OneThread()
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_threaded_sitk() -> Iterator[None]:
     """SimpleITK's metric adds in the order in which threads finish, and heeds only the number for the whole process.
 
     Several threads may be within; the last one that leaves puts the former number back.

@@ -8,13 +8,13 @@ import numpy as np
 
 from dicomio.errors import GeometryRefused, UnreadableFile
 from dicomio.files.inflate import LARGEST_INFLATED
-from dicomio.files.parse_errors import blamed_on
+from dicomio.files.parse_errors import parse_errors_of
 from dicomio.files.part10 import parse
 from dicomio.files.values import plain_value, text
 from dicomio.volumes.content_refusals import SharedInstanceUIDs
 from dicomio.volumes.frames import Frame, frames_of
-from dicomio.volumes.gate import arrange
-from dicomio.volumes.patient import OnePatient
+from dicomio.volumes.gate import sort_slices
+from dicomio.volumes.patient import SamePatientCheck
 from dicomio.volumes.refusals import MissingTags, MixedSeries, NoImages, NoPixelData, UndecodablePixels
 from dicomio.volumes.voxels import voxels
 
@@ -95,7 +95,7 @@ def load_volume(
     paths: Sequence[Path],
     *,
     allow: Collection[type[GeometryRefused]] = (),
-    patient: OnePatient | None = None,
+    patient: SamePatientCheck | None = None,
     largest: int = LARGEST_INFLATED,
 ) -> Volume:
     """Load one series, classic or enhanced, in any transfer syntax, through the geometry gate.
@@ -117,11 +117,11 @@ def load_volume(
             wrong and what to do.
         OSError: The disk failed, or a file is not there.
     """
-    frames = _collect(paths, patient or OnePatient(), largest)
+    frames = _collect(paths, patient or SamePatientCheck(), largest)
     series_uid = frames[0].series_uid
     _check_instances(frames, series_uid)
-    arrangement = arrange([frame.place for frame in frames], series_uid, allow=allow)
-    in_order = [frames[index] for index in arrangement.order]
+    slices = sort_slices([frame.place for frame in frames], series_uid, allow=allow)
+    in_order = [frames[index] for index in slices.order]
     frame_of_reference = in_order[0].place.frame_of_reference_uid
     if not frame_of_reference:  # asked for last: whatever else is wrong with such a series says more about it
         raise MissingTags(
@@ -129,7 +129,7 @@ def load_volume(
         )
     return Volume(
         array=voxels(in_order),
-        affine=arrangement.affine,
+        affine=slices.affine,
         frame_of_reference_uid=frame_of_reference,
         modality=in_order[0].modality,
         series_instance_uid=series_uid,
@@ -151,14 +151,14 @@ def _source(frame: Frame) -> SourceImage:
     return SourceImage(frame.sop_class_uid, frame.sop_instance_uid, frame.pixels.path, number)
 
 
-def _collect(paths: Sequence[Path], patient: OnePatient, largest: int) -> list[Frame]:
+def _collect(paths: Sequence[Path], patient: SamePatientCheck, largest: int) -> list[Frame]:
     """The frames of all files; what some files lack is told for all of them together."""
     frames: list[Frame] = []
     lacking: list[NoPixelData | MissingTags] = []
     for path in paths:
         try:
             file = parse(path, largest=largest)
-            with blamed_on(path):
+            with parse_errors_of(path):
                 patient.see(file.dataset, text(plain_value(file.dataset, "SeriesInstanceUID")))
             frames += frames_of(file)
         except (NoPixelData, MissingTags) as refusal:

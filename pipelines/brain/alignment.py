@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dicomio.errors import RegistrationFailed
 from dicomio.volumes.grid import reorient
-from dicomio.volumes.registration import moved_between, register_rigid
+from dicomio.volumes.registration import detect_movement, register_rigid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ def align(inputs: Mapping[str, Volume], flair: Volume, roles: Sequence[str]) -> 
 def _found(moving: Volume, flair: Volume) -> NDArray[np.float64] | RegistrationFailed | None:
     """The transform of one sequence; None where the scanner's coordinates stand, or why there is none."""
     if moving.frame_of_reference_uid == flair.frame_of_reference_uid:
-        return moved_between(moving, flair)
+        return detect_movement(moving, flair)
     try:
         return register_rigid(moving, flair)
     except RegistrationFailed as error:

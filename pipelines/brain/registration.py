@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from dicomio.volumes.grid import to_sitk
 from dicomio.volumes.masks import largest_piece
-from dicomio.volumes.registration import matrix_of, one_thread
+from dicomio.volumes.registration import matrix_of, single_threaded_sitk
 from dicomio.volumes.volume import Volume
 from pipelines.brain.template import template
 from pipelines.errors import BrainNotFound
@@ -58,7 +58,7 @@ def register_template(image: Volume) -> NDArray[np.float64]:
         BrainNotFound: The search failed, or came out where no head can be.
     """
     try:
-        with one_thread():
+        with single_threaded_sitk():
             matrix = matrix_of(_search(image))
     except RuntimeError as error:
         raise BrainNotFound(reason=str(error).strip().splitlines()[-1].strip()) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomio.files.spool.spool import sync_folder
-from dicomio.results.attributes import mended, read_source_header
+from dicomio.results.attributes import changed_attributes, read_source_header
 from dicomio.results.key_images import KeyImage, encode_key_images, patient_orientation
 from dicomio.results.uids import derived_uid
 from pipelines.results.pictures import KeySlice, key_slices, save_pictures
@@ -61,7 +61,7 @@ def inheritance_notes(volume: Volume) -> tuple[str, ...]:
     """
     uids = [("SeriesInstanceUID", volume.series_instance_uid), ("FrameOfReferenceUID", volume.frame_of_reference_uid)]
     uids += [("SOPInstanceUID", source.sop_instance_uid) for source in volume.sources]
-    keywords = mended(read_source_header(volume.sources[0].path), uids)
+    keywords = changed_attributes(read_source_header(volume.sources[0].path), uids)
     notes = []
     if keywords:
         notes.append(f"Not legal in DICOM, and mended or left out in the results: {', '.join(keywords)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicomio.files.headers import INSTANCE_KEYWORDS, Header
-from dicomio.files.personal import PERSONAL
+from dicomio.files.personal import PERSONAL_ATTRIBUTES
 from pipelines.rules.attributes import SeriesFacts, StudyFacts
 from pipelines.rules.tag_values import number
 
@@ -77,7 +77,7 @@ def _filled(value: Any) -> bool:
 
 def _series(known: KnownSeries) -> SeriesFacts:
     images = sorted(known.images, key=lambda one: (number(one.tags, "InstanceNumber") or 0.0, one.sop_instance_uid))
-    shared = {key: value for key, value in known.tags.items() if key not in INSTANCE_KEYWORDS | PERSONAL}
+    shared = {key: value for key, value in known.tags.items() if key not in INSTANCE_KEYWORDS | PERSONAL_ATTRIBUTES}
     return SeriesFacts(
         series_instance_uid=known.series_instance_uid,
         tags=shared | dict(images[0].tags),

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
 
-from dicomio.files.personal import PERSONAL
+from dicomio.files.personal import PERSONAL_ATTRIBUTES
 from pipelines.rules.attributes import DERIVED
 from pipelines.rules.derived.kinds import Kind, Phase
 from pipelines.rules.derived.plane import Plane
@@ -86,7 +86,7 @@ def subject(name: str, *, of_study: bool = False) -> Subject:
 
 def _refuse_unseen(name: str, vr: str) -> None:
     """A condition on what is never kept would find it missing in every study."""
-    if vr == "PN" or name in PERSONAL:
+    if vr == "PN" or name in PERSONAL_ATTRIBUTES:
         instead = _INSTEAD.get(name, "ask about what was examined and how")
         raise NotASubject(f"tells who somebody is, and is not kept for rules; {instead}")
     if keyword_dict[name] >> 16 in _NOT_OF_IMAGES:

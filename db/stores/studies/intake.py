@@ -25,7 +25,7 @@ class Intake(Transactions):
     def index_instances(
         self,
         batch: Sequence[IndexedInstance],
-        are_one_image: Callable[[Path, Path], bool] = lambda first, second: False,
+        is_same_image: Callable[[Path, Path], bool] = lambda first, second: False,
     ) -> list[IndexOutcome]:
         """Writes a batch of images down, all of it or nothing; one outcome per image, in the order given.
 
@@ -33,7 +33,7 @@ class Intake(Transactions):
 
         Args:
             batch: What came.
-            are_one_image: Asked about two files with the same UIDs and other bytes: one image, encoded in two ways? It
+            is_same_image: Asked about two files with the same UIDs and other bytes: one image, encoded in two ways? It
                 may take its time, no transaction waits for it.
         """
         verdicts: Verdicts = {}
@@ -44,7 +44,7 @@ class Intake(Transactions):
                     return index(session, batch, verdicts)
             except Undecided as question:
                 for (known, first), (given, second) in question.pairs:
-                    verdicts[known, given] = are_one_image(first, second)
+                    verdicts[known, given] = is_same_image(first, second)
             except IntegrityError:
                 # Two daemons on PostgreSQL that index the same image at the same moment: the second must look again.
                 collisions += 1

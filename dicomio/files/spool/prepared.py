@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dicomio.files.spool.durable import sync_folder
-from dicomio.files.spool.writer import Blank
+from dicomio.files.spool.writer import PreparedFile
 
 
-class Stock:
+class PreparedFiles:
     """Prepared files of one folder; safe to use from several threads. It is refilled in the background.
 
     Args:
@@ -21,16 +21,16 @@ class Stock:
         size: How many to prepare at a time.
     """
 
-    def __init__(self, folder: Path, make: Callable[[], Blank], size: int) -> None:
+    def __init__(self, folder: Path, make: Callable[[], PreparedFile], size: int) -> None:
         self._folder = folder
         self._make = make
         self._size = size
-        self._blanks: list[Blank] = []
+        self._blanks: list[PreparedFile] = []
         self._lock = threading.Lock()
         self._refilling: threading.Thread | None = None
         self._closed = False
 
-    def take(self) -> Blank:
+    def take(self) -> PreparedFile:
         """A file; raises OSError where none can be made."""
         with self._lock:
             blank = self._blanks.pop() if self._blanks else None
@@ -57,7 +57,7 @@ class Stock:
 
     def _refill(self) -> None:
         """Add files; where there is no room for them, whoever needs one hears of it."""
-        blanks: list[Blank] = []
+        blanks: list[PreparedFile] = []
         try:
             for _ in range(self._size):
                 blanks.append(self._make())
@@ -71,7 +71,7 @@ class Stock:
             self._refilling = None
 
 
-def _remove(blank: Blank) -> None:
+def _remove(blank: PreparedFile) -> None:
     try:
         blank.path.unlink(missing_ok=True)
     finally:

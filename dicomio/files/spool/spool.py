@@ -33,22 +33,22 @@ from pathlib import Path
 from typing import Any
 
 from dicomio.errors import NotDicom
-from dicomio.files.file_meta import read_head
+from dicomio.files.file_meta import read_file_meta
 from dicomio.files.identity import identity_of
 from dicomio.files.inflate import LARGEST_INFLATED
 from dicomio.files.spool import lost
 from dicomio.files.spool.durable import FOLDER_MODE, add_name, make_folder, move, remove_copies, sync_folder
-from dicomio.files.spool.prepared import Stock
+from dicomio.files.spool.prepared import PreparedFiles
 from dicomio.files.spool.writer import (
     COPY_CHUNK,
     FILE_MODE,
     OUT_OF_SPACE,
-    Blank,
     Part,
+    PreparedFile,
     SpoolFull,
     copy_into,
-    harmless,
     open_locked,
+    safe_name,
 )
 
 __all__ = [
@@ -61,7 +61,7 @@ __all__ = [
     "Spool",
     "SpoolFull",
     "copy_into",
-    "harmless",
+    "safe_name",
     "sync_folder",
     "timestamp",
 ]
@@ -95,7 +95,7 @@ class Spool:
             make_folder(root / name)
         self._writer = secrets.token_hex(8)
         self._count = itertools.count(1)
-        self._stock = Stock(self.tmp, self._new_blank, stock) if stock else None
+        self._stock = PreparedFiles(self.tmp, self._new_blank, stock) if stock else None
 
     def __repr__(self) -> str:
         return f"Spool({str(self.root)!r})"
@@ -104,7 +104,7 @@ class Spool:
         """A new file to write to.
 
         Args:
-            hint: What the name begins with, normally the SOP Instance UID; made harmless.
+            hint: What the name begins with, normally the SOP Instance UID; made safe for a file name.
             receipt: What makes the name unique; made up when empty.
 
         Raises:
@@ -113,7 +113,7 @@ class Spool:
         self.require_room()
         try:
             blank = self._stock.take() if self._stock else self._new_blank()
-            return Part(self, f"{harmless(hint)}.{receipt or self._receipt()}", blank)
+            return Part(self, f"{safe_name(hint)}.{receipt or self._receipt()}", blank)
         except OSError as error:
             raise self.explained(error) from error
 
@@ -156,7 +156,7 @@ class Spool:
             kind: The kind of fault, the name of an error class.
             association: The association that brought it.
         """
-        target = self.quarantine_folder / f"{harmless(path.stem)}.{self._receipt()}{harmless(path.suffix)}"
+        target = self.quarantine_folder / f"{safe_name(path.stem)}.{self._receipt()}{safe_name(path.suffix)}"
         self.note_quarantined(path, target.name, reason.removeprefix(f"{path} "), kind, association)
         move(path, target)
         self.write_reason(target, reason, origin)
@@ -169,7 +169,7 @@ class Spool:
 
     def note_lost(self, name: str, note: Mapping[str, Any]) -> None:
         """Leave a note that something came and could not be used, for the indexer; the name makes it unique."""
-        self._write_json(self.lost_folder / f"{harmless(name)}.{self._receipt()}.json", note)
+        self._write_json(self.lost_folder / f"{safe_name(name)}.{self._receipt()}.json", note)
 
     def lost(self) -> list[Path]:
         """The notes that wait for the indexer, oldest first."""
@@ -182,7 +182,7 @@ class Spool:
 
     def record_association(self, association_id: str, record: Mapping[str, Any]) -> Path:
         """Write the record of an association that ended."""
-        path = self.associations_folder / f"{harmless(association_id)}.json"
+        path = self.associations_folder / f"{safe_name(association_id)}.json"
         self._write_json(path, record)
         return path
 
@@ -226,7 +226,7 @@ class Spool:
         Returns:
             How many files were finished, and went to incoming/.
         """
-        return sum(self._settle(Path(entry.path)) for entry in _files(self.tmp, ""))
+        return sum(self._recover(Path(entry.path)) for entry in _files(self.tmp, ""))
 
     def free_bytes(self) -> int:
         """Bytes that are free for us on the file system of the spool."""
@@ -253,11 +253,11 @@ class Spool:
     def _receipt(self) -> str:
         return f"{self._writer}_{next(self._count)}"
 
-    def _new_blank(self, *, suffix: str = ".part") -> Blank:
+    def _new_blank(self, *, suffix: str = ".part") -> PreparedFile:
         path = self.tmp / f"{self._receipt()}{suffix}"
-        return Blank(fd=open_locked(path), path=path, listed=False)
+        return PreparedFile(fd=open_locked(path), path=path, listed=False)
 
-    def _settle(self, path: Path) -> bool:
+    def _recover(self, path: Path) -> bool:
         """Whether a file in tmp/ was finished, and is in incoming/ now; what has a living writer is left alone."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -272,7 +272,7 @@ class Spool:
                 os.unlink(path)
                 return False
             os.fsync(fd)
-            self._let_in(path)
+            self._move_to_incoming(path)
         except (BlockingIOError, FileNotFoundError):
             return False
         finally:
@@ -287,7 +287,7 @@ class Spool:
             note = lost.note(lost.NOT_FINISHED, reason, identity_of(path), timestamp(), association=association)
             self.note_lost(path.stem, note)
 
-    def _let_in(self, path: Path) -> None:
+    def _move_to_incoming(self, path: Path) -> None:
         """Moves a finished file to incoming/, under the name that its writer meant to give it."""
         target = self.incoming_folder / f"{_meant_name(path) or path.stem}.dcm"
         try:
@@ -319,10 +319,10 @@ class Spool:
 def _meant_name(path: Path) -> str:
     """What a file of the listener was to be called, '' for others: the name says by which association it came."""
     try:
-        head = read_head(path)
+        head = read_file_meta(path)
     except (NotDicom, OSError, struct.error):
         return ""
-    return f"{harmless(head.sop_instance_uid)}.{harmless(head.receipt)}" if head.receipt else ""
+    return f"{safe_name(head.sop_instance_uid)}.{safe_name(head.receipt)}" if head.receipt else ""
 
 
 def timestamp() -> str:

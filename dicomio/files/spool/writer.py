@@ -41,7 +41,7 @@ class SpoolFull(DicomError):  # noqa: N818 - named as the others in dicomio/erro
 
 
 @dataclass(frozen=True)
-class Blank:
+class PreparedFile:
     """An empty file in tmp/, open and locked.
 
     Attributes:
@@ -63,7 +63,7 @@ class Part:
 
     __slots__ = ("_checked", "_fd", "_listed", "_spool", "name", "path", "size")
 
-    def __init__(self, spool: Spool, name: str, blank: Blank) -> None:
+    def __init__(self, spool: Spool, name: str, blank: PreparedFile) -> None:
         self._spool = spool
         self._fd = blank.fd
         self._listed = blank.listed
@@ -107,7 +107,7 @@ class Part:
         return target
 
     def discard(self) -> None:
-        """Forget the file; harmless after `commit`."""
+        """Forget the file; does nothing after `commit`."""
         if self._fd >= 0:
             try:
                 self.path.unlink(missing_ok=True)
@@ -141,7 +141,7 @@ class Part:
         self.discard()
 
 
-def harmless(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name that comes from outside, as part of a file name: no separators, no leading dots, at most 80 characters."""
     return _UNSAFE.sub("_", name).lstrip("._")[:80] or "unnamed"
 

@@ -39,17 +39,17 @@ class Child:
 
     number: int
     process: subprocess.Popen[bytes]
-    lifeline: IO[bytes]
+    stdin: IO[bytes]
     output: IO[bytes]
     started: float
     ready: threading.Event = field(default_factory=threading.Event)
     unread: bytes = b""
     trouble: str = ""
 
-    def hang_up(self) -> None:
+    def close_stdin(self) -> None:
         """End its standard input, which tells it to finish."""
         with contextlib.suppress(BrokenPipeError):
-            self.lifeline.close()
+            self.stdin.close()
 
     def relay(self, line: bytes) -> None:
         """Log again what the process logged, and remember what it says about itself."""

@@ -29,9 +29,9 @@ def table_size(settings: ListenerSettings) -> int:
     return _ENTRY * settings.processes * _entries(settings)
 
 
-def loads(fd: int, settings: ListenerSettings) -> tuple[int, ...]:
+def connection_counts(fd: int, settings: ListenerSettings) -> tuple[int, ...]:
     """How many connections each process has."""
-    return _loads(memoryview(os.pread(fd, table_size(settings), 0)).cast("Q"), settings.processes)
+    return _connection_counts(memoryview(os.pread(fd, table_size(settings), 0)).cast("Q"), settings.processes)
 
 
 def clear(fd: int, settings: ListenerSettings, process: int) -> None:
@@ -40,8 +40,8 @@ def clear(fd: int, settings: ListenerSettings, process: int) -> None:
     os.pwrite(fd, bytes(size), process * size)
 
 
-class Place:
-    """The place of one connection."""
+class ConnectionEntry:
+    """One connection in the table."""
 
     def __init__(self, table: ConnectionTable, number: int, host: str, connection: socket.socket) -> None:
         self._table = table
@@ -57,7 +57,7 @@ class Place:
         """The connection has ended."""
         self._table.leave(self)
 
-    def give_way(self) -> None:
+    def close_early(self) -> None:
         """Close the connection, which ends whoever waits for it."""
         LOG.warning("connection_gave_way", extra={"fields": {"peer_host": self.host}})
         with suppress(OSError):
@@ -78,51 +78,51 @@ class ConnectionTable:
         self._memory = memoryview(mmap.mmap(fd, table_size(settings))).cast("Q")
         self._free = list(range(mine * _entries(settings), (mine + 1) * _entries(settings)))
         self._mine = mine
-        self._pending: dict[Place, None] = {}  # the oldest first
+        self._pending: dict[ConnectionEntry, None] = {}  # the oldest first
         self._lock = threading.Lock()
 
-    def enter(self, host: str, connection: socket.socket) -> Place | None:
-        """A place for a new connection; None where there is none at all."""
+    def enter(self, host: str, connection: socket.socket) -> ConnectionEntry | None:
+        """An entry for a new connection; None where there is none at all."""
         with self._lock:
             if not self._free:
                 return None
             surplus = self._surplus(host)
-            place = Place(self, self._free.pop(), host, connection)
-            self._pending[place] = None
-            self._memory[place.number] = _key(host) + PENDING
+            entry = ConnectionEntry(self, self._free.pop(), host, connection)
+            self._pending[entry] = None
+            self._memory[entry.number] = _key(host) + PENDING
         if surplus is not None:
-            surplus.give_way()
-        return place
+            surplus.close_early()
+        return entry
 
-    def associate(self, place: Place) -> bool:
-        """See `Place.associate`."""
-        key = _key(place.host) + ASSOCIATED
+    def associate(self, entry: ConnectionEntry) -> bool:
+        """See `ConnectionEntry.associate`."""
+        key = _key(entry.host) + ASSOCIATED
         with self._lock:
-            self._memory[place.number] = key
+            self._memory[entry.number] = key
             entries = self._memory.tolist()
             associations = sum(entry & 0xFF == ASSOCIATED for entry in entries)
             of_host, settings = entries.count(key), self._settings
             if associations > settings.max_associations or of_host > settings.max_associations_per_host:
-                self._memory[place.number] = _key(place.host) + PENDING
+                self._memory[entry.number] = _key(entry.host) + PENDING
                 return False
-            self._pending.pop(place, None)
+            self._pending.pop(entry, None)
             return True
 
-    def leave(self, place: Place) -> None:
-        """See `Place.leave`."""
+    def leave(self, entry: ConnectionEntry) -> None:
+        """See `ConnectionEntry.leave`."""
         with self._lock:
-            self._pending.pop(place, None)
-            self._memory[place.number] = 0
-            self._free.append(place.number)
+            self._pending.pop(entry, None)
+            self._memory[entry.number] = 0
+            self._free.append(entry.number)
 
     def somebody_is_less_busy(self) -> bool:
         """Whether another process should take the next connection."""
-        numbers = _loads(self._memory, self._settings.processes)
+        numbers = _connection_counts(self._memory, self._settings.processes)
         return numbers[self._mine] > min(numbers)
 
-    def _surplus(self, host: str) -> Place | None:
+    def _surplus(self, host: str) -> ConnectionEntry | None:
         """Who has to give way to a new connection from `host`."""
-        same = [place for place in self._pending if place.host == host]
+        same = [entry for entry in self._pending if entry.host == host]
         surplus = None
         if len(same) >= self._settings.max_associations_per_host:
             surplus = same[0]
@@ -143,7 +143,7 @@ def _most_pending(settings: ListenerSettings) -> int:
     return max(2 * settings.max_associations, FEWEST_PENDING)
 
 
-def _loads(entries: memoryview, processes: int) -> tuple[int, ...]:
+def _connection_counts(entries: memoryview, processes: int) -> tuple[int, ...]:
     values = entries.tolist()
     size = len(values) // processes
     return tuple(sum(map(bool, part)) for part in (values[at : at + size] for at in range(0, len(values), size)))

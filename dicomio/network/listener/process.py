@@ -52,11 +52,11 @@ def main(listening_fd: int, table_fd: int, mine: int) -> None:
     logging.raiseExceptions = False  # the parent may be gone
     settings = ListenerSettings.from_json(sys.stdin.readline())
     sys.modules.update(dict.fromkeys(UNNEEDED))  # type: ignore[arg-type]
-    from dicomio.network.listener.accept_loop import ListenerProcess, be_lenient, use_all_descriptors
+    from dicomio.network.listener.accept_loop import ListenerProcess, raise_descriptor_limit, relax_pynetdicom_checks
     from dicomio.network.listener.connection_table import ConnectionTable
 
-    use_all_descriptors()
-    be_lenient()
+    raise_descriptor_limit()
+    relax_pynetdicom_checks()
     listening = socket.socket(fileno=listening_fd)
     listening.setblocking(False)
     process = ListenerProcess(settings, listening, ConnectionTable(table_fd, settings, mine))

@@ -32,9 +32,9 @@ BACKLOG = 128
 BIND_PATIENCE = 5.0  # seconds; processes of a daemon that was killed need a moment to let go of the port
 START_PATIENCE = 30.0
 LONGEST_PAUSE = 30.0  # seconds before a process that keeps dying is started again
-SETTLED = 10.0  # seconds after which a process that dies is restarted at once
-LAST_WORDS = 5.0  # seconds that a process has to end once its output has ended
-UNWATCHED = 60.0  # seconds without a look at the processes after which nobody watches over them
+STABLE_SECONDS = 10.0  # seconds after which a process that dies is restarted at once
+EXIT_SECONDS = 5.0  # seconds that a process has to end once its output has ended
+WATCH_TIMEOUT = 60.0  # seconds without a look at the processes after which nobody watches over them
 
 
 @dataclass(eq=False, kw_only=True)
@@ -104,15 +104,15 @@ class Listener:
     def loads(self) -> tuple[int, ...]:
         """How many connections each process has at the moment."""
         with self._lock:
-            return self._loads()
+            return self._connection_counts()
 
     @property
     def state(self) -> ListenerState:
         """How the processes stand, and whether somebody watches over them."""
         with self._lock:
-            loads = self._loads()
+            loads = self._connection_counts()
             processes = tuple(self._state_of(child, loads[child.number]) for child in self._children)
-        recent = time.monotonic() - self._looked < UNWATCHED
+        recent = time.monotonic() - self._looked < WATCH_TIMEOUT
         return ListenerState(processes, watched=self._watcher.is_alive() and recent)
 
     def start(self) -> None:
@@ -148,7 +148,7 @@ class Listener:
             self._stopping.set()
         self._listening.close()
         for child in self._children:
-            child.hang_up()
+            child.close_stdin()
         deadline = time.monotonic() + self.settings.grace + 5.0
         for child in self._children:
             try:
@@ -172,10 +172,10 @@ class Listener:
     def _where(self) -> str:
         return f"{self.settings.host or '*'}:{self.port}"
 
-    def _loads(self) -> tuple[int, ...]:
+    def _connection_counts(self) -> tuple[int, ...]:
         if self._table_fd < 0:
             return (0,) * self.settings.processes
-        return connection_table.loads(self._table_fd, self.settings)
+        return connection_table.connection_counts(self._table_fd, self.settings)
 
     def _state_of(self, child: Child, connections: int) -> ProcessState:
         waits = child.number in self._due
@@ -213,11 +213,11 @@ class Listener:
             pass_fds=descriptors,
             env=os.environ | {"PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"},
         )
-        lifeline, output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+        stdin, output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
         with contextlib.suppress(BrokenPipeError):  # it is dead already, and its output says so
-            lifeline.write(self.settings.to_json().encode() + b"\n")
-            lifeline.flush()
-        return Child(number, process, lifeline, output, started=time.monotonic())
+            stdin.write(self.settings.to_json().encode() + b"\n")
+            stdin.flush()
+        return Child(number, process, stdin, output, started=time.monotonic())
 
     def _watch(self) -> None:
         """Log what the processes say, and replace those that die; goes on whatever happens."""
@@ -226,37 +226,37 @@ class Listener:
                 selector.register(child.output, selectors.EVENT_READ, child)
             while selector.get_map() or not self._stopping.is_set():
                 try:
-                    self._look(selector)
+                    self._watch_once(selector)
                 except Exception as error:  # whoever replaces processes must be the last to go
                     with contextlib.suppress(OSError):  # not even the log may have room
                         log.error("listener_watch_failed", error=f"{type(error).__name__}: {error}")
                     self._stopping.wait(1.0)
 
-    def _look(self, selector: selectors.BaseSelector) -> None:
+    def _watch_once(self, selector: selectors.BaseSelector) -> None:
         self._looked = time.monotonic()
         for key, _ in selector.select(timeout=0.5):
-            self._hear(selector, key.data)
+            self._read_output(selector, key.data)
         self._replace_due(selector)
 
-    def _hear(self, selector: selectors.BaseSelector, child: Child) -> None:
+    def _read_output(self, selector: selectors.BaseSelector, child: Child) -> None:
         data = os.read(child.output.fileno(), 1 << 16)
         *lines, child.unread = (child.unread + data).split(b"\n")
         for line in lines:
             child.relay(line)
         if not data:
             selector.unregister(child.output)
-            self._bury(child)
+            self._on_exit(child)
 
-    def _bury(self, child: Child) -> None:
+    def _on_exit(self, child: Child) -> None:
         """A process has died, or closed its output, which is as bad."""
         if not self._stopping.is_set():
-            self._schedule(child.number, quick=time.monotonic() - child.started < SETTLED)
+            self._schedule(child.number, quick=time.monotonic() - child.started < STABLE_SECONDS)
         try:
-            code = child.process.wait(LAST_WORDS if not self._stopping.is_set() else None)
+            code = child.process.wait(EXIT_SECONDS if not self._stopping.is_set() else None)
         except subprocess.TimeoutExpired:
             child.process.kill()
             code = child.process.wait()
-        child.hang_up()
+        child.close_stdin()
         child.output.close()
         if self._stopping.is_set():
             return

@@ -19,11 +19,18 @@ from pynetdicom.pdu_items import PresentationContextItemAC, TransferSyntaxSubIte
 
 from dicomio.network.scp.association_request import AssociationRequest, parse_association_request
 from dicomio.network.scp.polled_socket import PolledSocket
-from dicomio.network.scp.protocol_errors import MalformedPDU, PeerFault, TooLarge, TooSlow, UnexpectedPDU, UnknownPDU
-from dicomio.network.scp.upper_layer import LINGER, TICK, UnthreadedUpperLayer
+from dicomio.network.scp.protocol_errors import (
+    MalformedPDU,
+    MessageTooLarge,
+    PeerTooSlow,
+    ProtocolViolation,
+    UnexpectedPDU,
+    UnknownPDU,
+)
+from dicomio.network.scp.upper_layer import CLOSE_SECONDS, TICK, UnthreadedUpperLayer
 
 if TYPE_CHECKING:
-    from dicomio.network.scp.association import Reception
+    from dicomio.network.scp.association import AcceptedAssociation
 
 LOG = logging.getLogger(__name__)
 
@@ -35,10 +42,10 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _TICK = struct.pack("ll", 0, int(TICK * 1e6))
 
 
-class AcceptedSocket(PolledSocket):
+class AcceptorSocket(PolledSocket):
     """The socket of a connection that we accepted: no read and no write goes on beyond `deadline`."""
 
-    def __init__(self, assoc: Reception, connection: socket.socket) -> None:
+    def __init__(self, assoc: AcceptedAssociation, connection: socket.socket) -> None:
         super().__init__(assoc, client_socket=connection)
         self.deadline = float("inf")
         self._flags = 0
@@ -51,7 +58,7 @@ class AcceptedSocket(PolledSocket):
                 connection.setsockopt(socket.SOL_SOCKET, option, _TICK)
 
     def recv_into(self, view: memoryview) -> int:
-        """Fill `view`; returns how much of it was filled when the connection ends before; raises TooSlow."""
+        """Fill `view`; returns how much of it was filled when the connection ends before; raises PeerTooSlow."""
         filled, sock = 0, self.socket
         while sock is not None and filled < len(view):
             try:
@@ -66,7 +73,7 @@ class AcceptedSocket(PolledSocket):
         return filled
 
     def send(self, data: bytes) -> None:
-        """Send all of `data`; raises TooSlow or OSError."""
+        """Send all of `data`; raises PeerTooSlow or OSError."""
         view, sock = memoryview(data), self.socket
         while sock is not None and view:
             try:
@@ -85,7 +92,7 @@ class AcceptedSocket(PolledSocket):
 
     def _check(self) -> None:
         if time.monotonic() > self.deadline or self.assoc.end_soon:
-            raise TooSlow("nothing more came in time")
+            raise PeerTooSlow("nothing more came in time")
 
 
 class AcceptorUpperLayer(UnthreadedUpperLayer):
@@ -96,9 +103,9 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         lost: Whether the connection ended, or the peer fell silent, before the association did.
     """
 
-    assoc: Reception
+    assoc: AcceptedAssociation
 
-    def __init__(self, assoc: Reception) -> None:
+    def __init__(self, assoc: AcceptedAssociation) -> None:
         super().__init__(assoc)
         self._buffer = bytearray()
         self._abort_reason = 0x00
@@ -136,19 +143,19 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         try:
             while self._read_pdu() and self.assoc.dimse.is_within_message:
                 self._idle_timer.restart()
-        except PeerFault as fault:
-            self._give_up(fault)
+        except ProtocolViolation as fault:
+            self._abort_with_reason(fault)
         except OSError as error:
             self._lose_connection(str(error))
         except Exception:  # ours; the peer shall hear of it all the same
             LOG.exception("association_failed")
             self.event_queue.put("Evt19")
 
-    def _give_up(self, fault: PeerFault) -> None:
+    def _abort_with_reason(self, fault: ProtocolViolation) -> None:
         fields = {"association_id": self.assoc.association_id, "peer_host": self.assoc.peer_host, "reason": str(fault)}
         LOG.warning("association_aborted", extra={"fields": fields})
         self._abort_reason = fault.abort_reason
-        self.lost = self.lost or isinstance(fault, TooSlow)
+        self.lost = self.lost or isinstance(fault, PeerTooSlow)
         self.event_queue.put("Evt19")
 
     def _lose_connection(self, reason: str) -> None:
@@ -188,7 +195,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
             raise UnexpectedPDU(f"a PDU of type 0x{kind:02X} at this point")
         limit = self.assoc.settings.max_request if kind == ASSOCIATE_RQ else LARGEST_CONTROL_PDU
         if length > limit:
-            raise TooLarge(f"a PDU of type 0x{kind:02X} with {length} bytes, more than {limit}")
+            raise MessageTooLarge(f"a PDU of type 0x{kind:02X} with {length} bytes, more than {limit}")
         if self.assoc.is_established:
             self.socket.deadline = time.monotonic() + self.assoc.settings.pdu_timeout
         body = bytearray(length)
@@ -214,7 +221,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         if not self.assoc.is_established or self.state_machine.current_state != "Sta6":
             raise UnexpectedPDU("P-DATA without an association")
         if length > settings.largest_data_pdu:
-            raise TooLarge(f"a P-DATA PDU with {length} bytes, more than {settings.largest_data_pdu}")
+            raise MessageTooLarge(f"a P-DATA PDU with {length} bytes, more than {settings.largest_data_pdu}")
         if length > len(self._buffer):
             self._buffer = bytearray(max(length, settings.max_pdu))
         body = memoryview(self._buffer)[:length]
@@ -242,10 +249,12 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
             pdu.variable_items[-1:-1] = [_refusal(*refused) for refused in self.request.refused.items()]
         if isinstance(pdu, A_ABORT_RQ) and self._abort_reason:
             pdu.source, pdu.reason_diagnostic = 0x02, self._abort_reason
-        self.socket.deadline = time.monotonic() + (LINGER if isinstance(pdu, A_ABORT_RQ) else TICK + LINGER)
+        self.socket.deadline = time.monotonic() + (
+            CLOSE_SECONDS if isinstance(pdu, A_ABORT_RQ) else TICK + CLOSE_SECONDS
+        )
         try:
             super()._send(pdu)
-        except (OSError, PeerFault) as error:  # nobody is there to be told
+        except (OSError, ProtocolViolation) as error:  # nobody is there to be told
             LOG.debug("not_sent", extra={"fields": {"reason": str(error)}})
 
 

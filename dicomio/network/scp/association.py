@@ -14,30 +14,30 @@ from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.transport import AddressInformation
 
-from dicomio.files.file_meta import file_head
+from dicomio.files.file_meta import encode_file_meta
 from dicomio.files.spool import lost
 from dicomio.files.spool.spool import Part, timestamp
 from dicomio.files.spool.writer import OUT_OF_DESCRIPTORS, SpoolFull
-from dicomio.network.scp.acceptor import AcceptedSocket, AcceptorUpperLayer
+from dicomio.network.scp.acceptor import AcceptorSocket, AcceptorUpperLayer
 from dicomio.network.scp.association_request import WRONG_APPLICATION, WRONG_VERSION
 from dicomio.network.scp.message_receiver import (
     Command,
     EmptyDataSet,
     IncomingDataSet,
+    MessageReceiver,
     ObjectTooLarge,
-    ReceivingMessages,
 )
 from dicomio.network.scp.messages import ECHO_REQUEST, StoreRequest, command_field, encode_answer, encode_response
-from dicomio.network.scp.presentation_contexts import contexts_for
+from dicomio.network.scp.presentation_contexts import acceptable_contexts
 from dicomio.network.scp.protocol_errors import MalformedPDU
-from dicomio.network.scp.upper_layer import LINGER, UnthreadedAssociation
+from dicomio.network.scp.upper_layer import CLOSE_SECONDS, UnthreadedAssociation
 
 if TYPE_CHECKING:
     from pynetdicom import AE
 
     from dicomio.files.spool.spool import Spool
     from dicomio.network.listener.association_records import AssociationRecords
-    from dicomio.network.listener.connection_table import Place
+    from dicomio.network.listener.connection_table import ConnectionEntry
     from dicomio.network.listener.settings import ListenerSettings
     from dicomio.network.listener.storage_health import StorageHealth
 
@@ -61,7 +61,7 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Shared:
+class ProcessResources:
     """What all associations of a process share: its application entity, and where images go."""
 
     ae: AE
@@ -71,30 +71,35 @@ class Shared:
     records: AssociationRecords
 
 
-class Reception(UnthreadedAssociation):
+class AcceptedAssociation(UnthreadedAssociation):
     """An association that we accept; `serve` runs it from start to end in the calling thread.
 
     Args:
-        shared: What all associations of the process share.
+        resources: What all associations of the process share.
         connection: The accepted connection, TLS done.
         address: Of the peer.
-        place: Its place among the connections.
+        entry: The connection in the table of connections.
         opened: When it was accepted, monotonic seconds.
     """
 
-    messages = ReceivingMessages
+    messages = MessageReceiver
     upper_layer = AcceptorUpperLayer
 
     def __init__(
-        self, shared: Shared, connection: socket.socket, address: tuple[Any, ...], place: Place, opened: float
+        self,
+        resources: ProcessResources,
+        connection: socket.socket,
+        address: tuple[Any, ...],
+        entry: ConnectionEntry,
+        opened: float,
     ) -> None:
-        super().__init__(shared.ae, MODE_ACCEPTOR)
+        super().__init__(resources.ae, MODE_ACCEPTOR)
         self.association_id = secrets.token_hex(8)
-        self.settings = shared.settings
-        self.peer_host = place.host
+        self.settings = resources.settings
+        self.peer_host = entry.host
         self.calling_ae = self.called_ae = ""
-        self._shared = shared
-        self._place = place
+        self._resources = resources
+        self._entry = entry
         self._opened = opened
         self._receipts = itertools.count(1)
         self._files: list[str] = []
@@ -105,7 +110,7 @@ class Reception(UnthreadedAssociation):
 
     def _prepare(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         """What pynetdicom's RequestHandler does for an accepted connection."""
-        self.set_socket(AcceptedSocket(self, connection))
+        self.set_socket(AcceptorSocket(self, connection))
         self.acceptor.maximum_length = self.settings.max_pdu
         self.acceptor.ae_title = self.settings.ae_title
         self.acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
@@ -124,7 +129,7 @@ class Reception(UnthreadedAssociation):
             self.dimse.discard()
         if self._opened_at:
             record = self._record()
-            self._shared.records.write(self.association_id, record)
+            self._resources.records.write(self.association_id, record)
             fields = record | {"files": len(self._files), "lost": len(self._lost)}
             LOG.info("association_closed", extra={"fields": fields})
 
@@ -132,7 +137,7 @@ class Reception(UnthreadedAssociation):
         """Until when the next PDU has to begin, monotonic seconds; that of an association request, until it ends."""
         if state == "Sta2":
             return self._opened + self.settings.acse_timeout
-        return time.monotonic() + (self.settings.network_timeout if self.is_established else LINGER)
+        return time.monotonic() + (self.settings.network_timeout if self.is_established else CLOSE_SECONDS)
 
     def incoming(self, request: StoreRequest) -> IncomingDataSet:
         """Where the data set of `request` goes; raises MalformedPDU when its context was not accepted."""
@@ -140,14 +145,14 @@ class Reception(UnthreadedAssociation):
 
         def open_part() -> Part:
             receipt = f"{self.association_id}-{next(self._receipts)}"
-            head = file_head(
+            head = encode_file_meta(
                 sop_class_uid=request.sop_class_uid,
                 sop_instance_uid=request.sop_instance_uid,
                 transfer_syntax_uid=context.transfer_syntax[0],
                 source_ae=self.calling_ae,
                 receipt=receipt,
             )
-            part = self._shared.spool.open_part(request.sop_instance_uid, receipt)
+            part = self._resources.spool.open_part(request.sop_instance_uid, receipt)
             try:
                 part.write(head)
             except BaseException:
@@ -162,7 +167,7 @@ class Reception(UnthreadedAssociation):
         status, comment = SUCCESS, ""
         try:
             self._files.append(data_set.commit())
-            self._shared.health.works()
+            self._resources.health.works()
         except ObjectTooLarge as error:
             status, comment = OUT_OF_RESOURCES, "the object is too large"
             self._log_refusal(status, error)
@@ -185,7 +190,7 @@ class Reception(UnthreadedAssociation):
 
     def lose(self, request: StoreRequest, data_set: IncomingDataSet, kind: str, reason: str) -> None:
         """Remember an image that did not get in, for the record of this association."""
-        named = replace(data_set.whose, sop_uid=request.sop_instance_uid, source_ae=self.calling_ae)
+        named = replace(data_set.identity, sop_uid=request.sop_instance_uid, source_ae=self.calling_ae)
         self._lost.append(lost.note(kind, reason, named, timestamp(), association=self.association_id))
 
     def answer(self, context_id: int, command: Command) -> None:
@@ -194,7 +199,7 @@ class Reception(UnthreadedAssociation):
         if command_field(command) != ECHO_REQUEST:
             status = UNRECOGNIZED_OPERATION
         else:
-            status = SUCCESS if self._shared.health.check() else PROCESSING_FAILURE
+            status = SUCCESS if self._resources.health.check() else PROCESSING_FAILURE
         self.dul.send_data(context_id, encode_answer(command, status))
 
     def _context(self, context_id: int) -> Any:
@@ -218,7 +223,9 @@ class Reception(UnthreadedAssociation):
             LOG.warning("association_rejected", extra={"fields": fields})
             self.acse.send_reject(*reason)
             return
-        self.acceptor.supported_contexts = contexts_for(self.requestor.primitive.presentation_context_definition_list)
+        self.acceptor.supported_contexts = acceptable_contexts(
+            self.requestor.primitive.presentation_context_definition_list
+        )
 
     def _reason_to_reject(self) -> tuple[int, int, int] | None:
         """Who may not call at all hears that first, and takes nobody's place."""
@@ -227,7 +234,7 @@ class Reception(UnthreadedAssociation):
                 return UNKNOWN_CALLED
             if not self.settings.allows(self.calling_ae, self.peer_host):
                 return UNKNOWN_CALLER
-            return None if self._place.associate() else TOO_MANY
+            return None if self._entry.associate() else TOO_MANY
         except Exception:  # pynetdicom would log it and accept
             LOG.exception("association_check_failed")
             return UNKNOWN_CALLER
@@ -237,7 +244,7 @@ class Reception(UnthreadedAssociation):
 
     def _cannot_store(self, status: int, error: Exception) -> None:
         self._log_refusal(status, error)
-        self._shared.health.failed(str(error))
+        self._resources.health.failed(str(error))
 
     def _log_refusal(self, status: int, error: Exception) -> None:
         self._refused += 1

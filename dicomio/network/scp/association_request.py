@@ -19,7 +19,7 @@ APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 WRONG_VERSION = (0x01, 0x02, 0x02)  # permanent, by the provider (ACSE), protocol version not supported (9.3.4)
 WRONG_APPLICATION = (0x01, 0x01, 0x02)  # permanent, by the service user, application context name not supported
 NO_REASON, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0x02, 0x03, 0x04  # results of a context (table 9-18)
-NAMELESS = "NAMELESS"
+EMPTY_TITLE = "NAMELESS"
 """Stands for an empty AE title where pynetdicom refuses to read one."""
 LONGEST_UID = 128  # twice what is allowed
 LONGEST_VERSION = 16
@@ -131,7 +131,7 @@ def _title(value: bytes) -> str:
 
 
 def _padded_title(title: str) -> bytes:
-    return (title or NAMELESS).encode().ljust(16)
+    return (title or EMPTY_TITLE).encode().ljust(16)
 
 
 def _text(value: bytes) -> str:

@@ -13,10 +13,10 @@ from dicomio.files.identity import Identity, identity_of
 from dicomio.files.spool import lost
 from dicomio.files.spool.writer import Part, SpoolFull
 from dicomio.network.scp.messages import StoreRequest, command_field, decode_request, has_data_set, parse_command
-from dicomio.network.scp.protocol_errors import MalformedPDU, TooLarge, TooSlow
+from dicomio.network.scp.protocol_errors import MalformedPDU, MessageTooLarge, PeerTooSlow
 
 if TYPE_CHECKING:
-    from dicomio.network.scp.association import Reception
+    from dicomio.network.scp.association import AcceptedAssociation
 
 LARGEST_COMMAND = 1 << 16
 LARGEST_OTHER_DATA_SET = 1 << 20
@@ -50,14 +50,14 @@ class IncomingDataSet:
         self._limit = limit
         self.size = 0
         self.failure: Exception | None = None
-        self.whose = Identity()
+        self.identity = Identity()
 
     def write(self, fragment: memoryview) -> None:
-        """Append a fragment to the file in the spool; raises TooLarge when it does not end."""
+        """Append a fragment to the file in the spool; raises MessageTooLarge when it does not end."""
         self.size += len(fragment)
         if self.failure is not None:
             if self.size > 2 * self._limit:
-                raise TooLarge(f"an object of more than {2 * self._limit} bytes")
+                raise MessageTooLarge(f"an object of more than {2 * self._limit} bytes")
             return
         try:
             if self.size > self._limit:
@@ -81,14 +81,14 @@ class IncomingDataSet:
         """Leave nothing behind but whose it was; harmless after `commit`."""
         if self._part is not None and self._part.is_open:
             with suppress(OSError):
-                self.whose = identity_of(self._part.path)
+                self.identity = identity_of(self._part.path)
             self._part.discard()
 
 
-class ReceivingMessages(DIMSEServiceProvider):  # type: ignore[misc]
+class MessageReceiver(DIMSEServiceProvider):  # type: ignore[misc]
     """Takes messages apart as their fragments arrive, and has each served before the next one is looked at."""
 
-    def __init__(self, assoc: Reception) -> None:
+    def __init__(self, assoc: AcceptedAssociation) -> None:
         super().__init__(assoc)
         self._command = bytearray()
         self._request: StoreRequest | None = None
@@ -111,7 +111,7 @@ class ReceivingMessages(DIMSEServiceProvider):  # type: ignore[misc]
             value: The rest of it; valid during this call.
 
         Raises:
-            PeerFault: It is no part of any message that we know how to read.
+            ProtocolViolation: It is no part of any message that we know how to read.
         """
         last = bool(control & 2)
         if control & 1:
@@ -137,7 +137,7 @@ class ReceivingMessages(DIMSEServiceProvider):  # type: ignore[misc]
             raise MalformedPDU("a command before the end of the data set of the one before it")
         self._command += value
         if len(self._command) > LARGEST_COMMAND:
-            raise TooLarge(f"a command of more than {LARGEST_COMMAND} bytes")
+            raise MessageTooLarge(f"a command of more than {LARGEST_COMMAND} bytes")
         if not last:
             return
         command = parse_command(bytes(self._command))
@@ -165,7 +165,7 @@ class ReceivingMessages(DIMSEServiceProvider):  # type: ignore[misc]
     def _receive_other(self, command: Command, context_id: int, value: memoryview, *, last: bool) -> None:
         self._other_bytes += len(value)
         if self._other_bytes > LARGEST_OTHER_DATA_SET:
-            raise TooLarge(f"a message of more than {LARGEST_OTHER_DATA_SET} bytes that is no image")
+            raise MessageTooLarge(f"a message of more than {LARGEST_OTHER_DATA_SET} bytes that is no image")
         self._keep_up(self._other_bytes)
         if last:
             self._other = None
@@ -180,4 +180,4 @@ class ReceivingMessages(DIMSEServiceProvider):  # type: ignore[misc]
         """A message may take as long as a pause between messages, and longer only as far as its size explains it."""
         settings = self.assoc.settings
         if time.monotonic() - self._began > settings.network_timeout + size / settings.slowest_rate:
-            raise TooSlow(f"less than {settings.slowest_rate} bytes per second")
+            raise PeerTooSlow(f"less than {settings.slowest_rate} bytes per second")

@@ -10,7 +10,7 @@ from pynetdicom.sop_class import Verification, uid_to_service_class
 STORAGE_ARC = "1.2.840.10008.5.1.4.1.1."
 
 
-def contexts_for(proposed: list[PresentationContext]) -> list[PresentationContext]:
+def acceptable_contexts(proposed: list[PresentationContext]) -> list[PresentationContext]:
     """What we support of what a peer proposes: storage and C-ECHO, each in the first transfer syntax that it names.
 
     The proposals are cut down to that first one, so that pynetdicom has nothing to choose from.

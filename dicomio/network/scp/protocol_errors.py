@@ -5,35 +5,35 @@ from __future__ import annotations
 from typing import ClassVar
 
 
-class PeerFault(ValueError):  # noqa: N818 - named as the others in dicomio/errors.py
+class ProtocolViolation(ValueError):  # noqa: N818 - named as the others in dicomio/errors.py
     """The peer broke the protocol or a limit; the message says how."""
 
     abort_reason: ClassVar[int] = 0x00  # not specified
 
 
-class UnknownPDU(PeerFault):
+class UnknownPDU(ProtocolViolation):
     """A PDU of a type that does not exist."""
 
     abort_reason = 0x01
 
 
-class UnexpectedPDU(PeerFault):
+class UnexpectedPDU(ProtocolViolation):
     """A PDU that has no place at this point."""
 
     abort_reason = 0x02
 
 
-class MalformedPDU(PeerFault):
+class MalformedPDU(ProtocolViolation):
     """A PDU, or a message in it, that does not hold together."""
 
     abort_reason = 0x06
 
 
-class TooLarge(PeerFault):
+class MessageTooLarge(ProtocolViolation):
     """More than we take."""
 
     abort_reason = 0x06
 
 
-class TooSlow(PeerFault):
+class PeerTooSlow(ProtocolViolation):
     """The peer did not send what it began to send, or asked for nothing."""

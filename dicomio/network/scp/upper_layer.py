@@ -25,7 +25,7 @@ from pynetdicom.dul import DULServiceProvider
 LOG = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds: how often a waiting thread looks at its timers
-LINGER = 1.0  # seconds that the peer has to close the connection after the association's end
+CLOSE_SECONDS = 1.0  # seconds that the peer has to close the connection after the association's end
 
 
 class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
@@ -34,7 +34,7 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
     def __init__(self, assoc: Association) -> None:
         super().__init__(assoc)
         self._running = False
-        self._turning = False
+        self._running_once = False
 
     def start(self) -> None:
         """There is no thread to start."""
@@ -46,21 +46,21 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         """Whether turns can still be made."""
         return self._running and not self._kill_thread
 
-    def turn(self, patience: float) -> None:
+    def run_once(self, patience: float) -> None:
         """One turn of `DULServiceProvider.run_reactor`: send what is queued, or wait `patience` seconds for a PDU."""
-        if self._turning or not self.is_alive():
+        if self._running_once or not self.is_alive():
             return
-        self._turning = True
+        self._running_once = True
         try:
-            self._make_turn(patience)
+            self._run_once(patience)
         except Exception as error:
             LOG.exception("upper layer failed: %s", type(error).__name__)
             self.assoc.is_aborted, self.assoc.is_established = True, False
             self.assoc._kill = self._kill_thread = True
         finally:
-            self._turning = False
+            self._running_once = False
 
-    def _make_turn(self, patience: float) -> None:
+    def _run_once(self, patience: float) -> None:
         if self.artim_timer.expired:
             self.event_queue.put("Evt18")
         if not self._process_recv_primitive():
@@ -73,30 +73,30 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
             return
         self.state_machine.do_action(event)
 
-    def pump(self, done: Callable[[], object], timeout: float | None) -> None:
+    def run_until(self, done: Callable[[], object], timeout: float | None) -> None:
         """Make turns until `done()`, the end of the connection, or `timeout` seconds (None: no limit)."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done() and self.is_alive():
             patience = TICK if deadline is None else min(TICK, deadline - time.monotonic())
             if patience <= 0:
                 return
-            self.turn(patience)
+            self.run_once(patience)
 
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
         """The next primitive for the service user, or None."""
         if wait:
-            self.pump(lambda: self.to_user_queue.queue, timeout)
+            self.run_until(lambda: self.to_user_queue.queue, timeout)
         return super().receive_pdu(wait=False)
 
     def send_pdu(self, primitive: Any) -> None:
         """Send at once, so that what is sent is never queued up in memory."""
         super().send_pdu(primitive)
-        while self.to_provider_queue.queue and self.is_alive() and not self._turning:
-            self.turn(0.0)
+        while self.to_provider_queue.queue and self.is_alive() and not self._running_once:
+            self.run_once(0.0)
 
     def stop_dul(self) -> bool:
         """Bring the connection to its end: wait a moment for the peer to close it, then close it ourselves."""
-        self.pump(lambda: self.state_machine.current_state == "Sta1", LINGER)
+        self.run_until(lambda: self.state_machine.current_state == "Sta1", CLOSE_SECONDS)
         self.kill_dul()
         return True
 
@@ -139,7 +139,7 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
         There are no messages to be served: that is done while they are read.
         """
         while not self._kill:
-            self.dul.turn(TICK)
+            self.dul.run_once(TICK)
             if self.is_established and self.acse.is_release_requested():
                 self.acse.send_release(is_response=True)
                 self.is_released, self.is_established = True, False

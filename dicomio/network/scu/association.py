@@ -16,18 +16,18 @@ from pynetdicom.transport import T_CONNECT, AddressInformation
 
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.network.scp.polled_socket import PolledSocket, tune
-from dicomio.network.scu.association_accept import ACCEPT_PDU, clean_answer
+from dicomio.network.scu.association_accept import ACCEPT_PDU, clean_accept
 from dicomio.network.scu.checkpoint import Checkpoint
-from dicomio.network.scu.connection_control import Line
+from dicomio.network.scu.connection_control import ConnectionControl
 from dicomio.network.tls import TLSFiles
 
 if TYPE_CHECKING:
     from pynetdicom.dimse import DimseServiceType
 
-HERE = "127.0.0.1"  # stands where pynetdicom wants an address: the socket knows better
+LOCALHOST = "127.0.0.1"  # stands where pynetdicom wants an address: the socket knows better
 LARGEST_CONTROL_PDU = 1 << 20
-SLOWEST = 100_000  # bytes per second that a peer must at least take
-MARGIN = 2.0  # seconds that pynetdicom has to notice by itself that its time is over
+SLOWEST_RATE = 100_000  # bytes per second that a peer must at least take
+GRACE_SECONDS = 2.0  # seconds that pynetdicom has to notice by itself that its time is over
 MOST_CONTEXTS = 128  # PS3.8, 9.3.2.2: context ids are the odd numbers up to 255
 PERMANENT = 0x01
 
@@ -62,7 +62,7 @@ class Peer:
 
     def patience(self, size: int) -> float:
         """Seconds that it has to take and answer a message of so many bytes."""
-        return self.dimse_timeout + size / SLOWEST
+        return self.dimse_timeout + size / SLOWEST_RATE
 
     def refused(self, reason: str) -> PeerRefused:
         """The error for when this peer says no."""
@@ -73,14 +73,16 @@ class Peer:
         return PeerUnreachable(peer=str(self), reason=reason)
 
 
-class CallingSocket(PolledSocket):
+class RequestorSocket(PolledSocket):
     """The socket of an association that we ask for."""
 
-    def __init__(self, assoc: Association, peer: Peer, context: ssl.SSLContext | None, line: Line) -> None:
-        super().__init__(assoc, address=AddressInformation(HERE, 0))
+    def __init__(
+        self, assoc: Association, peer: Peer, context: ssl.SSLContext | None, control: ConnectionControl
+    ) -> None:
+        super().__init__(assoc, address=AddressInformation(LOCALHOST, 0))
         self._peer = peer
         self._context = context
-        self._line = line
+        self._control = control
         self.error: OSError | None = None
         self.lost = False
 
@@ -93,10 +95,10 @@ class CallingSocket(PolledSocket):
         try:
             connection = socket.create_connection((peer.host, peer.port), peer.connect_timeout)
             tune(connection, peer.connect_timeout)
-            self._line.attach(connection)
+            self._control.attach(connection)
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_hostname=peer.host)
-                self._line.attach(connection)
+                self._control.attach(connection)
             connection.settimeout(peer.dimse_timeout)
         except OSError as error:
             self.error = error
@@ -116,7 +118,7 @@ class CallingSocket(PolledSocket):
             length = int.from_bytes(data[2:6], "big")
             body = super().recv(length) if length <= LARGEST_CONTROL_PDU else b""
             if len(body) == length:
-                body = clean_answer(bytes(body))
+                body = clean_accept(bytes(body))
                 data[2:6] = len(body).to_bytes(4, "big")
             self.unread(bytes(body))
         return data
@@ -125,18 +127,18 @@ class CallingSocket(PolledSocket):
 class _Entity(AE):  # type: ignore[misc]
     """Our side of an association, with our kind of socket."""
 
-    def __init__(self, peer: Peer, line: Line) -> None:
+    def __init__(self, peer: Peer, control: ConnectionControl) -> None:
         super().__init__(peer.calling_ae)
         self.acse_timeout = peer.acse_timeout
         self.dimse_timeout = peer.dimse_timeout
         self.network_timeout = None
-        self.connection: CallingSocket
-        self._peer, self._line, self._tls = peer, line, _tls_context(peer)
+        self.connection: RequestorSocket
+        self._peer, self._control, self._tls = peer, control, _tls_context(peer)
 
-    def _create_socket(self, assoc: Association, *_: object) -> CallingSocket:
+    def _create_socket(self, assoc: Association, *_: object) -> RequestorSocket:
         assoc._reactor_checkpoint = Checkpoint(assoc)
         assoc._reactor_checkpoint.set()
-        self.connection = CallingSocket(assoc, self._peer, self._tls, self._line)
+        self.connection = RequestorSocket(assoc, self._peer, self._tls, self._control)
         _hand_answers_back(assoc)
         return self.connection
 
@@ -160,7 +162,9 @@ def _hand_answers_back(assoc: Association) -> None:
 
 
 @contextmanager
-def association(peer: Peer, contexts: Sequence[PresentationContext], line: Line | None = None) -> Iterator[Association]:
+def association(
+    peer: Peer, contexts: Sequence[PresentationContext], control: ConnectionControl | None = None
+) -> Iterator[Association]:
     """An established association, released at the end (aborted when an exception ends it).
 
     Every step has a deadline: a peer that sends a byte now and then does not hold us for ever.
@@ -168,49 +172,49 @@ def association(peer: Peer, contexts: Sequence[PresentationContext], line: Line 
     Args:
         peer: Whom to call.
         contexts: What to propose, at most 128.
-        line: Lets another thread end it, and sets deadlines for what is done with it.
+        control: Lets another thread end it, and sets deadlines for what is done with it.
 
     Raises:
         PeerRefused: It rejects us, accepts nothing that we propose, or its or our TLS setting is wrong.
         PeerUnreachable: It does not answer, hangs up, or is too busy.
     """
-    line = line or Line()
-    line.open()
+    control = control or ConnectionControl()
+    control.open()
     try:
-        with line.within(peer.connect_timeout + peer.acse_timeout + MARGIN):
-            opened = _request(peer, contexts, line)
-        with _ended_well(peer, opened, line):
+        with control.within(peer.connect_timeout + peer.acse_timeout + GRACE_SECONDS):
+            opened = _request(peer, contexts, control)
+        with _closed_afterwards(peer, opened, control):
             yield opened
     finally:
-        line.hang_up()
+        control.disconnect()
 
 
 @contextmanager
-def _ended_well(peer: Peer, opened: Association, line: Line) -> Iterator[None]:
+def _closed_afterwards(peer: Peer, opened: Association, control: ConnectionControl) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with line.within(MARGIN):
+        with control.within(GRACE_SECONDS):
             opened.abort()
         raise
-    with line.within(peer.acse_timeout):
+    with control.within(peer.acse_timeout):
         if opened.is_established:
             opened.release()
         else:
             opened.kill()
 
 
-def _request(peer: Peer, contexts: Sequence[PresentationContext], line: Line) -> Association:
-    entity = _Entity(peer, line)
-    asked = entity.associate(HERE, peer.port, list(contexts), peer.ae_title)
+def _request(peer: Peer, contexts: Sequence[PresentationContext], control: ConnectionControl) -> Association:
+    entity = _Entity(peer, control)
+    asked = entity.associate(LOCALHOST, peer.port, list(contexts), peer.ae_title)
     if not asked.is_established:
         asked.kill()
-        raise _explanation(peer, asked, entity.connection, line)
+        raise _explanation(peer, asked, entity.connection, control)
     return asked
 
 
 def _explanation(
-    peer: Peer, asked: Association, connection: CallingSocket, line: Line
+    peer: Peer, asked: Association, connection: RequestorSocket, control: ConnectionControl
 ) -> PeerRefused | PeerUnreachable:
     """Why there is no association."""
     if isinstance(connection.error, ssl.SSLError):
@@ -223,7 +227,7 @@ def _explanation(
         return peer.refused(reason) if answer.result == PERMANENT else peer.unreachable(reason)
     if asked.rejected_contexts:
         return peer.refused("it accepts none of the SOP classes and transfer syntaxes that were proposed")
-    if connection.lost and line.cut is None:
+    if connection.lost and control.cut is None:
         return peer.unreachable("it closed the connection instead of answering the association request")
     return peer.unreachable(f"no valid answer to the association request within {peer.acse_timeout:g} s")
 

@@ -14,7 +14,7 @@ FIXED = 68  # bytes before the variable items
 APPLICATION_CONTEXT, PRESENTATION_CONTEXT, USER_INFORMATION, MAXIMUM_LENGTH = 0x10, 0x21, 0x50, 0x51
 
 
-def clean_answer(body: bytes) -> bytes:
+def clean_accept(body: bytes) -> bytes:
     """The PDU without its first six bytes, reduced to what we use; as it came if its items do not fit into it."""
     try:
         kept = b"".join(_kept(body[FIXED:]))

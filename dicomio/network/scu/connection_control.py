@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 
-class Line:
+class ConnectionControl:
     """One connection at a time, which can be cut from any thread.
 
     pynetdicom reads PDUs in a thread of its own and waits there for as long as the peer sends a byte now and then; a
@@ -30,7 +30,7 @@ class Line:
         return self._finishing
 
     def open(self) -> None:
-        """A new connection begins; what was said of the last one is forgotten, but not that the line was closed."""
+        """A new connection begins; what was said of the last one is forgotten, but not that it was closed."""
         with self._lock:
             self._socket, self.cut = None, "we were told to stop" if self._closed else None
 
@@ -41,7 +41,7 @@ class Line:
             if self.cut is not None:
                 self._shut_down()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """The connection is over: nothing of it stays open."""
         with self._lock:
             self._shut_down()

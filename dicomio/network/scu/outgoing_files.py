@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 from pynetdicom.presentation import PresentationContext
 
-from dicomio.files.file_meta import read_head
+from dicomio.files.file_meta import read_file_meta
 from dicomio.network.scu.association import MOST_CONTEXTS
 
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -48,7 +48,7 @@ class NotConvertible(ValueError):  # noqa: N818 - named as the errors in dicomio
 
 
 @dataclass(frozen=True)
-class Kind:
+class StorageContext:
     """A SOP class in a transfer syntax: one presentation context."""
 
     sop_class_uid: str
@@ -56,7 +56,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class OutgoingFile:
     """A file to be sent.
 
     Attributes:
@@ -68,18 +68,23 @@ class Outgoing:
 
     path: Path
     sop_instance_uid: str
-    kind: Kind
+    kind: StorageContext
     size: int
 
     @classmethod
-    def of(cls, path: Path) -> Outgoing:
+    def of(cls, path: Path) -> OutgoingFile:
         """Read a file's head; raises NotDicom, OSError, or ValueError when it does not say what it is."""
-        head = read_head(path)
+        head = read_file_meta(path)
         if not (head.sop_class_uid and head.sop_instance_uid and head.transfer_syntax_uid):
             raise ValueError("its file meta information lacks SOP class, SOP instance or transfer syntax")
-        return cls(path, head.sop_instance_uid, Kind(head.sop_class_uid, head.transfer_syntax_uid), path.stat().st_size)
+        return cls(
+            path,
+            head.sop_instance_uid,
+            StorageContext(head.sop_class_uid, head.transfer_syntax_uid),
+            path.stat().st_size,
+        )
 
-    def payload(self, accepted: Collection[Kind]) -> Path | Dataset:
+    def payload(self, accepted: Collection[StorageContext]) -> Path | Dataset:
         """What to send: the file as it is, or its data set for a transfer syntax without compression.
 
         Args:
@@ -90,7 +95,7 @@ class Outgoing:
         """
         if self.kind in accepted:
             return self.path
-        if not any(Kind(self.kind.sop_class_uid, syntax) in accepted for syntax in PLAIN):
+        if not any(StorageContext(self.kind.sop_class_uid, syntax) in accepted for syntax in PLAIN):
             raise NotConvertible(f"the peer does not accept {_name(self.kind)}, nor uncompressed")
         own = UID(self.kind.transfer_syntax_uid)
         if own not in LOSSLESS:
@@ -104,12 +109,12 @@ class Outgoing:
         return dataset
 
 
-def batches(files: Iterable[Outgoing]) -> Iterator[tuple[list[Outgoing], list[PresentationContext]]]:
+def batches(files: Iterable[OutgoingFile]) -> Iterator[tuple[list[OutgoingFile], list[PresentationContext]]]:
     """Split files into lots that one association can carry, each with the contexts to propose for it."""
-    lot: list[Outgoing] = []
-    proposals: dict[Kind | str, PresentationContext] = {}
+    lot: list[OutgoingFile] = []
+    proposals: dict[StorageContext | str, PresentationContext] = {}
     for file in files:
-        needed: dict[Kind | str, list[str]] = {
+        needed: dict[StorageContext | str, list[str]] = {
             file.kind: [file.kind.transfer_syntax_uid],
             file.kind.sop_class_uid: list(PLAIN),
         }
@@ -131,5 +136,5 @@ def _context(sop_class_uid: str, syntaxes: list[str]) -> PresentationContext:
     return context
 
 
-def _name(kind: Kind) -> str:
+def _name(kind: StorageContext) -> str:
     return f"{UID(kind.sop_class_uid).name} in {UID(kind.transfer_syntax_uid).name}"

@@ -26,10 +26,10 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 from pynetdicom.sop_class import Verification
 
 from dicomio.errors import DicomError
-from dicomio.network.scu.association import MARGIN, Peer, association
-from dicomio.network.scu.connection_control import Line
-from dicomio.network.scu.outgoing_files import Kind, NotConvertible, Outgoing, batches
-from dicomio.network.statuses import in_words, is_accepted, is_warning
+from dicomio.network.scu.association import GRACE_SECONDS, Peer, association
+from dicomio.network.scu.connection_control import ConnectionControl
+from dicomio.network.scu.outgoing_files import NotConvertible, OutgoingFile, StorageContext, batches
+from dicomio.network.statuses import describe_status, is_accepted, is_warning
 
 __all__ = ["EchoResult", "Peer", "SendResult", "count_instances", "echo", "send"]
 
@@ -83,8 +83,11 @@ def echo(peer: Peer) -> EchoResult:
         PeerUnreachable: It does not answer.
     """
     start = time.perf_counter()
-    line = Line()
-    with association(peer, [build_context(Verification)], line) as opened, line.within(peer.dimse_timeout + MARGIN):
+    control = ConnectionControl()
+    with (
+        association(peer, [build_context(Verification)], control) as opened,
+        control.within(peer.dimse_timeout + GRACE_SECONDS),
+    ):
         answer = opened.send_c_echo()
     if "Status" not in answer:
         raise peer.unreachable("no answer to C-ECHO")
@@ -97,7 +100,7 @@ def send(
     peer: Peer,
     paths: Iterable[Path],
     on_result: Callable[[SendResult], object] = lambda result: None,
-    line: Line | None = None,
+    control: ConnectionControl | None = None,
 ) -> list[SendResult]:
     """Send files, over one association if their kinds fit into one.
 
@@ -107,10 +110,10 @@ def send(
         peer: Where to.
         paths: DICOM files (with file meta information).
         on_result: Called with each result as soon as it is known.
-        line: Lets another thread stop it: after the instance that is being sent, or at once.
+        control: Lets another thread stop it: after the instance that is being sent, or at once.
 
     Returns:
-        One result per file; none for those that were not begun when the line was told to finish.
+        One result per file; none for those that were not begun when it was told to finish.
 
     Raises:
         PeerRefused: There is no association, and will be none until somebody changes a setting.
@@ -122,14 +125,14 @@ def send(
         results.append(result)
         on_result(result)
 
-    line = line or Line()
+    control = control or ConnectionControl()
     for files, contexts in batches(_readable(paths, report)):
-        if line.is_finishing():
+        if control.is_finishing():
             return results
-        with association(peer, contexts, line) as opened:
-            sending = _Sending(peer, opened, line)
+        with association(peer, contexts, control) as opened:
+            sending = _Sending(peer, opened, control)
             for number, file in enumerate(files):
-                if line.is_finishing():
+                if control.is_finishing():
                     return results
                 report(sending.send(file, number % 0xFFFF + 1))
     return results
@@ -146,8 +149,11 @@ def count_instances(peer: Peer, study_uid: str) -> int | None:
     query.QueryRetrieveLevel = "STUDY"
     query.StudyInstanceUID = study_uid
     query.NumberOfStudyRelatedInstances = None
-    line = Line()
-    with association(peer, [build_context(StudyRootFind)], line) as opened, line.within(peer.dimse_timeout + MARGIN):
+    control = ConnectionControl()
+    with (
+        association(peer, [build_context(StudyRootFind)], control) as opened,
+        control.within(peer.dimse_timeout + GRACE_SECONDS),
+    ):
         for status, found in opened.send_c_find(query, StudyRootFind):
             if "Status" not in status:
                 raise peer.unreachable("no answer to C-FIND")
@@ -157,27 +163,27 @@ def count_instances(peer: Peer, study_uid: str) -> int | None:
     return None
 
 
-def _readable(paths: Iterable[Path], report: Callable[[SendResult], None]) -> Iterable[Outgoing]:
+def _readable(paths: Iterable[Path], report: Callable[[SendResult], None]) -> Iterable[OutgoingFile]:
     """The files that can be sent; the others are reported."""
     for path in paths:
         try:
-            yield Outgoing.of(path)
+            yield OutgoingFile.of(path)
         except (DicomError, OSError, ValueError) as error:
             report(SendResult(path, "", None, f"not sent: {error}"))
 
 
-def _kind(context: PresentationContext) -> Kind:
-    return Kind(context.abstract_syntax, context.transfer_syntax[0])
+def _kind(context: PresentationContext) -> StorageContext:
+    return StorageContext(context.abstract_syntax, context.transfer_syntax[0])
 
 
 class _Sending:
     """An association that files are stored over."""
 
-    def __init__(self, peer: Peer, opened: Association, line: Line) -> None:
-        self._peer, self._opened, self._line = peer, opened, line
+    def __init__(self, peer: Peer, opened: Association, control: ConnectionControl) -> None:
+        self._peer, self._opened, self._control = peer, opened, control
         self._accepted = {_kind(context) for context in opened.accepted_contexts}
 
-    def send(self, file: Outgoing, message_id: int) -> SendResult:
+    def send(self, file: OutgoingFile, message_id: int) -> SendResult:
         if not self._opened.is_established:
             return _not_sent(file, "not sent: the association was lost before")
         try:
@@ -187,21 +193,21 @@ class _Sending:
         except RuntimeError:  # the association ended between our look and the call
             return _not_sent(file, "not sent: the association was lost before")
         if "Status" not in answer:
-            why = f": {self._line.cut}" if self._line.cut else ""
+            why = f": {self._control.cut}" if self._control.cut else ""
             return _not_sent(file, f"the association was lost while it was sent{why}")
         status = int(answer.Status)
-        why_not = None if is_accepted(status) else in_words(status, answer.get("ErrorComment") or "")
+        why_not = None if is_accepted(status) else describe_status(status, answer.get("ErrorComment") or "")
         return SendResult(file.path, file.sop_instance_uid, status, why_not)
 
-    def _store(self, file: Outgoing, message_id: int) -> Dataset:
+    def _store(self, file: OutgoingFile, message_id: int) -> Dataset:
         payload = file.payload(self._accepted)
         patience = self._peer.patience(file.size)
         self._opened.dimse_timeout = patience
-        with self._line.within(patience + MARGIN), _FILES_AS_THEY_ARE:
+        with self._control.within(patience + GRACE_SECONDS), _FILES_AS_THEY_ARE:
             return self._opened.send_c_store(payload, message_id, priority=MEDIUM)
 
 
-def _not_sent(file: Outgoing, why: str) -> SendResult:
+def _not_sent(file: OutgoingFile, why: str) -> SendResult:
     return SendResult(file.path, file.sop_instance_uid, None, why)
 
 

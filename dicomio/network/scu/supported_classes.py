@@ -12,7 +12,7 @@ from dicomio.network.scu.association import Peer, association
 from dicomio.network.scu.outgoing_files import PLAIN
 
 
-def refused(peer: Peer, sop_class_uids: Iterable[str]) -> tuple[str, ...]:
+def unsupported_sop_classes(peer: Peer, sop_class_uids: Iterable[str]) -> tuple[str, ...]:
     """The SOP classes of these that a peer accepts no presentation context for; C-ECHO is proposed beside them.
 
     Raises:

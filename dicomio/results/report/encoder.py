@@ -10,7 +10,13 @@ from highdicom.sr import Comprehensive3DSR
 from pydicom.dataset import Dataset
 
 from dicomio.errors import EncodingFault
-from dicomio.results.attributes import MANUFACTURER, ResultUIDs, base_attributes, blank_source, complete
+from dicomio.results.attributes import (
+    MANUFACTURER,
+    ResultUIDs,
+    base_attributes,
+    inherit_from_source,
+    placeholder_source,
+)
 from dicomio.results.codes import PRIVATE_SCHEME
 from dicomio.results.report.content import (
     AbsentFinding,
@@ -24,7 +30,7 @@ from dicomio.results.report.content import (
     StudyTotals,
 )
 from dicomio.results.report.tree import insert_library, report_tree
-from dicomio.results.valid_values import legal_uid, study_uid_of
+from dicomio.results.valid_values import study_uid_of, valid_uid
 
 __all__ = [
     "AbsentFinding",
@@ -88,7 +94,7 @@ def encode_report(
         **base_attributes(series_number, series_description, created),
     )
     report.CurrentRequestedProcedureEvidenceSequence = _by_series(evidence, study_uid)
-    document = complete(report, header, created)
+    document = inherit_from_source(report, header, created)
     insert_library(document, sources)
     return document
 
@@ -109,19 +115,19 @@ def _evidence(sources: Sequence[SourceSeries], segmentation: Dataset | None) -> 
     if segmentation is not None:
         found[str(segmentation.SOPInstanceUID)] = (str(segmentation.SeriesInstanceUID), str(segmentation.SOPClassUID))
     for series in sources:
-        series_uid = legal_uid(series.series_instance_uid)
-        found |= {legal_uid(one.sop_instance_uid): (series_uid, legal_uid(one.sop_class_uid)) for one in series.images}
+        series_uid = valid_uid(series.series_instance_uid)
+        found |= {valid_uid(one.sop_instance_uid): (series_uid, valid_uid(one.sop_class_uid)) for one in series.images}
     return found
 
 
 def _first_of(evidence: Mapping[str, tuple[str, str]], study_uid: str) -> list[Dataset]:
-    """The one instance that highdicom has to see, without a patient, for `complete` sees to that.
+    """The one instance that highdicom has to see, without a patient, for `inherit_from_source` sees to that.
 
     It is the segmentation, which the content refers to, or without one an image. All the images of a study take it
     longer than all the rest of the report.
     """
     sop_instance, (series_uid, sop_class) = next(iter(evidence.items()))
-    item = blank_source(study_uid, series_uid)
+    item = placeholder_source(study_uid, series_uid)
     item.SOPClassUID, item.SOPInstanceUID = sop_class, sop_instance
     return [item]
 

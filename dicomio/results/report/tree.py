@@ -52,7 +52,7 @@ from dicomio.results.report.content import (
     SourceSeries,
     StudyGroup,
 )
-from dicomio.results.valid_values import legal_text, legal_uid
+from dicomio.results.valid_values import valid_text, valid_uid
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
 _CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -113,7 +113,7 @@ def _library_group(series: SourceSeries) -> Dataset:
         modality = concept(MODALITIES[series.modality])
         items.append(_item("CODE", _MODALITY, _CONTEXT, ConceptCodeSequence=[modality]))
     if series.frame_of_reference_uid:
-        items.append(_item("UIDREF", _FRAME_OF_REFERENCE, _CONTEXT, UID=legal_uid(series.frame_of_reference_uid)))
+        items.append(_item("UIDREF", _FRAME_OF_REFERENCE, _CONTEXT, UID=valid_uid(series.frame_of_reference_uid)))
     images: dict[tuple[str, str], list[int]] = {}
     for image in series.images:
         frames = images.setdefault((image.sop_class_uid, image.sop_instance_uid), [])
@@ -121,8 +121,8 @@ def _library_group(series: SourceSeries) -> Dataset:
     common = {element.tag: element for element in _item("IMAGE", _SOURCE, _CONTAINS)}
     for (sop_class, sop_instance), frames in images.items():
         reference = Dataset()
-        reference.ReferencedSOPClassUID = legal_uid(sop_class)
-        reference.ReferencedSOPInstanceUID = legal_uid(sop_instance)
+        reference.ReferencedSOPClassUID = valid_uid(sop_class)
+        reference.ReferencedSOPInstanceUID = valid_uid(sop_instance)
         if frames:
             reference.ReferencedFrameNumber = sorted(frames)
         items.append(Dataset(dict(common)))  # hundreds of items that differ in their reference only
@@ -150,7 +150,7 @@ def _segment_group(
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,
             segment_number=group.segment_number,
-            source_series=SourceSeriesForSegmentation(legal_uid(series.series_instance_uid)),
+            source_series=SourceSeriesForSegmentation(valid_uid(series.series_instance_uid)),
         ),
         tracking_identifier=TrackingIdentifier(group.tracking_uid, group.tracking_id),
         finding_category=None if group.category is None else concept(group.category),
@@ -228,6 +228,6 @@ def _texts(content: ReportContent, statement: str) -> ContainerContentItem:
     """What a person reads first: the summary, the notes, and that this is research."""
     texts = [(SUMMARY, content.summary), *((COMMENT, note) for note in content.notes), (COMMENT, statement)]
     container = ContainerContentItem(_EVALUATIONS, relationship_type=_CONTAINS)
-    items = [TextContentItem(concept(name), legal_text(text), _CONTAINS) for name, text in texts]
+    items = [TextContentItem(concept(name), valid_text(text), _CONTAINS) for name, text in texts]
     container.ContentSequence = ContentSequence(items)
     return container

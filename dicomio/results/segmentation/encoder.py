@@ -27,17 +27,17 @@ from dicomio.results.attributes import (
     Algorithm,
     ResultUIDs,
     base_attributes,
-    blank_source,
-    complete,
     concept,
+    inherit_from_source,
     lossy_compression,
+    placeholder_source,
     read_source_header,
 )
 from dicomio.results.coding import Code
 from dicomio.results.segmentation.pixels import even, labels, overlap, pack_bits, plane
 from dicomio.results.segmentation.readback import verify_segmentation
 from dicomio.results.uids import derived_uid
-from dicomio.results.valid_values import legal_uid, legal_value, study_uid_of
+from dicomio.results.valid_values import study_uid_of, valid_uid, valid_value
 from dicomio.volumes.masks import MaskBox
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def encode_segmentation(
     _put_pixels(segmentation, boxes, frames, volume)
     _put_sources(segmentation, volume)
     _put_dimensions(segmentation)
-    return complete(segmentation, header, created)
+    return inherit_from_source(segmentation, header, created)
 
 
 def _boxes(masks: Mapping[int, Mask], specs: Sequence[SegmentSpec], volume: Volume) -> dict[int, MaskBox]:
@@ -165,11 +165,11 @@ def _placeholders(header: Dataset, volume: Volume, indices: Iterable[int]) -> It
 
 def _common_placeholder(header: Dataset, volume: Volume) -> Dataset:
     """What all slices have in common."""
-    image = blank_source(study_uid_of(header), volume.series_instance_uid)
+    image = placeholder_source(study_uid_of(header), volume.series_instance_uid)
     image.Modality = volume.modality
     image.Rows = image.Columns = 1
-    image.FrameOfReferenceUID = legal_uid(volume.frame_of_reference_uid)
-    image.PositionReferenceIndicator = legal_value(header, "PositionReferenceIndicator")
+    image.FrameOfReferenceUID = valid_uid(volume.frame_of_reference_uid)
+    image.PositionReferenceIndicator = valid_value(header, "PositionReferenceIndicator")
     slice_spacing, row_spacing, column_spacing = volume.spacing
     # The direction along a row is that of increasing columns, and the other way round (PS3.3 C.7.6.2.1.1).
     along_row, along_column = volume.affine[:3, 2] / column_spacing, volume.affine[:3, 1] / row_spacing
@@ -190,7 +190,7 @@ def _thickness(header: Dataset) -> float:
             places += group.get("PixelMeasuresSequence", [])[:1]
     for place in places:
         with suppress(TypeError, ValueError):
-            return float(legal_value(place, "SliceThickness"))
+            return float(valid_value(place, "SliceThickness"))
     return 0.0
 
 
@@ -271,23 +271,23 @@ def _put_sources(segmentation: Dataset, volume: Volume) -> None:
         _refer(reference, volume.sources[_slice_of(reference)])
     instances = list({source.sop_instance_uid: _instance(source) for source in volume.sources}.values())
     series = Dataset()
-    series.SeriesInstanceUID = legal_uid(volume.series_instance_uid)
+    series.SeriesInstanceUID = valid_uid(volume.series_instance_uid)
     series.ReferencedInstanceSequence = instances
     segmentation.ReferencedSeriesSequence = [series]
     segmentation.SourceImageSequence = instances
 
 
 def _refer(reference: Dataset, source: SourceImage) -> None:
-    reference.ReferencedSOPClassUID = legal_uid(source.sop_class_uid)
-    reference.ReferencedSOPInstanceUID = legal_uid(source.sop_instance_uid)
+    reference.ReferencedSOPClassUID = valid_uid(source.sop_class_uid)
+    reference.ReferencedSOPInstanceUID = valid_uid(source.sop_instance_uid)
     if source.frame is not None:
         reference.ReferencedFrameNumber = source.frame
 
 
 def _instance(source: SourceImage) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = legal_uid(source.sop_class_uid)
-    item.ReferencedSOPInstanceUID = legal_uid(source.sop_instance_uid)
+    item.ReferencedSOPClassUID = valid_uid(source.sop_class_uid)
+    item.ReferencedSOPInstanceUID = valid_uid(source.sop_instance_uid)
     return item
 
 

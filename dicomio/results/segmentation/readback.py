@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicomio.errors import ReadBackMismatch
-from dicomio.results.valid_values import legal_uid
+from dicomio.results.valid_values import valid_uid
 from dicomio.volumes.masks import MaskBox
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _check_grid(dataset: Dataset, volume: Volume) -> None:
     """Rows, columns, spacing, orientation and frame of reference must be those of the source."""
     if (dataset.Rows, dataset.Columns) != volume.array.shape[1:]:
         _differs(f"its frames are {dataset.Rows} × {dataset.Columns}, the source images {volume.array.shape[1:]}")
-    if dataset.FrameOfReferenceUID != legal_uid(volume.frame_of_reference_uid):
+    if dataset.FrameOfReferenceUID != valid_uid(volume.frame_of_reference_uid):
         _differs("it lies in another frame of reference than its source")
     shared = dataset.SharedFunctionalGroupsSequence[0]
     row_spacing, column_spacing = (float(value) for value in shared.PixelMeasuresSequence[0].PixelSpacing)
@@ -122,7 +122,7 @@ def _check_source(frame: Dataset, index: int, volume: Volume) -> None:
     """The frame must name the image that it was drawn on."""
     reference, source = frame.DerivationImageSequence[0].SourceImageSequence[0], volume.sources[index]
     found = (reference.ReferencedSOPInstanceUID, reference.get("ReferencedFrameNumber"))
-    if found != (legal_uid(source.sop_instance_uid), source.frame):
+    if found != (valid_uid(source.sop_instance_uid), source.frame):
         _differs(f"the frame at slice {index} names another source image")
 
 

@@ -17,7 +17,7 @@ from daemon.intake.study_folder import read_folder
 from daemon.jobs.assembly import routing_facts
 from db import tags
 from db.database import Database
-from dicomio.files.personal import PERSONAL
+from dicomio.files.personal import PERSONAL_ATTRIBUTES
 from dicomio.files.spool.spool import Spool
 from pipelines.rules.facts import OF_STUDY
 
@@ -74,11 +74,11 @@ def test_a_folder_and_the_database_say_the_same_of_a_study(tmp_path: Path, study
     assert routing_facts(database.study_facts(row.study.study_instance_uid)) == found.facts
     assert found.facts.series[0].tags["KVP"] == 100
     assert found.facts.tags["RequestedProcedureDescription"] == "CT abdomen"
-    assert not PERSONAL & (found.facts.tags.keys() | found.facts.series[0].tags.keys())
+    assert not PERSONAL_ATTRIBUTES & (found.facts.tags.keys() | found.facts.series[0].tags.keys())
 
 
 def test_both_layers_keep_the_same_tags() -> None:
-    assert tags.PERSONAL == PERSONAL
+    assert tags.PERSONAL_ATTRIBUTES == PERSONAL_ATTRIBUTES
     assert tags.OF_STUDY == OF_STUDY
 
 

@@ -17,7 +17,7 @@ from daemon.intake.reader import SpoolReader
 from db.database import Database
 from db.records import LostImage
 from db.states import LossKind
-from dicomio.files.file_meta import read_head
+from dicomio.files.file_meta import read_file_meta
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
 from tests.daemon.intake.watching import until
@@ -112,7 +112,7 @@ def test_an_association_that_ends_within_an_image(spool: Spool, database: Databa
         association = entity.associate("127.0.0.1", listener.port, ae_title="SCANWARD")
         assert [association.send_c_store(dataset).Status for dataset in datasets] == [0, 0, 0, 0]
         command = encode_request(7, last.SOPClassUID, last.SOPInstanceUID)
-        half = slices[-1].read_bytes()[read_head(slices[-1]).offset : -50]
+        half = slices[-1].read_bytes()[read_file_meta(slices[-1]).offset : -50]
         context = association.accepted_contexts[0].context_id
         association.dul.socket.socket.sendall(p_data(context, 3, command) + p_data(context, 0, half))
         until(lambda: any(path.stat().st_size > len(half) for path in spool.tmp.iterdir()))

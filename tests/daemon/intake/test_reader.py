@@ -292,12 +292,12 @@ class Flaky:
         self.fault: Exception | None = None
         self.unwanted = ""
 
-    def index_instances(self, batch, are_one_image):  # type: ignore[no-untyped-def]
+    def index_instances(self, batch, is_same_image):  # type: ignore[no-untyped-def]
         if self.fault is not None:
             raise self.fault
         if self.unwanted in {item.sop_instance_uid for item in batch}:
             raise OverflowError
-        return self._database.index_instances(batch, are_one_image)
+        return self._database.index_instances(batch, is_same_image)
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
         return getattr(self._database, name)

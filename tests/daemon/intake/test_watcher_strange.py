@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 import daemon.intake.folder
 from daemon.intake.folder import FolderImporter
-from dicomio.files.file_meta import read_head
+from dicomio.files.file_meta import read_file_meta
 from dicomio.files.spool.spool import Spool
 from tests.daemon.intake.watching import SETTLE, contents, kept_in_quarantine, quarantined, until
 
@@ -81,7 +81,7 @@ def test_a_file_without_head_gets_one(
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     dataset.save_as(folder / "bare", implicit_vr=True, little_endian=True)
     whole = (folder / "bare").read_bytes()
-    (folder / "bare").write_bytes(whole[read_head(folder / "bare").offset :])
+    (folder / "bare").write_bytes(whole[read_file_meta(folder / "bare").offset :])
     inbox().step()
     assert quarantined(spool) == {}
     for path in spool.incoming():
@@ -98,7 +98,7 @@ def test_a_bare_file_with_compressed_pixels_does_not_say_how(
     inbox: Callable[..., FolderImporter], folder: Path, spool: Spool
 ) -> None:
     source = Path(str(get_testdata_file("JPEG2000.dcm", download=False)))
-    bare = source.read_bytes()[read_head(source).offset :]
+    bare = source.read_bytes()[read_file_meta(source).offset :]
     (folder / "bare.dcm").write_bytes(bare)
     inbox().step()
     assert spool.incoming() == []

@@ -15,7 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomio.files.comparison import are_one_image
+from dicomio.files.comparison import is_same_image
 from tests.dicomio.support.peers import ct_image
 
 
@@ -54,8 +54,8 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 def test_one_image_in_two_encodings(write: Callable[..., Path], syntax: str) -> None:
     first, second = write("first", ImplicitVRLittleEndian), write("second", syntax)
     assert first.read_bytes() != second.read_bytes()
-    assert are_one_image(first, second)
-    assert are_one_image(second, first)
+    assert is_same_image(first, second)
+    assert is_same_image(second, first)
 
 
 def pixel(dataset: Dataset) -> None:
@@ -83,11 +83,11 @@ def more(dataset: Dataset) -> None:
 def test_what_differs_is_not_one_image(
     write: Callable[..., Path], syntax: str, change: Callable[[Dataset], None]
 ) -> None:
-    assert not are_one_image(write("first", ImplicitVRLittleEndian), write("second", syntax, change))
+    assert not is_same_image(write("first", ImplicitVRLittleEndian), write("second", syntax, change))
 
 
 def test_what_cannot_be_read_is_not_known_to_be_equal(write: Callable[..., Path], tmp_path: Path) -> None:
     first = write("first", ImplicitVRLittleEndian)
     (tmp_path / "half").write_bytes(first.read_bytes()[:-10])
     for other in (tmp_path / "half", tmp_path / "nothing"):
-        assert not are_one_image(first, other)
+        assert not is_same_image(first, other)

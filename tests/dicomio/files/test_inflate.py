@@ -13,7 +13,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicomio.errors import TooLarge, TruncatedFile
-from dicomio.files.file_meta import read_head
+from dicomio.files.file_meta import read_file_meta
 from dicomio.files.headers import read_header
 from dicomio.files.inflate import LARGEST_HEADER, Inflated
 from dicomio.results.attributes import read_source_header
@@ -28,10 +28,10 @@ def bomb(path: Path, megabytes: int, element: bytes = b"\xe0\x7f\x10\x00OW\x00\x
     ds = classic(1, (0, 0, 0))
     del ds.PixelData
     head = write(ds, path).read_bytes()
-    begin = read_head(path).offset
+    begin = read_file_meta(path).offset
     ds.PixelData = b"\0\0"
     write(ds, path, DeflatedExplicitVRLittleEndian)
-    meta = path.read_bytes()[: read_head(path).offset]
+    meta = path.read_bytes()[: read_file_meta(path).offset]
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
     with path.open("wb") as file:
         file.write(meta + packer.compress(head[begin:] + element + (megabytes << 20).to_bytes(4, "little")))

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomio.errors import NotDicom
-from dicomio.files.file_meta import file_head, read_head
+from dicomio.files.file_meta import encode_file_meta, read_file_meta
 from dicomio.files.part10 import parse
 from dicomio.volumes.refusals import TooFewSlices, UndecodablePixels
 from dicomio.volumes.volume import load_volume
@@ -21,10 +21,10 @@ IMPLICIT_BIG_ENDIAN = "1.2.840.113619.5.2"
 
 def relabelled(path: Path, syntax: str) -> Path:
     """The same data set under another transfer syntax."""
-    head = read_head(path)
+    head = read_file_meta(path)
     data = path.read_bytes()[head.offset :]
     named = {"sop_class_uid": head.sop_class_uid, "sop_instance_uid": head.sop_instance_uid}
-    path.write_bytes(file_head(transfer_syntax_uid=syntax, **named) + data)
+    path.write_bytes(encode_file_meta(transfer_syntax_uid=syntax, **named) + data)
     return path
 
 
@@ -61,7 +61,7 @@ def implicit_big_endian(path: Path) -> Path:
         body += element.tag.group.to_bytes(2, "big") + element.tag.element.to_bytes(2, "big")
         body += len(value).to_bytes(4, "big") + value
     named = {"sop_class_uid": ds.SOPClassUID, "sop_instance_uid": ds.SOPInstanceUID}
-    path.write_bytes(file_head(transfer_syntax_uid=IMPLICIT_BIG_ENDIAN, **named) + body)
+    path.write_bytes(encode_file_meta(transfer_syntax_uid=IMPLICIT_BIG_ENDIAN, **named) + body)
     return path
 
 

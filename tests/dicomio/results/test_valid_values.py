@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from structlog.testing import capture_logs
 
-from dicomio.results.attributes import mended, write_result
+from dicomio.results.attributes import changed_attributes, write_result
 from dicomio.results.segmentation.readback import verify_segmentation
 from dicomio.results.uids import derived_uid
-from dicomio.results.valid_values import legal_uid, legal_value, legalise
+from dicomio.results.valid_values import make_valid, valid_uid, valid_value
 from tests.dicomio.acceptance.test_results_in_other_readers import _capture, _measured, _report
 from tests.dicomio.support.images import item
 
@@ -215,10 +215,10 @@ def test_uids_that_are_none_are_replaced_by_the_same_ones_everywhere(make_series
     for name, dataset in (("seg", segmentation), ("sr", report), ("sc", _capture(volume, header))):
         write_result(dataset, tmp_path / f"{name}.dcm")
         conforms(tmp_path / f"{name}.dcm")
-        assert dataset.StudyInstanceUID == legal_uid("1.2.abc")
+        assert dataset.StudyInstanceUID == valid_uid("1.2.abc")
     verify_segmentation(tmp_path / "seg.dcm", masks, volume)
-    assert segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID == legal_uid("series-7")
-    assert mended(header, [("SeriesInstanceUID", "series-7"), ("SOPInstanceUID", "1.2.3")]) == (
+    assert segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID == valid_uid("series-7")
+    assert changed_attributes(header, [("SeriesInstanceUID", "series-7"), ("SOPInstanceUID", "1.2.3")]) == (
         "StudyInstanceUID",
         "SeriesInstanceUID",
     )
@@ -226,15 +226,15 @@ def test_uids_that_are_none_are_replaced_by_the_same_ones_everywhere(make_series
 
 @given(st.text(max_size=80))
 def test_a_uid_becomes_legal_once_and_for_all(text):
-    uid = legal_uid(text)
+    uid = valid_uid(text)
     assert len(uid) <= 64
     assert pydicom.uid.UID(uid).is_valid
-    assert legal_uid(uid) == uid == legal_uid(text)
+    assert valid_uid(uid) == uid == valid_uid(text)
 
 
 def test_a_legal_uid_stays_as_it_is():
     for uid in ("1.2.840.10008.1.2", derived_uid("x"), "2.25.0", "1.2." + "3" * 60):
-        assert legal_uid(uid) == uid
+        assert valid_uid(uid) == uid
 
 
 def test_values_are_mended_where_they_say_something_and_named_without_what_they_held(case, encode):
@@ -250,7 +250,7 @@ def test_values_are_mended_where_they_say_something_and_named_without_what_they_
     assert (dataset.StudyDescription, dataset.StudyDate, dataset.StudyTime) == ("Head/Neck", "20260301", "")
     assert dataset.PatientSex == "F"
     named = {"PatientID", "StudyDescription", "StudyDate", "StudyTime", "PatientSex"}
-    assert {entry["keyword"] for entry in logs} == named == set(mended(header, []))
+    assert {entry["keyword"] for entry in logs} == named == set(changed_attributes(header, []))
     assert "999" not in str(logs)
 
 
@@ -258,9 +258,9 @@ def test_private_attributes_are_left_out_without_a_word():
     source = Dataset()
     source.PatientID = "1"
     source.private_block(0x0011, "ACME", create=True).add_new(1, "LO", "x")
-    clean, changed = legalise(source)
+    clean, changed = make_valid(source)
     assert (clean.PatientID, len(clean), changed) == ("1", 1, ())
-    assert legal_value(source, "PatientName") is None
+    assert valid_value(source, "PatientName") is None
 
 
 def test_latin_letters_without_a_character_set_become_utf8(judged):

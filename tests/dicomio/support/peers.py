@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
-from dicomio.files.file_meta import read_head
+from dicomio.files.file_meta import read_file_meta
 from dicomio.results.uids import derived_uid
 
 NODELAY = os.environ | {"TCP_NODELAY": "1"}
@@ -49,7 +49,7 @@ def write_series(folder: Path, count: int, *, size: int = 16, series: str = "ser
 
 def data_set(path: Path) -> bytes:
     """The bytes after the file meta information."""
-    return path.read_bytes()[read_head(path).offset :]
+    return path.read_bytes()[read_file_meta(path).offset :]
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

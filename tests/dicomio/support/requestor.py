@@ -24,7 +24,7 @@ class _Messages(DIMSEServiceProvider):  # type: ignore[misc]
     def get_msg(self, block: bool = False) -> Any:
         """The next message: (context id, message), or (None, None)."""
         if block:
-            self.dul.pump(lambda: self.msg_queue.queue, self.dimse_timeout)
+            self.dul.run_until(lambda: self.msg_queue.queue, self.dimse_timeout)
         return super().get_msg(block=False)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomio.errors import BadInput, GeometryRefused
-from dicomio.volumes.gate import arrange, jitter_mm
+from dicomio.volumes.gate import jitter_mm, sort_slices
 from dicomio.volumes.geometry import Placement
 from dicomio.volumes.refusals import (
     DuplicatePositions,
@@ -87,7 +87,7 @@ def test_the_affine_leads_back_to_every_pixel_in_any_orientation(
 ) -> None:
     stack = places(turn=turn, step=step, digits=digits)
     shuffled = [stack[index] for index in np.random.default_rng(seed).permutation(len(stack))]
-    arrangement = arrange(shuffled, SERIES)
+    arrangement = sort_slices(shuffled, SERIES)
     ordered = [shuffled[index] for index in arrangement.order]
     assert [place.name for place in ordered] == ["1", "2", "3", "4", "5", "6"]
     for number, row, column in [(0, 0, 0), (5, 0, 0), (2, 5, 0), (3, 0, 7), (5, 5, 7)]:
@@ -103,7 +103,7 @@ def test_the_affine_leads_back_to_every_pixel_in_any_orientation(
 def test_positions_rounded_to_a_tenth_of_a_millimetre_are_no_fault(turn: np.ndarray, step: float) -> None:
     stack = places(40, turn=turn, step=step)
     rounded = [replace(place, position=tuple(np.round(place.position, 1).tolist())) for place in stack]
-    arrangement = arrange(rounded, SERIES)
+    arrangement = sort_slices(rounded, SERIES)
     np.testing.assert_allclose(arrangement.affine @ [39, 0, 0, 1], [*stack[39].position, 1], atol=0.1)
 
 
@@ -114,7 +114,7 @@ def test_one_missing_slice_is_named_wherever_it_was(
     gone = data.draw(st.integers(1, count - 2))
     stack = places(count, turn=turn, step=step, digits=6)
     with pytest.raises(MissingSlices) as caught:
-        arrange([place for place in stack if place is not stack[gone]], SERIES)
+        sort_slices([place for place in stack if place is not stack[gone]], SERIES)
     assert caught.value.missing == 1
     assert caught.value.gaps[0][1:] == (str(gone), str(gone + 2))
     assert caught.value.gaps[0][0] == pytest.approx(2 * step, rel=1e-3)
@@ -126,14 +126,14 @@ def test_a_tilted_gantry_is_measured_in_any_orientation(turn: np.ndarray, degree
     shear = np.tan(np.radians(degrees)) * step * turn[:, 1]
     stack = [moved(place, *(number * shear)) for number, place in enumerate(places(turn=turn, step=step))]
     with pytest.raises(Tilted) as caught:
-        arrange(stack, SERIES)
+        sort_slices(stack, SERIES)
     assert caught.value.angle_deg == pytest.approx(degrees, abs=0.01)
     assert caught.value.source == "ImagePositionPatient"
 
 
 def refused(stack: list[Placement]) -> GeometryRefused:
     with pytest.raises(GeometryRefused) as caught:
-        arrange(stack, SERIES)
+        sort_slices(stack, SERIES)
     assert caught.value.series_uid == SERIES
     return caught.value
 
@@ -148,13 +148,13 @@ def test_too_few_slices_may_be_allowed(count: int) -> None:
     assert isinstance(fault, TooFewSlices)
     assert (fault.slices, fault.minimum) == (count, 3)
     stack = [replace(place, thickness=2.5) for place in places(count)]
-    affine = arrange(stack, SERIES, allow=[TooFewSlices]).affine
-    np.testing.assert_allclose(affine, arrange(places(), SERIES).affine, atol=1e-12)
+    affine = sort_slices(stack, SERIES, allow=[TooFewSlices]).affine
+    np.testing.assert_allclose(affine, sort_slices(places(), SERIES).affine, atol=1e-12)
 
 
 def test_what_leaves_no_affine_cannot_be_allowed() -> None:
     with pytest.raises(ValueError, match="cannot be allowed: Tilted"):
-        arrange(places(), SERIES, allow=[Tilted])
+        sort_slices(places(), SERIES, allow=[Tilted])
 
 
 def test_a_single_localizer_among_images_is_refused() -> None:
@@ -163,7 +163,7 @@ def test_a_single_localizer_among_images_is_refused() -> None:
     fault = refused(stack)
     assert isinstance(fault, LocalizerSeries)
     assert (fault.localizers, fault.total) == (1, 6)
-    arrange(stack, SERIES, allow=[LocalizerSeries])
+    sort_slices(stack, SERIES, allow=[LocalizerSeries])
 
 
 def test_two_frames_of_reference_are_refused() -> None:
@@ -216,7 +216,7 @@ def test_what_no_body_is_as_large_as_is_refused(
 
 
 def test_a_body_from_head_to_foot_is_no_fault() -> None:
-    arrange([replace(place, shape=(512, 512), spacing=(0.98, 0.98)) for place in places(400, step=5.0)], SERIES)
+    sort_slices([replace(place, shape=(512, 512), spacing=(0.98, 0.98)) for place in places(400, step=5.0)], SERIES)
 
 
 def test_planes_of_several_directions_are_refused() -> None:
@@ -230,7 +230,7 @@ def test_planes_of_several_directions_are_refused() -> None:
 def test_orientations_that_differ_in_the_last_digits_are_one() -> None:
     stack = places(turn=rotation((0.1, 0.2, 0.3)))
     stack[2] = replace(stack[2], orientation=tuple(np.round(stack[2].orientation, 4).tolist()))
-    arrange(stack, SERIES)
+    sort_slices(stack, SERIES)
 
 
 def test_several_sizes_are_refused_and_listed() -> None:
@@ -246,7 +246,7 @@ def test_several_sizes_are_refused_and_listed() -> None:
 def test_the_same_spacing_with_fewer_digits_is_no_other() -> None:
     stack = places(spacing=(0.48828125, 0.48828125))
     stack[1] = replace(stack[1], spacing=(0.4882812, 0.488281))
-    arrange(stack, SERIES)
+    sort_slices(stack, SERIES)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_faults_that_come_together_are_told_together() -> None:
 def test_a_tilt_that_only_the_gantry_shows(image_type: str, turn: np.ndarray, accepted: bool) -> None:
     stack = [replace(place, tilt_deg=-15, image_type=(image_type, "PRIMARY", "AXIAL")) for place in places(turn=turn)]
     if accepted:
-        arrange(stack, SERIES)
+        sort_slices(stack, SERIES)
         return
     fault = refused(stack)
     assert isinstance(fault, Tilted)

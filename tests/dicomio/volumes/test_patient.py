@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicomio.volumes.content_refusals import PatientsDiffer
-from dicomio.volumes.patient import OnePatient
+from dicomio.volumes.patient import SamePatientCheck
 from dicomio.volumes.volume import load_volume
 from tests.dicomio.support.images import stack
 
@@ -76,7 +76,7 @@ def test_a_date_that_is_none_contradicts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_name_in_two_scripts_agrees_by_one_of_them() -> None:
-    patient = OnePatient()
+    patient = SamePatientCheck()
     for name in ("Yamada^Tarou=山田^太郎", "山田^太郎", "YAMADA^TAROU"):
         ds = Dataset()
         ds.SpecificCharacterSet, ds.PatientID, ds.PatientName = "ISO_IR 192", "1", name
@@ -84,7 +84,7 @@ def test_a_name_in_two_scripts_agrees_by_one_of_them() -> None:
 
 
 def test_what_is_compared_is_not_shown() -> None:
-    patient, ds = OnePatient(), Dataset()
+    patient, ds = SamePatientCheck(), Dataset()
     ds.PatientID, ds.PatientName = "4711", "Doe^Jane"
     patient.see(ds, "1.2")
     assert "Doe" not in repr(patient)

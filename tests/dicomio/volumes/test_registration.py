@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 
 from dicomio.errors import RegistrationFailed
-from dicomio.volumes.registration import displacement, moved_between, one_thread, register_rigid
+from dicomio.volumes.registration import detect_movement, displacement, register_rigid, single_threaded_sitk
 from dicomio.volumes.volume import Volume
 
 
@@ -78,7 +78,7 @@ def test_that_a_patient_moved_is_seen_and_that_one_lay_still_too(
 ) -> None:
     fixed = head((5.0, 1.2, 1.2), inverted=False)
     moving, truth = moved(head((4.0, 1.5, 1.5), inverted=True), degrees, shift)
-    found = moved_between(moving, fixed)
+    found = detect_movement(moving, fixed)
     if moved_mm:
         assert found is not None
         assert displacement(found, truth, fixed) < 1.0
@@ -89,7 +89,7 @@ def test_that_a_patient_moved_is_seen_and_that_one_lay_still_too(
 
 def test_where_nothing_can_be_said_the_scanners_coordinates_stand() -> None:
     fixed = head((5.0, 2.0, 2.0), inverted=False)
-    assert moved_between(replace(fixed, array=np.zeros_like(fixed.array)), fixed) is None
+    assert detect_movement(replace(fixed, array=np.zeros_like(fixed.array)), fixed) is None
 
 
 def test_the_last_search_that_ends_puts_the_number_of_threads_back() -> None:
@@ -98,13 +98,13 @@ def test_the_last_search_that_ends_puts_the_number_of_threads_back() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def search() -> None:
-        with one_thread():
+        with single_threaded_sitk():
             inside.set()
             leave.wait(60)
 
     other = threading.Thread(target=search)
     try:
-        with one_thread():
+        with single_threaded_sitk():
             other.start()
             assert inside.wait(60)
         assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1  # the other one still searches
@@ -119,8 +119,8 @@ def test_the_last_search_that_ends_puts_the_number_of_threads_back() -> None:
 def test_searches_side_by_side_find_what_each_finds_alone() -> None:
     fixed = head((5.0, 1.5, 1.5), inverted=False)
     moving = [moved(head((5.0, 1.5, 1.5), inverted=True), degrees, (9.0, -6.0, 4.0))[0] for degrees in (4.0, 7.0)]
-    alone = [moved_between(volume, fixed) for volume in moving]
+    alone = [detect_movement(volume, fixed) for volume in moving]
     with ThreadPoolExecutor(2) as threads:
-        beside = list(threads.map(lambda volume: moved_between(volume, fixed), moving))
+        beside = list(threads.map(lambda volume: detect_movement(volume, fixed), moving))
     assert all(found is not None for found in alone)
     np.testing.assert_array_equal(beside, alone)

@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 from scipy import ndimage
 
 from dicomio.volumes.grid import resample_onto
-from dicomio.volumes.registration import one_thread
+from dicomio.volumes.registration import single_threaded_sitk
 from dicomio.volumes.volume import Volume, load_volume
 from pipelines.brain.extraction import Brain, extract_brain
 from pipelines.brain.registration import (
@@ -73,7 +73,7 @@ def test_several_threads_find_the_same_to_the_last_bit() -> None:
     start = _start(_guessed_middle(pair.image), *STARTS[0])
     plain = pair._metric(FIRST_SAMPLES)
     plain.SetInitialTransform(start, inPlace=False)
-    with one_thread():
+    with single_threaded_sitk():
         assert pair.unlikeness(start) == plain.MetricEvaluate(pair.head, pair.image)
         assert pair.of_its_own().unlikeness(start) == pair.unlikeness(start)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dicomio.files.file_meta import file_head, read_head
+from dicomio.files.file_meta import encode_file_meta, read_file_meta
 from dicomio.files.spool.durable import add_name, move, remove_copies
 from dicomio.files.spool.spool import Spool
 
 
 def image(source_ae: str = "CT1", data: bytes = b"data set") -> bytes:
     uids = {"sop_class_uid": "1.2", "sop_instance_uid": "1.2.3", "transfer_syntax_uid": "1.2.840.10008.1.2"}
-    return file_head(**uids, source_ae=source_ae) + data
+    return encode_file_meta(**uids, source_ae=source_ae) + data
 
 
 @pytest.fixture
@@ -101,12 +101,12 @@ def no_links(*_: object, **__: object) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from dicomio.files.file_meta import file_head
+from dicomio.files.file_meta import encode_file_meta
 from dicomio.files.spool.spool import Spool
 spool = Spool(Path(sys.argv[1]), stock=2)
 part = spool.open_part("1.2.3", "0123456789abcdef-7")
 uids = {"sop_class_uid": "1.2", "sop_instance_uid": "1.2.3", "transfer_syntax_uid": "1.2.840.10008.1.2"}
-part.write(file_head(**uids, source_ae="CT1", receipt="0123456789abcdef-7") + b"data set")
+part.write(encode_file_meta(**uids, source_ae="CT1", receipt="0123456789abcdef-7") + b"data set")
 setattr(os, sys.argv[2], lambda *names, **options: os.kill(os.getpid(), 9))
 part.commit()
 """
@@ -122,5 +122,5 @@ def test_what_a_killed_listener_had_finished_keeps_its_receipt(point: str, tmp_p
     assert path.name == "1.2.3.0123456789abcdef-7.dcm"
     assert path.stat().st_nlink == 1
     assert path.read_bytes().endswith(b"data set")
-    assert read_head(path).receipt == "0123456789abcdef-7"
+    assert read_file_meta(path).receipt == "0123456789abcdef-7"
     assert list(spool.tmp.iterdir()) == []

@@ -12,8 +12,8 @@ import pydicom
 import pytest
 
 from dicomio.errors import NotDicom
-from dicomio.files.file_meta import file_head, read_head
-from dicomio.files.spool.spool import Spool, SpoolFull, harmless
+from dicomio.files.file_meta import encode_file_meta, read_file_meta
+from dicomio.files.spool.spool import Spool, SpoolFull, safe_name
 from tests.dicomio.support.peers import ct_image, write_series
 
 
@@ -61,7 +61,7 @@ def test_hostile_names_stay_in_the_folder(spool: Spool, name: str) -> None:
     assert path.resolve().parent == spool.incoming_folder.resolve()
     assert not path.name.startswith(".")
     assert len(path.name) < 200
-    assert harmless(name) == harmless(harmless(name))
+    assert safe_name(name) == safe_name(safe_name(name))
 
 
 def test_nothing_is_visible_before_commit_and_nothing_left_without_it(spool: Spool) -> None:
@@ -191,8 +191,8 @@ def test_importing_the_spool_costs_little() -> None:
 def test_file_head_is_what_pydicom_reads(tmp_path: Path) -> None:
     image = ct_image()
     (path,) = write_series(tmp_path, 1)
-    offset = read_head(path).offset
-    head = file_head(
+    offset = read_file_meta(path).offset
+    head = encode_file_meta(
         sop_class_uid=image.SOPClassUID,
         sop_instance_uid=image.SOPInstanceUID,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
@@ -204,12 +204,12 @@ def test_file_head_is_what_pydicom_reads(tmp_path: Path) -> None:
     assert read.file_meta.MediaStorageSOPInstanceUID == image.SOPInstanceUID
     assert read.file_meta.FileMetaInformationGroupLength == len(head) - 144
     assert read.PixelData == image.PixelData
-    assert read_head(path).offset == len(head)
-    assert read_head(path).sop_class_uid == image.SOPClassUID
+    assert read_file_meta(path).offset == len(head)
+    assert read_file_meta(path).sop_class_uid == image.SOPClassUID
 
 
 def test_what_has_no_head_is_not_dicom(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(bytes(200))
     with pytest.raises(NotDicom):
-        read_head(path)
+        read_file_meta(path)

@@ -281,7 +281,7 @@ def test_nonsense_within_an_association(settings: ListenerSettings, spool: Spool
             for value in values:
                 opened.dul.send_pdu(p_data(1, value))
             opened.dul.socket.socket.sendall(b"\x04\x00\x00\x00\x00\x06\x00\x00\xff\xff\x01\x03")
-            opened.dul.pump(lambda: False, 10)
+            opened.dul.run_until(lambda: False, 10)
             assert not opened.dul.is_alive()
             opened.is_established = False
         echo(us(listener.port))
@@ -297,7 +297,7 @@ def test_who_says_nothing_is_disconnected_and_holds_up_nobody(settings: Listener
         echo(us(listener.port))
         assert time.monotonic() - start < 1
         with calling(listener.port) as opened:
-            opened.dul.pump(lambda: False, 10)
+            opened.dul.run_until(lambda: False, 10)
             assert not opened.dul.is_alive(), "an association without traffic is ended, too"
         until(lambda: listener.loads == (0,))
         for sock in idle:

@@ -31,7 +31,7 @@ from pynetdicom.sop_class import (
 )
 
 from dicomio.errors import PeerRefused, PeerUnreachable
-from dicomio.files.file_meta import read_head
+from dicomio.files.file_meta import read_file_meta
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerSettings
 from dicomio.network.scu.association import Peer
@@ -143,7 +143,7 @@ def test_every_transfer_syntax_and_sop_class_is_taken_as_it_is(listener: Listene
         for number, (sop_class, syntax) in enumerate(accepted):
             data = f"not even a data set {number}".encode() * 1000
             assert store_raw(opened, accepted[sop_class, syntax], sop_class, f"1.2.{number}", data) == 0
-    stored = {(head.sop_class_uid, head.transfer_syntax_uid) for head in map(read_head, spool.incoming())}
+    stored = {(head.sop_class_uid, head.transfer_syntax_uid) for head in map(read_file_meta, spool.incoming())}
     assert stored == set(pairs)
     assert {data_set(path)[:19] for path in spool.incoming()} == {b"not even a data set"}
 

@@ -170,7 +170,7 @@ def test_any_request_is_read_or_malformed(data: bytes, at: int, around: bytes) -
     except MalformedPDU:
         return
     decoded = A_ASSOCIATE_RQ()
-    with pytest.MonkeyPatch.context() as patch:  # as `be_lenient` does for a listener process
+    with pytest.MonkeyPatch.context() as patch:  # as `relax_pynetdicom_checks` does for a listener process
         patch.setitem(_config.VALIDATORS, "UI", lambda uid: (True, ""))
         decoded.decode(read.clean)
     assert decoded.protocol_version == 1

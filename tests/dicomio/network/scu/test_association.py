@@ -16,11 +16,11 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from dicomio.errors import PeerUnreachable
-from dicomio.network.scu.association import SLOWEST
-from dicomio.network.scu.association_accept import clean_answer
-from dicomio.network.scu.connection_control import Line
+from dicomio.network.scu.association import SLOWEST_RATE
+from dicomio.network.scu.association_accept import clean_accept
+from dicomio.network.scu.connection_control import ConnectionControl
 from dicomio.network.scu.sender import Peer, SendResult, echo, send
-from dicomio.network.statuses import in_words
+from dicomio.network.statuses import describe_status
 from tests.dicomio.support.peers import until, write_series
 
 HERE = "127.0.0.1"
@@ -125,7 +125,7 @@ def test_a_peer_that_takes_nothing_more(tmp_path: Path) -> None:
     with serving(talk) as peer:
         start = time.monotonic()
         (result,) = send(peer, [image])
-        assert time.monotonic() - start < 1 + image.stat().st_size / SLOWEST + 10
+        assert time.monotonic() - start < 1 + image.stat().st_size / SLOWEST_RATE + 10
     assert result.status is None
 
 
@@ -158,7 +158,7 @@ def test_an_answer_with_odd_user_information_is_an_answer(odd: bytes) -> None:
 
 def test_an_answer_that_does_not_add_up_stays_as_it_is() -> None:
     body = bytes(68) + b"\x50\x00\x00\xff\x01"
-    assert clean_answer(body) == body
+    assert clean_accept(body) == body
 
 
 @contextmanager
@@ -174,21 +174,21 @@ def pacs(answer: Callable[[evt.Event], int]) -> Iterator[Peer]:
 
 
 def test_told_to_finish_it_ends_after_the_instance_that_is_being_sent(series: list[Path]) -> None:
-    line, stored = Line(), list[str]()
+    control, stored = ConnectionControl(), list[str]()
 
     def answer(event: evt.Event) -> int:
         stored.append(str(event.request.AffectedSOPInstanceUID))
-        line.finish()
+        control.finish()
         return 0x0000
 
     with pacs(answer) as peer:
-        results = send(peer, series, line=line)
+        results = send(peer, series, control=control)
     assert [result.accepted for result in results] == [True]
     assert len(stored) == 1
 
 
 def test_a_line_that_is_closed_ends_what_hangs_and_opens_no_more(series: list[Path]) -> None:
-    line, asked, released = Line(), threading.Event(), threading.Event()
+    control, asked, released = ConnectionControl(), threading.Event(), threading.Event()
 
     def answer(event: evt.Event) -> int:
         asked.set()
@@ -197,15 +197,15 @@ def test_a_line_that_is_closed_ends_what_hangs_and_opens_no_more(series: list[Pa
 
     results: list[SendResult] = []
     with pacs(answer) as peer:
-        thread = threading.Thread(target=lambda: results.extend(send(peer, series, line=line)))
+        thread = threading.Thread(target=lambda: results.extend(send(peer, series, control=control)))
         thread.start()
         until(asked.is_set)
         start = time.monotonic()
-        line.close()
+        control.close()
         thread.join(10)
         assert time.monotonic() - start < 5
         released.set()
-        assert send(peer, series, line=line) == []
+        assert send(peer, series, control=control) == []
     assert [result.status for result in results] == [None]
     assert "we were told to stop" in (results[0].error or "")
 
@@ -222,8 +222,8 @@ def test_a_line_that_is_closed_ends_what_hangs_and_opens_no_more(series: list[Pa
     ],
 )
 def test_statuses_in_words(status: int, words: str) -> None:
-    assert in_words(status) == words
-    assert in_words(status, "disk 3") == f"{words} (disk 3)"
+    assert describe_status(status) == words
+    assert describe_status(status, "disk 3") == f"{words} (disk 3)"
 
 
 def test_an_answer_that_the_reactor_takes_reaches_who_waits_for_it(

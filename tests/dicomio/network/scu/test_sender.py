@@ -29,7 +29,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
-from dicomio.network.scu.outgoing_files import Outgoing, batches
+from dicomio.network.scu.outgoing_files import OutgoingFile, batches
 from dicomio.network.scu.sender import Peer, SendResult, count_instances, echo, send
 from dicomio.results.uids import derived_uid
 from tests.dicomio.support.peers import ct_image, data_set, until, write_series
@@ -217,7 +217,7 @@ def test_more_kinds_than_one_association_can_propose(tmp_path: Path) -> None:
         image.SOPClassUID = derived_uid("class", str(number))
         paths.append(tmp_path / f"{number}.dcm")
         image.save_as(paths[-1], enforce_file_format=True)
-    assert [len(contexts) for _, contexts in batches(map(Outgoing.of, paths))] == [128, 128, 44]
+    assert [len(contexts) for _, contexts in batches(map(OutgoingFile.of, paths))] == [128, 128, 44]
     with Listener(ListenerSettings(spool=tmp_path / "spool", host=HERE, port=0, processes=1)) as listener:
         results = send(Peer(ae_title="SCANWARD", host=HERE, port=listener.port), paths)
     assert sum(result.accepted for result in results) == 150
