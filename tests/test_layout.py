@@ -92,6 +92,7 @@ NO_FILE_OF_THEIR_OWN = {
     "tests/db/test_concurrency.py": "every store of the database, from several threads and processes",
     "tests/models": "the packages in models/, which are no code",
     "tests/acceptance": "the real command line against real peers",
+    "tests/dicomio/acceptance": "what other software reads of our results",
 }
 """Tests that cover no module, and what they cover instead."""
 
