@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from training.changes import read_changes
+from pipelines.rules.yaml_file import LocatedYaml, YamlFault
 from training.data.items import SplitBy
 from training.data.layouts.yesno import Duplicated, View
 
@@ -207,9 +207,10 @@ class Experiment:
         """This experiment with the values of a YAML file; of `variation` and `augmentation` what the file names.
 
         Raises:
-            ValueError: A key that it does not have or that may not be changed, or a value that makes no sense.
+            ValueError: The file is no YAML mapping, or a key is repeated, not known or not to be changed, or a value
+                makes no sense.
         """
-        values = read_changes(path)
+        values = _read_changes(path)
         allowed = PREPARED_MAY_CHANGE if self.prepared else {one.name for one in fields(self)} - IDENTITY
         if not set(values) <= allowed:
             raise ValueError(f"{path}: expected keys among {sorted(allowed)}, received {values}")
@@ -244,6 +245,16 @@ class Experiment:
             raise ValueError(
                 f"{path}: expected minutes, epochs, batch, per_epoch, rate and patience over 0, ema from 0 to under 1"
             )
+
+
+def _read_changes(path: Path) -> dict[str, Any]:
+    try:
+        document = LocatedYaml.read(path)
+    except YamlFault as fault:
+        raise ValueError(f"expected YAML: {fault}") from fault
+    if document.repeated:
+        raise ValueError("; ".join(fault.at(document.name) for fault in document.repeated))
+    return document.data
 
 
 IDENTITY = {"name", "row", "task", "data", "package"}

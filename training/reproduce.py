@@ -17,14 +17,14 @@ from training.experiments import EXPERIMENTS
 from training.loop.record import was_begun
 
 if TYPE_CHECKING:
-    from training.loop.train import Limits
+    from training.loop.train import RunLimits
     from training.networks.mean import Of
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Part:
+class TrainedPart:
     """One training, and the package of what it kept.
 
     Attributes:
@@ -49,26 +49,28 @@ class Making:
         options: Of the export of what ships: `compact`, `mirror` and `rounded`.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[TrainedPart, ...]
     of: Of = "probabilities"
     threshold: float = 0.5
     options: tuple[str, ...] = ()
 
 
-_LGG_RESUNET = Part("lgg-resunet", 66.0)
+_LGG_RESUNET = TrainedPart("lgg-resunet", 66.0)
 MAKINGS = {
     "brain-lgg-classifier": Making((replace(_LGG_RESUNET, exported="lgg-classifier"),), options=("compact",)),
     "brain-lgg-resunet": Making(
-        (_LGG_RESUNET, Part("lgg-lite-unet", 75.0)), of="probabilities", threshold=0.4, options=("compact",)
+        (_LGG_RESUNET, TrainedPart("lgg-lite-unet", 75.0)), of="probabilities", threshold=0.4, options=("compact",)
     ),
     "abdomen-liver-unet": Making(
-        (Part("liver-unet", 65.0), Part("liver-lite-unet", 65.0)), of="logits", options=("compact",)
+        (TrainedPart("liver-unet", 65.0), TrainedPart("liver-lite-unet", 65.0)), of="logits", options=("compact",)
     ),
-    "brain-brats-slices-unet": Making((Part("brats-slices-unet", 220.0),), options=("mirror", "rounded", "compact")),
+    "brain-brats-slices-unet": Making(
+        (TrainedPart("brats-slices-unet", 220.0),), options=("mirror", "rounded", "compact")
+    ),
 }
 
 
-def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> ModelPackage:
+def reproduce(name: str, data: Path, out: Path, runs: Path, limits: RunLimits) -> ModelPackage:
     """Makes `out/name` by today's recipe for the shipped package of that name; what is in `runs` is not trained again.
 
     Args:
@@ -101,7 +103,7 @@ def reproduce(name: str, data: Path, out: Path, runs: Path, limits: Limits) -> M
     return load_package(out / name)
 
 
-def _trained(part: Part, data: Path, run: Path, limits: Limits) -> Path:
+def _trained(part: TrainedPart, data: Path, run: Path, limits: RunLimits) -> Path:
     from training.loop.fit import PHANTOMS, fit
 
     resume = was_begun(run)

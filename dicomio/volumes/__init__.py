@@ -1,1 +1,1 @@
-"""From images to one volume: frames, pixels, the geometry gate, grids, masks, registration."""
+"""From images to one volume: frames, pixels, geometry (slices sorted), the gate, grids, masks, registration."""

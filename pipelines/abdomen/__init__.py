@@ -1,1 +1,1 @@
-"""Abdominal CT."""
+"""Abdominal CT: liver and liver tumours."""

@@ -1,4 +1,4 @@
-"""Abdominal CT: the liver, the tumours in it, and how much of it they take (tumour burden)."""
+"""Abdominal CT: the liver (its largest component), the tumours in it, and how much of it they take (tumour burden)."""
 
 from __future__ import annotations
 

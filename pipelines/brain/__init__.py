@@ -1,1 +1,1 @@
-"""Brain MR."""
+"""Brain MR: the brain found and aligned, gliomas outlined by slice or by volume."""

@@ -20,7 +20,7 @@ from training.evaluate.figures import UnfitError  # noqa: E402
 from training.experiment import Variation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.fit import fit  # noqa: E402
-from training.loop.train import Limits, use_threads  # noqa: E402
+from training.loop.train import RunLimits, use_threads  # noqa: E402
 from training.package.export import export  # noqa: E402
 from training.package.int8 import add_int8, calibration_inputs  # noqa: E402
 from training.package.network import mean_of  # noqa: E402
@@ -85,7 +85,7 @@ def train(experiment, request, tmp_path_factory):
     names = {"yesno": "tiny_yesno", "brats": "tiny_brats", "brains": "tiny_brats", "lits": "tiny_lits"}
     data = request.getfixturevalue(names.get(experiment.data, "tiny_slices"))
     folder = tmp_path_factory.mktemp(experiment.name)
-    return experiment, data, folder, fit(experiment, data, folder, Limits(epochs=2))
+    return experiment, data, folder, fit(experiment, data, folder, RunLimits(epochs=2))
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,7 @@ def evaluate(  # noqa: PLR0917 - see train
 
     Runs by slice are measured with torch, on the slices that they held out; no package is made of them.
     """
-    from training.evaluate.report import Asked, Measured, evaluate_package
+    from training.evaluate.report import Asked, EvaluationResult, evaluate_package
     from training.loop.record import is_by_slice
 
     if is_by_slice(package):
@@ -158,7 +158,7 @@ def evaluate(  # noqa: PLR0917 - see train
         together = [package, *(runs or [])]
         with usage_errors(UnfitError):
             figures = measure_runs(together, data)
-        measured = Measured(", ".join(run.name for run in together), "held-out slices", tuple(figures))
+        measured = EvaluationResult(", ".join(run.name for run in together), "held-out slices", tuple(figures))
         measured.print(console)
         if out is not None:
             measured.write_json(out)
@@ -191,14 +191,14 @@ def reproduce(  # noqa: PLR0917 - see train
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
 ) -> None:
     """Make a shipped package again from its data set: train, export, put together, quantise, measure."""
-    from training.loop.train import Limits, use_threads
+    from training.loop.train import RunLimits, use_threads
     from training.reproduce import MAKINGS, beside_shipped
     from training.reproduce import reproduce as make_again
 
     if name not in MAKINGS:
         raise typer.BadParameter(f"expected one of {', '.join(MAKINGS)}, received {name!r}")
     use_threads(threads)
-    limits = Limits(minutes, epochs, progress=sys.stderr.isatty())
+    limits = RunLimits(minutes, epochs, progress=sys.stderr.isatty())
     with usage_errors(FileNotFoundError, UnfitError):
         package = make_again(name, data, out, runs, limits)
     table = Table("Figure", "ships", "made again", title=str(package.folder))

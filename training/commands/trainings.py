@@ -52,7 +52,7 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
 ) -> None:
     """Train a network; `best.pt` in the run's folder can be exported at any time meanwhile."""
     from training.loop.fit import PHANTOMS, fit
-    from training.loop.train import Limits, is_first, use_threads
+    from training.loop.train import RunLimits, is_first, use_threads
 
     experiment = _chosen(name, config, split, variant)
     if not experiment.prepared:
@@ -65,7 +65,7 @@ def train(  # noqa: PLR0917 - a command line's options are many by nature
     _refuse_steps(experiment, {**steps, "--resume": resume, "--workers": workers})
     use_threads(threads)
     folder = out or Path("runs") / name
-    limits = Limits(minutes, epochs, devices, resume, progress=sys.stderr.isatty())
+    limits = RunLimits(minutes, epochs, devices, resume, progress=sys.stderr.isatty())
     number = PHANTOMS if phantoms is None else phantoms
     with usage_errors(UnfitError):
         fit(experiment, data, folder, limits, phantoms=number, more=more, initial=initial, workers=workers)
@@ -92,7 +92,7 @@ def cross_validate(  # noqa: PLR0917 - see train
 ) -> None:
     """Train a published system once per fold, and measure every item by the network that was not trained on it."""
     from training.loop.folds import cross_validate as measure_folds
-    from training.loop.train import Limits, use_threads
+    from training.loop.train import RunLimits, use_threads
 
     experiment = _chosen(name, config)
     if experiment.prepared:
@@ -101,7 +101,7 @@ def cross_validate(  # noqa: PLR0917 - see train
     use_threads(threads)
     folder = out or Path("runs") / f"{name}-folds"
     _refuse_steps(experiment, {"--minutes": minutes, "--initial": initial})
-    figures = measure_folds(experiment, data, folder, folds, Limits(minutes, devices=1), initial=initial)
+    figures = measure_folds(experiment, data, folder, folds, RunLimits(minutes, devices=1), initial=initial)
     for figure in figures:
         console.print(str(figure), markup=False)
 

@@ -1,1 +1,1 @@
-"""Data sets in their published layouts, read into cases (one per patient)."""
+"""Data sets: read from their layouts, split by patient, varied, and drawn in batches."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.packages.package import ModelPackage
-from training.data import source
+from training.data import dataset
 from training.data.case import Case
+from training.data.dataset import Unit
 from training.data.items import Item
-from training.data.source import Unit
 from training.evaluate.cases import Predict, Segmented, in_batches, pooled_figures, segmentation_figures
 from training.evaluate.figures import Figure, UnfitError, classification_figures
 from training.evaluate.gallery import animate_scan, answers_of, median_item, patients_of
@@ -135,7 +135,7 @@ def measure_runs(runs: Sequence[Path], data: Path) -> list[Figure]:
     check_alike(experiments)
     if {read_record(run)["data_digest"] for run in runs} != {data_digest(data)}:
         raise UnfitError(f"{data} is not the data that they were trained on, so other slices would be held out")
-    held_out = source.split(experiments[0], source.read(experiments[0], data)).validation
+    held_out = dataset.split(experiments[0], dataset.read(experiments[0], data)).validation
     predict, classes = of_slices(mean_of(experiments, runs), 0), experiments[0].classes
     segmented = [Segmented.of(predict, case) for case in held_out]
     figures = segmentation_figures(segmented, classes, THRESHOLD) + pooled_figures(segmented, classes, THRESHOLD)

@@ -1,4 +1,4 @@
-"""Further figures, beside those of `evaluate.py`: overlap, surfaces, and whether a probability means what it says."""
+"""Overlap (Dice, Tversky), surface distances, and whether a probability means what it says."""
 
 from __future__ import annotations
 

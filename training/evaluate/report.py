@@ -13,7 +13,7 @@ from rich.table import Table
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.packages.package import ModelPackage, load_package
-from training.data.layouts.studies import Study, find_studies
+from training.data.layouts.studies import LabelledStudy, find_studies
 from training.evaluate.figures import Figure, UnfitError
 from training.evaluate.studies import as_served, by_slices, read_studies, study_figures
 from training.package.card import figure_rows
@@ -50,7 +50,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationResult:
     """Figures of a package.
 
     Attributes:
@@ -105,7 +105,7 @@ class Measured:
         (folder / "report.md").write_text("\n".join(parts))
 
 
-def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
+def evaluate_package(package: ModelPackage, asked: Asked) -> EvaluationResult:
     """Measures a package with the engine that serves, on patients that it was not trained on.
 
     Raises:
@@ -123,7 +123,7 @@ def evaluate_package(package: ModelPackage, asked: Asked) -> Measured:
     return measure_held_out(package, asked)
 
 
-def measure_held_out(package: ModelPackage, asked: Asked) -> Measured:
+def measure_held_out(package: ModelPackage, asked: Asked) -> EvaluationResult:
     """The figures that an export measures: of what the package was not trained on.
 
     Raises:
@@ -136,10 +136,10 @@ def measure_held_out(package: ModelPackage, asked: Asked) -> Measured:
     units = unseen(package, experiment, asked.data, everyone=asked.everyone)
     figures = measure(experiment, package, units, asked.pictures, asked.engine)
     what = "patients" if experiment.prepared else "items"
-    return Measured(package.name, f"{len(units)} {what}", tuple(figures), _scattered(package))
+    return EvaluationResult(package.name, f"{len(units)} {what}", tuple(figures), _scattered(package))
 
 
-def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> Measured:
+def _studies(package: ModelPackage, studies: Sequence[LabelledStudy], asked: Asked) -> EvaluationResult:
     from training.evaluate.predict import by_engine
 
     wanted = [study for study in studies if asked.everyone or not study.public or study.name in unseen_names(package)]
@@ -159,16 +159,18 @@ def _studies(package: ModelPackage, studies: Sequence[Study], asked: Asked) -> M
         notes.append("The lesions were drawn into the livers: they say how large a dark spot must be, no more.")
     times = f", with lesions drawn in {asked.synthetic} times over" if asked.synthetic else ""
     on = f"{len(wanted)} whole CT{'s' if len(wanted) > 1 else ''}{times}"
-    return Measured(package.name, on, tuple(study_figures(reads, synthetic=bool(asked.synthetic))), tuple(notes))
+    return EvaluationResult(
+        package.name, on, tuple(study_figures(reads, synthetic=bool(asked.synthetic))), tuple(notes)
+    )
 
 
-def _two_stages(classifier: ModelPackage, segmenter: ModelPackage, asked: Asked) -> Measured:
-    from training.evaluate.stages import measure_stages
+def _two_stages(classifier: ModelPackage, segmenter: ModelPackage, asked: Asked) -> EvaluationResult:
+    from training.evaluate.two_stages import measure_stages
 
     count, figures = measure_stages(
         (classifier, segmenter), asked.data, everyone=asked.everyone, pictures=asked.pictures
     )
-    return Measured(f"{classifier.name}, then {segmenter.name}", f"{count} slices", tuple(figures))
+    return EvaluationResult(f"{classifier.name}, then {segmenter.name}", f"{count} slices", tuple(figures))
 
 
 def _scattered(package: ModelPackage) -> tuple[str, ...]:

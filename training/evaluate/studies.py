@@ -13,7 +13,7 @@ from dicomio.volumes.volume import Volume
 from engines.contract import Engine
 from pipelines.abdomen import liver as abdomen_ct
 from pipelines.networks import Network, silent
-from training.data.layouts.studies import Study
+from training.data.layouts.studies import LabelledStudy
 from training.data.lesions_in_volumes import draw_lesions
 from training.evaluate.burden import Burden, burden, detection, found_lesions
 from training.evaluate.figures import Figure, bootstrap
@@ -103,7 +103,7 @@ def _back(mask: Mask, shape: tuple[int, ...]) -> Mask:
 
 
 def read_studies(
-    segment: Segment, studies: Iterable[Study], *, synthetic: int = 0, min_volume_ml: float = 0.0, seed: int = 0
+    segment: Segment, studies: Iterable[LabelledStudy], *, synthetic: int = 0, min_volume_ml: float = 0.0, seed: int = 0
 ) -> list[Read]:
     """Reads each study, as it is, or `synthetic` times with other lesions drawn into its liver.
 

@@ -1,1 +1,1 @@
-"""The loop that every training goes through, with Lightning: what is trained stands in recipes.py and classic.py."""
+"""Training with Lightning: fit, checkpoints, schedule, losses, cross-validation. What is trained: experiments.py."""

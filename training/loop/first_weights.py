@@ -1,8 +1,8 @@
 """First weights of a run: those of another run, or of a package that the system was exported to.
 
-A package's network may have its batch norms folded into the convolutions (`training.package.storage.fold_norms`). A
-network without norms is hard to train, so they are put back, with statistics of the images that it is about to be
-trained on: it then answers as the package does, and learns as a network with norms does.
+A package's network may have its batch norms folded into the convolutions (`sixteen_bits.fold_norms`). A network without
+norms is hard to train, so they are put back, with statistics of the images that it is about to be trained on: it then
+answers as the package does, and learns as a network with norms does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ALIKE = 1e-4
 """Share of the largest logit by which a network may answer otherwise than the package that it was taken from."""
 
 PREFIXES = ("networks.0.network.", "networks.0.slices.", "networks.0.")
-"""What an export puts before the names of a network's weights (`Mean`, and `Answer` within it)."""
+"""What an export puts before the names of a network's weights (`Mean`, and `ServedNetwork` within it)."""
 
 
 def first_weights(network: nn.Module, initial: Path, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

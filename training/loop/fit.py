@@ -13,20 +13,20 @@ import structlog
 import torch
 from torch.utils.data import DataLoader
 
-from training.data import source
+from training.data import dataset
 from training.data.case import Samples, gather
+from training.data.dataset import Parts
 from training.data.draw import Draw, Draws
 from training.data.examples import batches
 from training.data.layouts.brats_slices import brats_slices
 from training.data.phantoms import phantom_cases
-from training.data.source import Parts
 from training.evaluate.figures import UnfitError
 from training.experiment import Experiment
 from training.loop.first_weights import first_weights
 from training.loop.learner import Averaged, learner_for
+from training.loop.linear_probe import Memory, solve
 from training.loop.record import beginning, settle, surroundings
-from training.loop.solve import Memory, solve
-from training.loop.train import Limits, Loaders, train
+from training.loop.train import Loaders, RunLimits, train
 from training.package.sources import data_of
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ def fit(
     experiment: Experiment,
     data: Path,
     folder: Path,
-    limits: Limits | None = None,
+    limits: RunLimits | None = None,
     *,
     phantoms: int = 0,
     more: Path | None = None,
@@ -69,14 +69,14 @@ def fit(
     if more is not None and experiment.more is None:
         raise UnfitError(f"{experiment.name}: expected no further data set, received {more}")
     lightning.seed_everything(experiment.seed + experiment.variant, workers=True, verbose=False)
-    parts = source.split(experiment, source.read(experiment, data))
+    parts = dataset.split(experiment, dataset.read(experiment, data))
     number = {"training": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)}
     log.info("training", name=experiment.name, **number)
     if experiment.solve:
         record = _record(experiment, data, parts, None, {})
         write_split(folder, experiment, parts)
         return solve(experiment, parts, folder, record, memory)
-    limits = _limits(experiment, limits or Limits())
+    limits = _limits(experiment, limits or RunLimits())
     mixed = _mixed(experiment, phantoms, more)
     record = settle(folder, _record(experiment, data, parts, initial, mixed), resume=limits.resume)
     write_split(folder, experiment, parts)
@@ -86,7 +86,7 @@ def fit(
     return train(learner, folder, record, _loaders(experiment, parts, mixed, workers), limits)
 
 
-def _limits(experiment: Experiment, limits: Limits) -> Limits:
+def _limits(experiment: Experiment, limits: RunLimits) -> RunLimits:
     told = limits.minutes is not None or limits.epochs is not None
     minutes = limits.minutes if told else experiment.minutes
     return replace(limits, minutes=minutes, epochs=limits.epochs or experiment.epochs)
@@ -143,5 +143,5 @@ def write_split(folder: Path, experiment: Experiment, parts: Parts) -> None:
     """Names of the patients, or slices, that are held out: held_out.json."""
     folder.mkdir(parents=True, exist_ok=True)
     held_out = {"validation": parts.validation, "test": parts.test}
-    content = {"by": experiment.split, **{name: source.names(experiment, part) for name, part in held_out.items()}}
+    content = {"by": experiment.split, **{name: dataset.names(experiment, part) for name, part in held_out.items()}}
     (folder / "held_out.json").write_text(json.dumps(content, indent=1))

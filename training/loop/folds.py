@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from training.data import source
+from training.data import dataset
 from training.evaluate.figures import Figure
 from training.evaluate.items import Patient, figures_of, look, scores_of
 from training.evaluate.overlap import reliability_diagram
 from training.evaluate.predict import by_torch
 from training.experiment import Experiment
 from training.loop.fit import fit
-from training.loop.solve import Memory
-from training.loop.train import Limits
+from training.loop.linear_probe import Memory
+from training.loop.train import RunLimits
 from training.package.network import mean_of
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ def cross_validate(
     data: Path,
     folder: Path,
     folds: int,
-    limits: Limits | None = None,
+    limits: RunLimits | None = None,
     *,
     initial: Path | None = None,
 ) -> list[Figure]:
@@ -55,7 +55,7 @@ def cross_validate(
         if not (run / "done").exists():
             fit(one, data, run, limits, initial=initial, memory=memory)
             (run / "done").touch()
-        held_out = source.split(one, source.read(one, data)).validation
+        held_out = dataset.split(one, dataset.read(one, data)).validation
         patients.append(look(one, by_torch(one, mean_of([one], [run])), held_out))
         log.info("fold", fold=fold, figures=[str(figure) for figure in figures_of(one, patients[-1])])
     together = [patient for fold in patients for patient in fold]

@@ -1,4 +1,4 @@
-"""What a network says before it has learnt anything: rare things are rare."""
+"""The first bias of the last layer: an untrained network says that rare things are rare."""
 
 from __future__ import annotations
 

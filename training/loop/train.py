@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from training.loop.keep import Keeper
+from training.loop.checkpoint import CheckpointWriter
 from training.loop.learner import Averaged
 from training.loop.schedule import Schedule
 
@@ -24,7 +24,7 @@ Loaders = Callable[[int], tuple[DataLoader[Any], DataLoader[Any]]]
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunLimits:
     """When a run ends, and what it runs on.
 
     Attributes:
@@ -58,7 +58,7 @@ def use_threads(threads: int | None) -> None:
 
 
 def train(
-    learner: Averaged, folder: Path, record: dict[str, Any], loaders: Loaders, limits: Limits
+    learner: Averaged, folder: Path, record: dict[str, Any], loaders: Loaders, limits: RunLimits
 ) -> list[dict[str, float]]:
     """Trains; `folder` then holds best.pt, last.ckpt, record.json, curves.png and TensorBoard events.
 
@@ -71,20 +71,20 @@ def train(
         limits: See there.
 
     Returns:
-        One entry per epoch, as `Keeper.history`.
+        One entry per epoch, as `CheckpointWriter.history`.
     """
     clock = Schedule(limits.minutes)
     last = folder / "last.ckpt"
     resume = str(last) if limits.resume and last.exists() else None
-    keeper = Keeper(folder, record, clock)
+    writer = CheckpointWriter(folder, record, clock)
     with warnings.catch_warnings():
         _quiet()
-        trainer = _trainer(learner, folder, [clock, keeper], limits)
+        trainer = _trainer(learner, folder, [clock, writer], limits)
         # MONAI's loader seeds its transforms when it is made, before `Averaged.setup`
         torch.manual_seed(learner.seed + trainer.global_rank)
         training, validation = loaders(trainer.world_size)
         trainer.fit(learner, training, validation, ckpt_path=resume, weights_only=True)
-    return keeper.history
+    return writer.history
 
 
 def is_first() -> bool:
@@ -92,7 +92,7 @@ def is_first() -> bool:
     return bool(lightning.pytorch.utilities.rank_zero_only.rank == 0)
 
 
-def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: Limits) -> lightning.Trainer:
+def _trainer(learner: Averaged, folder: Path, callbacks: list[Any], limits: RunLimits) -> lightning.Trainer:
     experiment = learner.experiment
     # the newest one after every epoch: `save_last` without a best one to save writes at the end of the training only
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)

@@ -24,7 +24,7 @@ from engines.gate import Agreement, reference_feeds
 from engines.packages.manifest import CalibrationFile
 from engines.packages.package import NETWORK, ModelPackage, load_package
 from training.evaluate.figures import Figure, UnfitError
-from training.evaluate.report import Asked, Measured, measure_held_out
+from training.evaluate.report import Asked, EvaluationResult, measure_held_out
 from training.package.agreement import compare, in_words
 from training.package.int8 import calibration_inputs, lost, require_slices
 from training.package.manifest import CALIBRATION
@@ -124,7 +124,7 @@ def largest_values(package: ModelPackage, inputs: Sequence[NDArray[np.float32]])
     return {name: max(LEAST, float(f"{np.abs(np.ravel(ends)).max():.5g}")) for name, ends in wanted.items()}
 
 
-def measure_in_eight_bits(package: ModelPackage, largest: dict[str, float], data: Path) -> Measured:
+def measure_in_eight_bits(package: ModelPackage, largest: dict[str, float], data: Path) -> EvaluationResult:
     """The figures of the package's network in INT8 (what is FP16 on a GPU in FP32), as ONNX Runtime computes it.
 
     Raises:

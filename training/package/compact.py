@@ -14,7 +14,7 @@ from training.evaluate.report import Asked, measure_held_out
 from training.package import calibrate, int8
 from training.package.manifest import REFERENCE, forget_variants, write_reference
 from training.package.rewrite import edit_card, edit_manifest, put_in_place, write_figures
-from training.package.storage import store_in_half
+from training.package.sixteen_bits import store_in_half
 
 GONE = "None: what there was had been made of the weights before they were rounded."
 

@@ -11,7 +11,7 @@ import structlog
 import torch
 
 from engines.packages.package import NETWORK, ModelPackage, load_package
-from training.data import source
+from training.data import dataset
 from training.evaluate.measure import chosen_threshold, measure
 from training.experiment import Experiment
 from training.experiments import EXPERIMENTS
@@ -24,7 +24,7 @@ from training.package.network import check_against_torch, mean_of, write_onnx
 from training.package.origin import check_alike
 from training.package.reference import reference_inputs
 from training.package.rewrite import put_in_place
-from training.package.storage import fold_norms, round_weights
+from training.package.sixteen_bits import fold_norms, round_weights
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ def export(
         if experiments[0].prepared and record["experiment"]["split"] == "slice":
             raise ValueError(f"{run}: was split by slice, for comparison only; expected one that was split by patient")
     first = experiments[0]
-    parts = source.split(first, source.read(first, data))
+    parts = dataset.split(first, dataset.read(first, data))
     folder = out / first.package_name
     network, reference = mean_of(experiments, runs, mirror=mirror, of=of), reference_inputs(first)
     if rounded:

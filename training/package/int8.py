@@ -32,7 +32,7 @@ from training.data.case import Case
 from training.data.inputs import INPUTS
 from training.data.items import Item
 from training.evaluate.figures import Figure, UnfitError
-from training.evaluate.report import Asked, Measured, measure_held_out
+from training.evaluate.report import Asked, EvaluationResult, measure_held_out
 from training.experiment import Experiment
 from training.package.agreement import in_words
 from training.package.origin import experiments_of, unseen
@@ -211,7 +211,7 @@ def lost(before: Sequence[Figure], after: Sequence[Figure]) -> str:
     return "; ".join(f"{one.metric} would be {value:.3f} instead of {one.value:.3f}" for one, value in fallen)
 
 
-def _words(network: bytes, count: int, found: Agreement, before: Measured) -> str:
+def _words(network: bytes, count: int, found: Agreement, before: EvaluationResult) -> str:
     size, tool = f"{len(network) / 1e6:.1f} MB", f"NNCF {metadata.version('nncf')}"
     return "\n".join(
         [

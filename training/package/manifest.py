@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import source
-from training.data.source import Parts
+from training.data import dataset
+from training.data.dataset import Parts
 from training.evaluate.figures import Figure
 from training.experiment import Experiment
 from training.package.descriptions import describe
@@ -106,7 +106,7 @@ def _training(experiments: Sequence[Experiment], records: Sequence[Mapping[str, 
         "data": data_of(experiments, trained_on, more, inherited_of(records)),
         "split": {
             "by": first.split,
-            "held_out": source.names(first, parts.measured),
+            "held_out": dataset.names(first, parts.measured),
             "note": _note(first, records, parts),
         },
         "phantoms": any(record.get("phantoms") for record in records),

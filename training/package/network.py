@@ -16,14 +16,14 @@ from torch.nn.functional import interpolate
 from training.experiment import Experiment
 from training.networks.mean import Mean, Of, both_sides
 from training.networks.registry import build, served
-from training.package.storage import fold_norms, round_weights, store_in_half
+from training.package.sixteen_bits import fold_norms, round_weights, store_in_half
 
 OPSET = 18
 STEP = 16  # what the sides of an image must be divisible by
 DIFFERENCE = 2e-3  # largest difference of a logit between torch and ONNX Runtime, both FP32
 
 
-class Answer(nn.Module):
+class ServedNetwork(nn.Module):
     """What is exported: one output, the mean over sizes of the image and, with `mirror`, its mirror images.
 
     Args:
@@ -67,7 +67,7 @@ def answer_of(experiment: Experiment) -> nn.Module:
 def _answering(experiment: Experiment, network: nn.Module) -> nn.Module:
     if not experiment.prepared:
         return served(network)
-    return Answer(network, 0 if experiment.task == "segmentation" else 1, experiment.mirror, experiment.zooms)
+    return ServedNetwork(network, 0 if experiment.task == "segmentation" else 1, experiment.mirror, experiment.zooms)
 
 
 def mean_of(

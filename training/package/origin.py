@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from engines.packages.package import ModelPackage
-from training.data import source
-from training.data.source import Unit
+from training.data import dataset
+from training.data.dataset import Unit
 from training.evaluate.figures import UnfitError
 from training.experiment import Experiment
 from training.experiments import EXPERIMENTS
@@ -73,7 +73,7 @@ def unseen(package: ModelPackage, experiment: Experiment, data: Path, *, everyon
         FileNotFoundError: Nothing of it is there.
     """
     held_out = unseen_names(package)
-    units = [unit for unit in source.read(experiment, data) if everyone or {unit.name, unit.group} & held_out]
+    units = [unit for unit in dataset.read(experiment, data) if everyone or {unit.name, unit.group} & held_out]
     if not units:
         raise FileNotFoundError(f"nothing that {package.name} held out is in {data}")
     return units

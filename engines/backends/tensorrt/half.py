@@ -15,7 +15,7 @@ CONVERSION = 1
 """Raise it when what is done here around the converter changes, so that no plan of before is taken for one of now."""
 
 NARROW = ".fp16"
-"""How the name of a weight ends that is kept in 16 bits and cast to FP32 before use (training/package/storage.py)."""
+"""Ending of the name of a weight kept in 16 bits (training.package.sixteen_bits); it is cast to FP32 before use."""
 
 # They sum squares over whole images, which leaves FP16's range; batch norm has its statistics already.
 OWN_STATISTICS = frozenset({"InstanceNormalization", "GroupNormalization", "LayerNormalization", "LpNormalization"})
@@ -109,7 +109,7 @@ def plain(model: ModelProto) -> ModelProto:
 
 
 def widened(model: ModelProto) -> ModelProto:
-    """The network with its weights in FP32; undoes `training.package.storage.store_in_half`."""
+    """The network with its weights in FP32; undoes `training.package.sixteen_bits.store_in_half`."""
     import numpy as np
     from onnx import ModelProto, numpy_helper
 

@@ -14,7 +14,7 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 
 from pipelines.brain import volume as brain_volume  # noqa: E402
 from training.data import brain_patches as brains  # noqa: E402
-from training.data import source  # noqa: E402
+from training.data import dataset  # noqa: E402
 from training.data.examples import batches  # noqa: E402
 from training.experiment import Variation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
@@ -28,7 +28,7 @@ SYSTEM = replace(EXPERIMENTS["brats-resunet3d"], size=(16, 32, 32), variation=Va
 
 @pytest.fixture(scope="module")
 def items(tiny_brats):
-    return source.read(SYSTEM, tiny_brats)
+    return dataset.read(SYSTEM, tiny_brats)
 
 
 def test_a_brain_is_standardised_in_the_middle_of_its_box(items):

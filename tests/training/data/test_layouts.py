@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from training.data import source
+from training.data import dataset
+from training.data.duplicates import find_duplicates
 from training.data.inputs import hounsfield, standardised, standardised_by_slice
 from training.data.items import fold_items, split_items
 from training.data.layouts.brats import centre, load_brats
@@ -20,7 +21,6 @@ from training.data.layouts.mr_slices import load_mr_slices
 from training.data.layouts.volumes import VolumeCache, read_oriented
 from training.data.layouts.yesno import load_yesno
 from training.data.patches import draw_patch
-from training.data.similar import find_duplicates
 from training.experiments import EXPERIMENTS
 
 
@@ -75,14 +75,14 @@ def test_a_split_by_slice_tears_patients_apart_and_a_split_by_patient_does_not(t
 def test_three_parts_hold_everyone_once(tiny_slices):
     experiment = EXPERIMENTS["lgg-resnet50"]
     items = load_lgg_slices(tiny_slices, (64, 64))
-    parts = source.split(experiment, items)
+    parts = dataset.split(experiment, items)
     everyone = (*parts.training, *parts.validation, *parts.test)
     assert sorted(item.name for item in everyone) == sorted(item.name for item in items)
 
 
 def test_a_split_that_holds_nobody_out_is_refused(tiny_slices):
     with pytest.raises(ValueError, match="holds nothing out"):
-        source.split(replace(EXPERIMENTS["lgg-unet"], held_out=0.05), load_lgg_slices(tiny_slices, (64, 64)))
+        dataset.split(replace(EXPERIMENTS["lgg-unet"], held_out=0.05), load_lgg_slices(tiny_slices, (64, 64)))
 
 
 def test_a_system_takes_changes_from_yaml_and_refuses_what_it_does_not_have(tmp_path):
@@ -187,7 +187,7 @@ def test_a_volume_without_segmentation_is_refused(tiny_lits, tmp_path):
 def test_scattered_slices_keep_their_published_split_and_leave_out_merged_tumours(tiny_liver):
     items = load_lits(tiny_liver, (128, 128))
     assert {item.group for item in items} == {"00000", "00001", "00003"}
-    parts = source.split(EXPERIMENTS["lits-munet"], items)
+    parts = dataset.split(EXPERIMENTS["lits-munet"], items)
     assert {item.group for item in parts.validation} == {"00003"}
     assert (len(parts.training), parts.test) == (6, [])
     assert items[0].read()[0].shape == (1, 128, 128)

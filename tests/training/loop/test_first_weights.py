@@ -21,8 +21,8 @@ from training.loop.record import beginning  # noqa: E402
 from training.networks.mean import Mean  # noqa: E402
 from training.networks.registry import build, served  # noqa: E402
 from training.package.network import write_onnx  # noqa: E402
+from training.package.sixteen_bits import fold_norms, round_weights  # noqa: E402
 from training.package.sources import licence_of, with_inherited  # noqa: E402
-from training.package.storage import fold_norms, round_weights  # noqa: E402
 
 SYSTEM = replace(EXPERIMENTS["brats-slices-unet"], options={"widths": (16, 16, 16, 16)}, size=(4, 64, 64))
 

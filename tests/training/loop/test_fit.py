@@ -13,14 +13,14 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 from engines.backends.onnxruntime.engine import OnnxRuntimeEngine  # noqa: E402
 from engines.backends.openvino.engine import OpenVinoEngine  # noqa: E402
 from engines.contract import EngineSettings  # noqa: E402
-from training.data.source import read  # noqa: E402
+from training.data.dataset import read  # noqa: E402
 from training.experiment import Augmentation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.fit import fit  # noqa: E402
 from training.loop.schedule import schedule  # noqa: E402
-from training.loop.train import Limits, use_threads  # noqa: E402
+from training.loop.train import RunLimits, use_threads  # noqa: E402
 from training.package.export import export  # noqa: E402
-from training.package.network import Answer, mean_of  # noqa: E402
+from training.package.network import ServedNetwork, mean_of  # noqa: E402
 
 OPTIONS = {
     "lite-unet": {"widths": (16, 16, 16, 16), "pretrained": True},
@@ -50,7 +50,7 @@ def trained(request, tmp_path_factory, tiny_lgg, tiny_liver):
     use_threads(1)  # tiny tensors; more threads only wait for one another
     data = tiny_liver if experiment.data == "liver" else tiny_lgg
     folder = tmp_path_factory.mktemp(request.param)
-    return experiment, data, folder, fit(experiment, data, folder, Limits(epochs=3))
+    return experiment, data, folder, fit(experiment, data, folder, RunLimits(epochs=3))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_of_two_runs_the_mean_answers(tmp_path, tiny_lgg):
     experiment = tiny("lgg-resunet")
     runs = [tmp_path / "one", tmp_path / "other"]
     for variant, folder in enumerate(runs):
-        fit(replace(experiment, variant=variant), tiny_lgg, folder, Limits(epochs=1))
+        fit(replace(experiment, variant=variant), tiny_lgg, folder, RunLimits(epochs=1))
     package = export([experiment] * 2, runs, tiny_lgg, tmp_path / "models", "0.0.1", pictures=False)
     inputs = torch.from_numpy(package.reference()["image"])
     with torch.inference_mode():
@@ -121,7 +121,7 @@ def test_the_package_says_what_was_measured_and_on_whom(trained, package):
 
 def test_an_interrupted_run_is_taken_up_again(trained):
     experiment, data, folder, history = trained
-    again = fit(experiment, data, folder, Limits(epochs=4, resume=True))
+    again = fit(experiment, data, folder, RunLimits(epochs=4, resume=True))
     assert len(again) == 4
     assert again[:3] == history
 
@@ -129,16 +129,16 @@ def test_an_interrupted_run_is_taken_up_again(trained):
 def test_what_a_run_started_from_is_in_its_card(tmp_path, tiny_lgg, tiny_liver):
     use_threads(1)
     liver, glioma = (replace(tiny(name), options={"widths": (16, 32)}) for name in ("liver-unet", "lgg-resunet"))
-    fit(liver, tiny_liver, tmp_path / "liver", Limits(epochs=1))
+    fit(liver, tiny_liver, tmp_path / "liver", RunLimits(epochs=1))
     best, run = tmp_path / "liver" / "best.pt", tmp_path / "run"
     with pytest.raises(RuntimeError, match="size mismatch"):  # another network is no start
-        fit(glioma, tiny_lgg, tmp_path / "no", Limits(epochs=1), initial=best)
+        fit(glioma, tiny_lgg, tmp_path / "no", RunLimits(epochs=1), initial=best)
     weights = torch.load(best, weights_only=True)
     sources = [{"name": "Elsewhere", "licence": "CC BY 4.0", "citation": "Somebody"}]
     record = json.loads((best.parent / "record.json").read_text())
     (best.parent / "record.json").write_text(json.dumps({**record, "sources": sources}))
-    fit(liver, tiny_liver, run, Limits(epochs=1), initial=best)
-    fit(liver, tiny_liver, run, Limits(epochs=2, resume=True))
+    fit(liver, tiny_liver, run, RunLimits(epochs=1), initial=best)
+    fit(liver, tiny_liver, run, RunLimits(epochs=2, resume=True))
     record = json.loads((run / "record.json").read_text())
     assert record["initial"] == "liver"
     assert record["before"] == pytest.approx(weights["minutes"])
@@ -161,9 +161,9 @@ def test_the_answer_is_the_mean_over_sizes_and_mirror_images():
 
     image = torch.zeros(1, 1, 32, 64)
     image[:, :, 8:24, 16:48] = 1
-    plain = Answer(Bright(), 0, False)
+    plain = ServedNetwork(Bright(), 0, False)
     assert torch.equal(plain(image), image * torch.linspace(0, 1, 64))
-    answer = Answer(Bright(), 0, True, (0.5, 1.0, 1.5))(image)
+    answer = ServedNetwork(Bright(), 0, True, (0.5, 1.0, 1.5))(image)
     assert answer.shape == image.shape
     torch.testing.assert_close(answer, answer.flip(3))
     torch.testing.assert_close(answer[0, 0, 12:20, 20:44], torch.full((8, 24), 0.5), atol=0.02, rtol=0)

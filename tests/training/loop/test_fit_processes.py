@@ -22,10 +22,10 @@ from pathlib import Path
 
 import torch
 
-from training.loop.train import Limits
+from training.loop.train import RunLimits
 
 data, folder = map(Path, sys.argv[1:])
-limits = Limits(epochs=2, devices=2)
+limits = RunLimits(epochs=2, devices=2)
 torch.set_num_threads(1)
 
 

@@ -15,11 +15,11 @@ pytest.importorskip("monai", reason="training needs the `train` extra")
 from training.evaluate.figures import UnfitError  # noqa: E402
 from training.experiment import Variation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
+from training.loop.checkpoint import CheckpointWriter  # noqa: E402
 from training.loop.fit import fit  # noqa: E402
-from training.loop.keep import Keeper  # noqa: E402
 from training.loop.learner import Learner  # noqa: E402
 from training.loop.schedule import Schedule  # noqa: E402
-from training.loop.train import Limits, use_threads  # noqa: E402
+from training.loop.train import RunLimits, use_threads  # noqa: E402
 
 SYSTEM = replace(
     EXPERIMENTS["lgg-two-conv"],
@@ -38,24 +38,24 @@ class PowerCutError(Exception):
 
 def test_an_epoch_that_was_finished_is_not_trained_again(tiny_slices, tmp_path, monkeypatch):
     use_threads(1)
-    finish = Keeper.on_train_epoch_end
+    finish = CheckpointWriter.on_train_epoch_end
 
-    def cut_off(keeper, trainer, learner):
+    def cut_off(writer, trainer, learner):
         if trainer.current_epoch == 2:
             raise PowerCutError
-        finish(keeper, trainer, learner)
+        finish(writer, trainer, learner)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "on_train_epoch_end", cut_off)
+        patch.setattr(CheckpointWriter, "on_train_epoch_end", cut_off)
         with pytest.raises(PowerCutError):
-            fit(SYSTEM, tiny_slices, tmp_path, Limits(epochs=4))
+            fit(SYSTEM, tiny_slices, tmp_path, RunLimits(epochs=4))
     left = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert left["epoch"] == 1
     trained = []
     monkeypatch.setattr(
-        Keeper, "on_train_epoch_end", lambda k, t, n: (trained.append(t.current_epoch), finish(k, t, n))
+        CheckpointWriter, "on_train_epoch_end", lambda k, t, n: (trained.append(t.current_epoch), finish(k, t, n))
     )
-    history = fit(SYSTEM, tiny_slices, tmp_path, Limits(epochs=4, resume=True))
+    history = fit(SYSTEM, tiny_slices, tmp_path, RunLimits(epochs=4, resume=True))
     assert trained == [2, 3]
     assert [entry["epoch"] for entry in history] == [0, 1, 2, 3]
 
@@ -63,23 +63,23 @@ def test_an_epoch_that_was_finished_is_not_trained_again(tiny_slices, tmp_path, 
 def test_a_run_is_resumed_as_it_was_started_or_not_at_all(tiny_slices, tmp_path):
     experiment = replace(SYSTEM, split="slice")
     use_threads(1)
-    fit(experiment, tiny_slices, tmp_path, Limits(epochs=1))
+    fit(experiment, tiny_slices, tmp_path, RunLimits(epochs=1))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(UnfitError, match="another system"):
-        fit(replace(experiment, split="patient"), tiny_slices, tmp_path, Limits(epochs=2, resume=True))
+        fit(replace(experiment, split="patient"), tiny_slices, tmp_path, RunLimits(epochs=2, resume=True))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     (tmp_path / "last.ckpt").unlink()
     with pytest.raises(UnfitError, match=r"no last\.ckpt"):
-        fit(experiment, tiny_slices, tmp_path, Limits(epochs=2, resume=True))
+        fit(experiment, tiny_slices, tmp_path, RunLimits(epochs=2, resume=True))
 
 
 def test_a_run_that_ended_early_is_over(tiny_slices, tmp_path, monkeypatch):
     experiment = replace(SYSTEM, patience=1)
     use_threads(1)
     monkeypatch.setattr(Learner, "_score", lambda *_: 0.5)  # no epoch is better than the first
-    first = fit(experiment, tiny_slices, tmp_path, Limits(epochs=9))
+    first = fit(experiment, tiny_slices, tmp_path, RunLimits(epochs=9))
     assert len(first) == 2
-    assert fit(experiment, tiny_slices, tmp_path, Limits(epochs=9, resume=True)) == first
+    assert fit(experiment, tiny_slices, tmp_path, RunLimits(epochs=9, resume=True)) == first
 
 
 class Scored(SimpleNamespace):
@@ -92,15 +92,15 @@ class Scored(SimpleNamespace):
 @pytest.mark.parametrize(("keep", "kept"), [("best", [0.5, 0.9]), ("last", [0.5, 0.9, math.nan, 0.1])])
 def test_an_undefined_score_takes_no_better_weights_away(keep, kept, tmp_path):
     network = torch.nn.Linear(1, 1)
-    learner, keeper = (
+    learner, writer = (
         SimpleNamespace(plan=SimpleNamespace(keep=keep), kept=network),
-        Keeper(tmp_path, {}, Schedule(None)),
+        CheckpointWriter(tmp_path, {}, Schedule(None)),
     )
     written = []
     for score in (0.5, 0.9, math.nan, 0.1):
         (tmp_path / "best.pt").unlink(missing_ok=True)
-        keeper.on_validation_end(Scored(score), learner)
+        writer.on_validation_end(Scored(score), learner)
         if (tmp_path / "best.pt").exists():
             written.append(torch.load(tmp_path / "best.pt", weights_only=True)["score"])
-    assert keeper.best == 0.9
+    assert writer.best == 0.9
     assert written == pytest.approx(kept, nan_ok=True)

@@ -20,7 +20,7 @@ from training.cli import app
 from training.package.manifest import write_reference
 from training.package.network import ask_onnx
 from training.package.rewrite import edit_manifest
-from training.package.storage import SMALLEST
+from training.package.sixteen_bits import SMALLEST
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from training.evaluate.report import Asked, evaluate_package  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.fit import fit  # noqa: E402
 from training.loop.record import experiment_of  # noqa: E402
-from training.loop.train import Limits, use_threads  # noqa: E402
+from training.loop.train import RunLimits, use_threads  # noqa: E402
 from training.package.export import export  # noqa: E402
 
 WIDTHS = {"liver-unet": (16, 32), "liver-lite-unet": (16, 16, 16, 16)}
@@ -36,7 +36,7 @@ def runs(tiny_liver, tmp_path_factory):
     for name, widths in WIDTHS.items():
         options = {**EXPERIMENTS[name].options, "widths": widths}
         experiment = replace(EXPERIMENTS[name], options=options, batch=4, per_epoch=8, keep="last")
-        fit(experiment, tiny_liver, place / name, Limits(epochs=1))
+        fit(experiment, tiny_liver, place / name, RunLimits(epochs=1))
     return [place / name for name in WIDTHS]
 
 

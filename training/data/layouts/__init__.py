@@ -1,1 +1,1 @@
-"""Data sets in their published layouts."""
+"""One module for each data set: how its files lie on disk as published."""

@@ -22,7 +22,7 @@ _CHAOS = (("DICOM_anon", "Ground"), ("dicom", "liver-masks"))
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class LabelledStudy:
     """One CT, read when it is wanted.
 
     Attributes:
@@ -36,11 +36,11 @@ class Study:
     public: bool
 
 
-def find_studies(root: Path) -> list[Study]:
+def find_studies(root: Path) -> list[LabelledStudy]:
     """The CTs under `root`, or none where it has another layout; `root` may be a CHAOS case itself."""
     folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
     chaos = [
-        Study(folder.name, partial(_read_chaos, folder / images, folder / masks), public=False)
+        LabelledStudy(folder.name, partial(_read_chaos, folder / images, folder / masks), public=False)
         for folder in folders
         for images, masks in _CHAOS
         if (folder / images).is_dir() and (folder / masks).is_dir()
@@ -48,7 +48,7 @@ def find_studies(root: Path) -> list[Study]:
     truths = {_number(path): path for path in sorted(root.rglob("segmentation-*.nii*"))}
     volumes = sorted(root.rglob("volume-*.nii*"), key=lambda path: int(_number(path)))
     lits = [
-        Study(f"volume-{_number(path)}", partial(_read_lits, path, truths[_number(path)]), public=True)
+        LabelledStudy(f"volume-{_number(path)}", partial(_read_lits, path, truths[_number(path)]), public=True)
         for path in volumes
         if _number(path) in truths
     ]

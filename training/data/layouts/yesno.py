@@ -10,9 +10,9 @@ import numpy as np
 import structlog
 from PIL import Image, ImageOps
 
-from training.data.heads import head_box
+from training.data.duplicates import find_duplicates
+from training.data.head_box import head_box
 from training.data.items import Item, Pair
-from training.data.similar import find_duplicates
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""System C as a whole: the classifier looks at every slice, the segmenter where it says tumour."""
+"""Two stages, as in system C: the classifier looks at every slice, the segmenter where it says tumour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.packages.package import ModelPackage
-from training.data import source
+from training.data import dataset
 from training.data.items import Item
 from training.evaluate.figures import Figure, UnfitError, mean_figure
 from training.evaluate.gallery import show_masks
@@ -70,7 +70,7 @@ def _seen_by_neither(
         raise UnfitError(
             f"expected a classifier and a segmenter of the same images, received {names}: {tasks}, {alike}"
         )
-    items: list[Item] = source.read(replace(segmenter, only_positive=False), data)
+    items: list[Item] = dataset.read(replace(segmenter, only_positive=False), data)
     for package, experiment in zip(packages, stages, strict=True):
         # a slice without tumour was never trained on by who wants tumour only
         skipped = experiment.only_positive and experiment.split == "slice"

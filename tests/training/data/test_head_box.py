@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from training.data.heads import head_box
-from training.data.similar import find_duplicates
+from training.data.duplicates import find_duplicates
+from training.data.head_box import head_box
 
 LEFT, TOP, RIGHT, BOTTOM = 60, 40, 160, 170
 

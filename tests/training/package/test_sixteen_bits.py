@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 from engines.backends.tensorrt.half import widened  # noqa: E402
 from training.networks.mean import Mean  # noqa: E402
 from training.package.network import check_against_torch, write_onnx  # noqa: E402
-from training.package.storage import fold_norms, round_weights, store_in_half  # noqa: E402
+from training.package.sixteen_bits import fold_norms, round_weights, store_in_half  # noqa: E402
 
 
 def network():

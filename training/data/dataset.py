@@ -1,4 +1,4 @@
-"""From an experiment and a folder to what is trained on and what is held out."""
+"""The data set of an experiment: read from its folder, and split into training, validation and test."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from training.data.heads import Box, head_box
+from training.data.head_box import Box, head_box
 
 BITS = 12
 """Two pictures are near duplicates if at most so many of the 64 bits of their hashes differ, and ..."""

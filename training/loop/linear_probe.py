@@ -1,4 +1,4 @@
-"""A classifier whose encoder stays as it is: the last layer is solved for exactly, in seconds.
+"""A linear probe: the encoder stays as it is, and the last layer is solved for exactly, in seconds.
 
 Few pictures do not teach an encoder much; they do settle a logistic regression on its features (Kornblith et al. 2019,
 arXiv:1805.08974, section 4.1). Its problem is convex: no rate, no schedule, no number of epochs, nothing to stop early.
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from training.data.dataset import Parts
 from training.data.examples import target
 from training.data.inputs import INPUTS
 from training.data.items import Item
-from training.data.source import Parts
 from training.evaluate.figures import area_under_curve
 from training.experiment import Experiment
-from training.loop.keep import write_record
+from training.loop.checkpoint import write_record
 from training.networks.efficient_lite import EfficientLiteClassifier
 from training.networks.registry import build
 

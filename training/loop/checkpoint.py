@@ -1,4 +1,4 @@
-"""What a run leaves behind, written after every epoch, so that an export needs no end of the training."""
+"""What a run writes after every epoch (best weights, record, curves): it can be exported before the training ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.loop.schedule import Schedule
 log = structlog.get_logger(__name__)
 
 
-class Keeper(Callback):
+class CheckpointWriter(Callback):
     """Writes best.pt, record.json and curves.png into the run's folder; its state is part of Lightning's checkpoint.
 
     Args:

@@ -17,8 +17,8 @@ from training.cli import app  # noqa: E402
 from training.data.layouts.yesno import load_yesno  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.fit import fit  # noqa: E402
+from training.loop.linear_probe import look_at, set_last_layer  # noqa: E402
 from training.loop.record import experiment_of  # noqa: E402
-from training.loop.solve import look_at, set_last_layer  # noqa: E402
 from training.networks.efficient_lite import EfficientLiteClassifier  # noqa: E402
 from training.networks.registry import build  # noqa: E402
 
