@@ -67,19 +67,14 @@ TWICE = {
     "Answer",
     "Assembly",
     "Channel",
-    "Intake",
     "Kind",
-    "Limits",
     "LostImage",
     "Measured",
     "Measurement",
-    "Part",
     "Pipeline",
     "Priority",
     "SeriesFacts",
-    "Study",
     "StudyFacts",
-    "TooLarge",
 }
 """Class names that still stand for two things."""
 
