@@ -44,9 +44,10 @@ from engines.contract import EngineSettings
 from engines.machine import usable_cores
 from pipelines import networks
 from pipelines.brain import glioma as brain_mr
+from pipelines.job import EngineChoice, JobDescription
 from pipelines.phantoms.dicom import write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.worker import EngineChoice, JobDescription, perform
+from pipelines.worker import perform
 
 NETWORK = "wait for the network"
 WORKING = "the network works"

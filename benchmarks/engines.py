@@ -17,7 +17,8 @@ import structlog
 from rich.console import Console
 from rich.progress import Progress
 
-from engines.benchmark.field import Contender, Interrupted
+from engines.benchmark.contender import Contender
+from engines.benchmark.measuring import Interrupted
 from engines.benchmark.report import markdown, picture, table
 from engines.benchmark.run import benchmark
 from engines.contract import EngineSettings

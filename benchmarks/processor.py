@@ -21,7 +21,7 @@ from rich.console import Console
 from daemon.terminal.tables import plain_table
 from engines.backends.onnxruntime.engine import OnnxRuntimeEngine
 from engines.backends.openvino.engine import OpenVinoEngine
-from engines.benchmark.field import tiled
+from engines.benchmark.measuring import tiled
 from engines.contract import Arrays, Engine, EngineSettings
 from engines.machine import usable_cores
 from engines.packages.package import ModelPackage, find_packages, shipped_folder

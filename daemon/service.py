@@ -31,15 +31,15 @@ from engines.contract import EngineSettings
 from engines.errors import EngineError
 from engines.machine import usable_cores
 from pipelines.errors import PipelineError
+from pipelines.job import EngineChoice
 from pipelines.registry import PIPELINES, packages_for
 from pipelines.rules.published import RuleFile
-from pipelines.worker import EngineChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemon.config import Config
-    from pipelines.rehearsal import Cast
+    from pipelines.job import ModelChoices
     from pipelines.rules.published import RuleSet
 
 log = structlog.get_logger(__name__)
@@ -180,7 +180,7 @@ class Service:
         pool = WorkerPool(
             config.workers,
             config.data_dir / "dask",
-            warm_up=warm_up_cast(config, settings),
+            warm_up=warm_up_models(config, settings),
             gpus=config.engine.gpu,
             logging_section=config.logging,
             on_return=wake,
@@ -306,17 +306,17 @@ def engine_settings(config: Config) -> EngineSettings:
     )
 
 
-def warm_up_cast(config: Config, settings: EngineSettings) -> Cast:
+def warm_up_models(config: Config, settings: EngineSettings) -> ModelChoices:
     """Every pipeline with the models that it would use now; one whose models are broken is left for its jobs to say."""
-    cast = {}
+    models = {}
     for pipeline in PIPELINES.values():
         try:
             packages = packages_for(pipeline, config.models)
         except (EngineError, PipelineError) as error:
             log.warning("not_rehearsed", pipeline=pipeline.name, reason=str(error))
             continue
-        cast[pipeline.name] = {slot: EngineChoice(str(one.folder), settings) for slot, one in packages.items()}
-    return cast
+        models[pipeline.name] = {slot: EngineChoice(str(one.folder), settings) for slot, one in packages.items()}
+    return models
 
 
 def listener_settings(config: Config) -> ListenerSettings:

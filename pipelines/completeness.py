@@ -3,68 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dicomio.files.part10 import read_data_set
 from dicomio.files.values import integer, plain_value
+from pipelines.job import SeriesRead
 
 if TYPE_CHECKING:
     from dicomio.volumes.volume import Volume
-    from pipelines.worker import JobDescription
+    from pipelines.job import JobDescription, UnusableImage
 
 SHOWN = 3
 """Lost images that a sentence names one by one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LostImage:
-    """Something that came for the study and could not be used; '' and None for what is not known of it.
-
-    Attributes:
-        kind: quarantined, cut off, not finished, refused or conflicting.
-        reason: What is wrong with it, as the end of a sentence.
-        series_uid: '' if it may be of any series.
-        number: Instance Number.
-        position: Image Position (Patient), LPS in mm.
-        name: Of its file, where the reader knows that.
-    """
-
-    kind: str
-    reason: str
-    series_uid: str = ""
-    sop_uid: str = ""
-    number: str = ""
-    position: tuple[float, ...] | None = None
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class JobSeries:
-    """The series that fills a role of a job."""
-
-    uid: str
-    description: str = ""
-
-
-@dataclass(frozen=True)
-class SeriesRead:
-    """How much of a series was read.
-
-    Attributes:
-        images: That were read; frames of a multi-frame object one by one.
-        came: Those and what is known to be lost of it.
-    """
-
-    series: str
-    description: str
-    images: int
-    came: int
-
-
-def losses_of(job: JobDescription, series_uids: Iterable[str]) -> tuple[LostImage, ...]:
+def losses_of(job: JobDescription, series_uids: Iterable[str]) -> tuple[UnusableImage, ...]:
     """What was lost of these series, or may be of them."""
     wanted = {*series_uids, ""}
     return tuple(lost for lost in job.lost if lost.series_uid in wanted)
@@ -92,7 +47,7 @@ def told_read(job: JobDescription, read: Mapping[str, SeriesRead]) -> str:
     return f"Read {', '.join(parts)}{study}."
 
 
-def refusal(lost: Sequence[LostImage], volumes: Mapping[str, Volume]) -> str:
+def refusal(lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]) -> str:
     """Why a job whose series lost images does not run, and what can be done."""
     return (
         f"{_counted(len(lost))} came and could not be used: {_listed(lost, volumes)} Send the whole series again, "
@@ -100,14 +55,14 @@ def refusal(lost: Sequence[LostImage], volumes: Mapping[str, Volume]) -> str:
     )
 
 
-def also_known(lost: Sequence[LostImage]) -> str:
+def also_known(lost: Sequence[UnusableImage]) -> str:
     """What to say beside another reason to refuse: a gap has a name."""
     if not lost:
         return ""
     return f" Besides: {_counted(len(lost))} of it came and could not be used: {_listed(lost, {})}"
 
 
-def notes(job: JobDescription, lost: Sequence[LostImage], volumes: Mapping[str, Volume]) -> tuple[str, ...]:
+def notes(job: JobDescription, lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]) -> tuple[str, ...]:
     """What a reader of the results must know first."""
     told = []
     if lost:
@@ -135,14 +90,14 @@ def _counted(number: int) -> str:
     return f"{number} image{'s' * (number > 1)}"
 
 
-def _listed(lost: Sequence[LostImage], volumes: Mapping[str, Volume]) -> str:
+def _listed(lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]) -> str:
     """The first of them, each with what is wrong with it and where it would lie."""
     shown = [f"{_called(one)}{_where(one, volumes)} {one.reason.rstrip('.')}" for one in lost[:SHOWN]]
     more = f"; and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
     return "; ".join(shown) + more + "."
 
 
-def _called(lost: LostImage) -> str:
+def _called(lost: UnusableImage) -> str:
     of = f" of series {lost.series_uid}" if lost.series_uid else ""
     if lost.number:
         of = f" {lost.number}{of}"
@@ -150,7 +105,7 @@ def _called(lost: LostImage) -> str:
     return f"image{of} ({known})" if known else f"an image{of}"
 
 
-def _where(lost: LostImage, volumes: Mapping[str, Volume]) -> str:
+def _where(lost: UnusableImage, volumes: Mapping[str, Volume]) -> str:
     """Where it would lie in the volume that was read of its series: what it leaves is an edge or a gap."""
     volume = next((one for one in volumes.values() if one.series_instance_uid == lost.series_uid), None)
     if volume is None or lost.position is None or len(lost.position) != 3 or volume.source_axis is None:

@@ -15,8 +15,7 @@ import structlog
 
 from engines.choose import open_engine
 from engines.packages.activation import probabilities
-from engines.packages.package import ModelPackage, find_packages, load_package, shipped_folder
-from pipelines.errors import ModelMissing
+from engines.packages.package import ModelPackage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,23 +162,3 @@ class Networks(Mapping[str, "Network"]):
 
     def __len__(self) -> int:
         return len(self._packages)
-
-
-def packages_in(folders: tuple[Path, ...]) -> Mapping[str, ModelPackage]:
-    """The shipped packages and those of the hospital's own folders, by name; a hospital's wins over a shipped one."""
-    found = dict(find_packages(shipped_folder()))
-    for folder in folders:
-        found |= find_packages(folder)
-    return found
-
-
-def package_named(name: str, folders: tuple[Path, ...]) -> ModelPackage:
-    """One package by name.
-
-    Raises:
-        ModelMissing: There is none of that name, neither shipped nor in `folders`.
-    """
-    for folder in (*reversed(folders), shipped_folder()):
-        if (folder / name / "model.yaml").is_file():
-            return load_package(folder / name)
-    raise ModelMissing(name=name, folders=tuple(str(folder) for folder in (*folders, shipped_folder())))

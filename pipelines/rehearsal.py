@@ -15,22 +15,20 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engines.packages.package import load_package
+from pipelines.job import JobDescription
 from pipelines.phantoms.dicom import write_phantom
 from pipelines.registry import model_digest, pipeline_named
-from pipelines.worker import JobDescription, network_of, perform
+from pipelines.worker import network_of, perform
 
 if TYPE_CHECKING:
-    from pipelines.worker import EngineChoice
+    from pipelines.job import EngineChoice, ModelChoices
 
 log = structlog.get_logger(__name__)
 
-Cast = Mapping[str, Mapping[str, "EngineChoice"]]
-"""Pipeline -> slot -> the package that fills it."""
 
-
-def open_engines(cast: Cast) -> None:
+def open_engines(choices: ModelChoices) -> None:
     """Opens every network, which builds the plans that are not stored yet; a fault is logged, as in `rehearse`."""
-    for name, models in cast.items():
+    for name, models in choices.items():
         for choice in models.values():
             try:
                 network_of(choice)
@@ -38,26 +36,26 @@ def open_engines(cast: Cast) -> None:
                 log.warning("engine_not_opened", pipeline=name, error=type(error).__name__, reason=str(error))
 
 
-def rehearse(cast: Cast) -> None:
+def rehearse(choices: ModelChoices) -> None:
     """Runs every pipeline once; a fault is logged here, and reported by the job that meets it."""
-    for name, models in cast.items():
+    for name, models in choices.items():
         try:
             with TemporaryDirectory(prefix="scanward-rehearsal-") as folder:
-                _play(name, models, Path(folder))
+                _run_once(name, models, Path(folder))
         except Exception as error:
             log.warning("rehearsal_failed", pipeline=name, error=type(error).__name__, reason=str(error))
 
 
-def _play(name: str, models: Mapping[str, EngineChoice], folder: Path) -> None:
-    stage = folder / "dicom"
-    write_phantom(name, stage, slices=12, matrix=128, glioma=False)  # a whole brain in 3D would take too long for this
+def _run_once(name: str, models: Mapping[str, EngineChoice], folder: Path) -> None:
+    scans = folder / "dicom"
+    write_phantom(name, scans, slices=12, matrix=128, glioma=False)  # a whole brain in 3D would take too long for this
     pipeline = pipeline_named(name)
     packages = {slot: load_package(Path(choice.folder)) for slot, choice in models.items()}
     outcome = perform(
         JobDescription(
             job_id=f"rehearsal-{name}",
             pipeline=name,
-            inputs={series.name: tuple(map(str, sorted(series.glob("*.dcm")))) for series in stage.iterdir()},
+            inputs={series.name: tuple(map(str, sorted(series.glob("*.dcm")))) for series in scans.iterdir()},
             inputs_digest="rehearsal",
             model_digest=model_digest(pipeline, packages),
             models=models,

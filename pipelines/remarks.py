@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.registry import Pipeline
     from pipelines.rules.attributes import StudyFacts
     from pipelines.rules.derived.kinds import Phase
+    from pipelines.specifications import Pipeline
 
 
 def remarks(study: StudyFacts, pipeline: Pipeline, roles: Mapping[str, str]) -> tuple[str, ...]:

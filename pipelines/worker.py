@@ -3,137 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import structlog
 
 from dicomio.errors import BadInput
-from dicomio.files.inflate import LARGEST_INFLATED
 from dicomio.volumes.content_refusals import PatientsDiffer
 from dicomio.volumes.patient import SamePatientCheck
 from dicomio.volumes.volume import Volume, load_volume
-from engines.contract import EngineSettings
 from engines.packages.package import load_package
-from pipelines.completeness import (
-    JobSeries,
-    LostImage,
-    SeriesRead,
-    also_known,
-    losses_of,
-    notes,
-    refusal,
-    series_read,
-    told_read,
-)
+from pipelines.completeness import also_known, losses_of, notes, refusal, series_read, told_read
 from pipelines.errors import ModelsDiffer
+from pipelines.job import JobDescription, NumericResult, Outcome
 from pipelines.networks import EnginePool, Network, Networks, Progress, silent
 from pipelines.registry import model_digest, pipeline_named
 from pipelines.results.encode import encode_results, inheritance_notes
 from pipelines.results.summary import headline, summary_line
-from pipelines.results.writer import ResultFile, tracking_uid
+from pipelines.results.writer import tracking_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engines.packages.package import ModelPackage
     from pipelines.findings import Findings, Region
+    from pipelines.job import EngineChoice, ResultFile
+    from pipelines.specifications import Pipeline
 
 log = structlog.get_logger(__name__)
+
+RunPipeline = Callable[[Mapping[str, Volume], Mapping[str, Network], Progress], "Findings"]
 
 _POOL = EnginePool()
 _PACKAGES: dict[str, ModelPackage] = {}
 _OWN_GPU: list[int] = []  # of this process; empty for "as the job says"
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """A model package (its folder) and how to run it."""
-
-    folder: str
-    settings: EngineSettings
-
-
-@dataclass(frozen=True)
-class JobDescription:
-    """Everything that a worker needs to know; plain values, so that it can travel to another machine.
-
-    Attributes:
-        inputs: Role -> files of the series that fills it.
-        inputs_digest: Digest of what the files hold; result UIDs derive from it and `model_digest`.
-        models: Slot -> model package and engine.
-        segmentations: Encodings that the destinations want.
-        output: Folder for the results; is made, and cleared of an earlier try's.
-        largest_inflated: Bytes that a deflated image may inflate to.
-        created: When the job was made: the date of the results, the same in every try.
-        series: Role -> the series that fills it.
-        study_images: Images of the whole study.
-        lost: What came for the study and could not be used.
-        lenient: The job runs although its series lost images, and says so; else it is refused.
-        notes: What a reader must know of the series that were chosen (`pipelines.remarks`).
-    """
-
-    job_id: str
-    pipeline: str
-    inputs: Mapping[str, tuple[str, ...]]
-    inputs_digest: str
-    model_digest: str
-    models: Mapping[str, EngineChoice]
-    output: str
-    created: datetime
-    segmentations: tuple[Literal["BINARY", "LABELMAP"], ...] = ("BINARY",)
-    key_images: bool = True
-    largest_inflated: int = LARGEST_INFLATED
-    series: Mapping[str, JobSeries] = field(default_factory=dict)
-    study_images: int = 0
-    lost: tuple[LostImage, ...] = ()
-    lenient: bool = False
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One figure for the database: of which thing ("Study" for the whole), what, how much, in which UCUM unit."""
-
-    tracking_id: str
-    name: str
-    value: float
-    unit: str
-    tracking_uid: str = ""
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a job: results, or `refused` with the reason that a technologist understands.
-
-    Attributes:
-        refused_as: Name of the refusal's class, such as "UnevenSpacing".
-        answer: What the study as a whole shows: one of `pipelines.findings.Answer`, '' without findings.
-        headline: The same for people, with the question.
-        read: Role to how much of its series was read.
-        told_read: The same in a sentence.
-    """
-
-    job_id: str
-    refused: str | None = None
-    refused_as: str = ""
-    results: tuple[ResultFile, ...] = ()
-    pictures: tuple[str, ...] = ()
-    measurements: tuple[Measured, ...] = ()
-    answer: str = ""
-    headline: str = ""
-    summary: str = ""
-    notes: tuple[str, ...] = ()
-    models: Mapping[str, str] = field(default_factory=dict)
-    engines: Mapping[str, str] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    read: Mapping[str, SeriesRead] = field(default_factory=dict)
-    told_read: str = ""
 
 
 class _Clock:
@@ -173,7 +80,7 @@ def perform(job: JobDescription, report: Progress = silent) -> Outcome:
         with clock.step("engines"):
             networks = networks_of(job)
         with clock.step("infer"):
-            findings = pipeline.run(volumes, networks, report)
+            findings = _code_of(pipeline)(volumes, networks, report)
             read = series_read(job, volumes)
             told = (*notes(job, lost, volumes), *job.notes, *left_out, *findings.notes)
             told += inheritance_notes(findings.volume)
@@ -209,6 +116,11 @@ def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tupl
             log.warning("optional_series_left_out", role=role, reason=str(error))
             left_out.append(f"{role.upper()} could not be used: {error}")
     return volumes, tuple(left_out)
+
+
+def _code_of(pipeline: Pipeline) -> RunPipeline:
+    run: RunPipeline = import_module(pipeline.module).run
+    return run
 
 
 def networks_of(job: JobDescription) -> Networks:
@@ -277,15 +189,15 @@ def _outcome(
     )
 
 
-def _measurements(findings: Findings, job: JobDescription) -> Iterator[Measured]:
+def _measurements(findings: Findings, job: JobDescription) -> Iterator[NumericResult]:
     for answer in findings.classifications:
-        yield Measured("Study", f"Probability: {answer.question}", answer.probability, "1")
+        yield NumericResult("Study", f"Probability: {answer.question}", answer.probability, "1")
     for name, (value, unit) in findings.totals.items():
-        yield Measured("Study", name, value, unit)
+        yield NumericResult("Study", name, value, unit)
     for region in findings.regions:
         for quantity, value, unit in _figures(region):
             uid = tracking_uid(job.inputs_digest, job.model_digest, region.tracking_id)
-            yield Measured(region.tracking_id, quantity, value, unit, tracking_uid=uid, label=region.label.name)
+            yield NumericResult(region.tracking_id, quantity, value, unit, tracking_uid=uid, label=region.label.name)
 
 
 def _figures(region: Region) -> Iterator[tuple[str, float, str]]:

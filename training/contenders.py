@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engines.benchmark.field import Contender, Run
+from engines.benchmark.contender import Contender, Run
 from training.evaluate.figures import UnfitError
 from training.package.origin import experiments_of
 

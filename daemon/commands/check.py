@@ -28,7 +28,7 @@ from engines.choose import candidates, open_engine
 from engines.errors import EngineError
 from engines.packages.package import find_packages
 from pipelines.errors import ModelMissing, PipelineError
-from pipelines.networks import package_named
+from pipelines.packages import package_named
 from pipelines.registry import PIPELINES
 from pipelines.rules.lint import doubts
 from pipelines.rules.published import load_rules

@@ -19,12 +19,13 @@ from daemon.logs import set_up_logs
 from daemon.service import engine_settings
 from daemon.terminal.tables import plain_table
 from engines.benchmark import report as benchmark_report
-from engines.benchmark.field import Contender, Interrupted, Measurement
+from engines.benchmark.contender import Contender
+from engines.benchmark.measuring import BenchmarkRow, Interrupted
 from engines.benchmark.run import benchmark
 from engines.choose import Verification, open_engine, verify
 from engines.contract import EngineSettings
 from engines.machine import usable_cores
-from pipelines.networks import packages_in
+from pipelines.packages import packages_in
 from pipelines.registry import PIPELINES
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def benchmark_models(
     """Measure every engine that opens, in turns, on the package's reference inputs: one table and a picture."""
     settings = _settings(config)
     threads = settings.threads or usable_cores()
-    found: Sequence[Measurement]
+    found: Sequence[BenchmarkRow]
     interrupted = False
     with Progress(TextColumn("{task.description}", markup=False), BarColumn(), console=console, transient=True) as bar:
         task = bar.add_task("Measuring", total=1.0)

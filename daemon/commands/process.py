@@ -17,13 +17,14 @@ from daemon.errors import WrongUsage
 from daemon.intake.study_folder import FolderContents, FolderStudy, digest_of, read_folder
 from daemon.terminal.tables import files_table, findings_table
 from engines.contract import EngineSettings
-from pipelines.completeness import JobSeries, LostImage, also_known
+from pipelines.completeness import also_known
+from pipelines.job import EngineChoice, JobDescription, JobSeries, Outcome, UnusableImage
 from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
 from pipelines.remarks import remarks
 from pipelines.rules.builtin import builtin_rules
 from pipelines.rules.published import load_rules
 from pipelines.rules.routing import PlannedJob, Unmatched, planned, route
-from pipelines.worker import EngineChoice, JobDescription, Outcome, close_engines, perform
+from pipelines.worker import close_engines, perform
 
 if TYPE_CHECKING:
     from pipelines.rules.published import RuleSet
@@ -113,7 +114,7 @@ class _Plan:
     study_instance_uid: str
     jobs: tuple[JobDescription, ...] = ()
     reasons: tuple[str, ...] = ()
-    lost: tuple[LostImage, ...] = ()
+    lost: tuple[UnusableImage, ...] = ()
 
 
 def _contents(folder: Path, scratch: Path) -> FolderContents:

@@ -23,7 +23,7 @@ from dicomio.files.headers import Header, read_header
 from dicomio.files.identity import Identity, identity_of
 from dicomio.files.spool.spool import Spool
 from dicomio.files.without_file_meta import missing_file_meta
-from pipelines.completeness import LostImage
+from pipelines.job import UnusableImage
 from pipelines.rules.attributes import StudyFacts
 from pipelines.rules.facts import facts_from_headers
 
@@ -42,7 +42,7 @@ class FolderStudy:
 
     facts: StudyFacts
     files: Mapping[str, tuple[Path, ...]]
-    lost: tuple[LostImage, ...] = ()
+    lost: tuple[UnusableImage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Found:
         self.headers: dict[Path, Header] = {}
         self.unusable: Counter[str] = Counter()
         self.copies = 0
-        self._lost: list[tuple[Identity, LostImage]] = []
+        self._lost: list[tuple[Identity, UnusableImage]] = []
         self._spool = spool
         self._known: dict[tuple[str, str, str], list[Path]] = {}
 
@@ -133,7 +133,7 @@ class _Found:
         reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
         self._lose(path, type(error).__name__, reason)
 
-    def lost_of(self, study: StudyFacts, *, alone: bool) -> tuple[LostImage, ...]:
+    def lost_of(self, study: StudyFacts, *, alone: bool) -> tuple[UnusableImage, ...]:
         """What is part of a study and cannot be used: by its UIDs, or because there is no other study it could be of.
 
         A file that names no image (a text, a picture) is none that was lost; nor is one that is there whole as well.
@@ -181,8 +181,8 @@ class _Found:
         self.headers[path] = header
 
 
-def _lost(whose: Identity, kind: str, reason: str, name: str) -> LostImage:
-    return LostImage(
+def _lost(whose: Identity, kind: str, reason: str, name: str) -> UnusableImage:
+    return UnusableImage(
         kind=kind,
         reason=reason,
         series_uid=whose.series_uid,
@@ -193,7 +193,7 @@ def _lost(whose: Identity, kind: str, reason: str, name: str) -> LostImage:
     )
 
 
-def _from_note(path: Path) -> tuple[Identity, LostImage]:
+def _from_note(path: Path) -> tuple[Identity, UnusableImage]:
     """A member of a zip file, by what the spool noted of it."""
     note = json.loads(path.read_text())
     whose = Identity(

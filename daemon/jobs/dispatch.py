@@ -20,10 +20,9 @@ from db.errors import BadRequest, DatabaseUnavailable
 from db.reasons import REFUSED, RESULTS_UNUSABLE, code_named, code_of
 from db.records import JobOutcome, NewMeasurement, NewResult, Wish
 from db.states import ResultKind
-from pipelines.completeness import JobSeries, LostImage
+from pipelines.job import EngineChoice, JobDescription, JobSeries, Outcome, UnusableImage
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.remarks import remarks
-from pipelines.worker import EngineChoice, JobDescription, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from db.database import Database
     from db.records import ClaimedJob
     from engines.contract import EngineSettings
-    from pipelines.registry import Pipeline
+    from pipelines.specifications import Pipeline
 
 log = structlog.get_logger(__name__)
 
@@ -275,9 +274,9 @@ def wishes_of(config: Config) -> dict[str, Wish]:
     }
 
 
-def _lost(image: records.LostImage) -> LostImage:
+def _lost(image: records.LostImage) -> UnusableImage:
     """What the database knows of a lost image, as a worker needs it: no name of a file, which may name a patient."""
-    return LostImage(
+    return UnusableImage(
         kind=str(image.kind),
         reason=image.reason,
         series_uid=image.series_instance_uid,

@@ -16,7 +16,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pipelines.worker import Measured, Outcome
+    from pipelines.job import NumericResult, Outcome
 
 _UNITS = {"1": "", "mL": "ml"}
 
@@ -70,7 +70,7 @@ def findings_table(outcome: Outcome, *, title: str) -> RenderableType:
     return Panel(Group(*parts), title=title, title_align="left", subtitle="research use only, not for diagnosis")
 
 
-def _by_thing(measurements: Iterable[Measured]) -> dict[str, dict[str, tuple[float, str]]]:
+def _by_thing(measurements: Iterable[NumericResult]) -> dict[str, dict[str, tuple[float, str]]]:
     rows: dict[str, dict[str, tuple[float, str]]] = {}
     for figure in measurements:
         rows.setdefault(figure.tracking_id, {})[figure.name] = (figure.value, figure.unit)

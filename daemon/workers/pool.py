@@ -29,11 +29,11 @@ from daemon.workers.roster import Roster
 from daemon.workers.status import DaemonStatus, Replaced, WorkerStatus
 from daemon.workers.task import DeviceGone, TaskResult, WorkerLost, result_of, run_task
 from daemon.workers.warm_up import PROGRESS, WarmUp
-from pipelines.rehearsal import Cast
+from pipelines.job import ModelChoices
 
 if TYPE_CHECKING:
     from daemon.config import WorkersSection
-    from pipelines.worker import JobDescription
+    from pipelines.job import JobDescription
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ class WorkerPool:
         settings: WorkersSection,
         scratch: Path,
         *,
-        warm_up: Cast = MappingProxyType({}),
+        warm_up: ModelChoices = MappingProxyType({}),
         gpus: tuple[int, ...] = (),
         logging_section: LoggingSection | None = None,
         on_return: Callable[[], None] = lambda: None,

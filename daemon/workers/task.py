@@ -5,13 +5,15 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributed import KilledWorker
 
 from daemon.jobs.disk_space import is_disk_full
 from engines.errors import DeviceLost
-from pipelines.worker import JobDescription, Outcome, perform
+
+if TYPE_CHECKING:
+    from pipelines.job import JobDescription, Outcome
 
 _FETCH_TIMEOUT = 60
 
@@ -60,6 +62,13 @@ class DeviceGone:
     """A job whose device is gone: its worker is of no more use."""
 
     reason: str
+
+
+def perform(job: JobDescription) -> Outcome:
+    """Runs a job; the code of the pipelines is imported only where jobs run."""
+    from pipelines import worker
+
+    return worker.perform(job)
 
 
 def run_task(job: JobDescription) -> Outcome | DeviceGone | DiskFull:

@@ -9,7 +9,8 @@ from distributed import WorkerPlugin
 
 from daemon.logs import set_up_logs
 from daemon.workers.roster import WorkerState
-from pipelines.rehearsal import Cast, open_engines, rehearse
+from pipelines.job import ModelChoices
+from pipelines.rehearsal import open_engines, rehearse
 from pipelines.worker import close_engines, take_gpu
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
     name = "scanward-warm-up-3"
     idempotent = True
 
-    def __init__(self, cast: Cast, logging_section: LoggingSection, gpus: tuple[int, ...]) -> None:
-        self._cast = cast
+    def __init__(self, choices: ModelChoices, logging_section: LoggingSection, gpus: tuple[int, ...]) -> None:
+        self._choices = choices
         self._logging = logging_section
         self._gpus = gpus
 
@@ -44,10 +45,10 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
     def _warm_up(self, worker: Any) -> None:
         _say(worker, WorkerState.OPENING)
         try:
-            open_engines(self._cast)
+            open_engines(self._choices)
         finally:  # whatever happened: its jobs say what is wrong, each in its own words
             _say(worker, WorkerState.READY)
-        rehearse(self._cast)
+        rehearse(self._choices)
 
 
 def _say(worker: Any, state: WorkerState) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 if TYPE_CHECKING:
-    from engines.benchmark.field import Contender
+    from engines.benchmark.contender import Contender
     from engines.contract import Arrays
 
 log = structlog.get_logger(__name__)

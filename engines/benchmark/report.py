@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engines.benchmark.field import Measurement
+from engines.benchmark.measuring import BenchmarkRow
 from engines.libraries import import_onnxruntime, import_openvino
 from engines.machine import processor, usable_cores
 
@@ -30,7 +30,7 @@ def machine() -> str:
     return f"{processor()}, {usable_cores()} cores, Python {platform.python_version()}, {versions}"
 
 
-def table(measurements: Sequence[Measurement]) -> RenderableType:
+def table(measurements: Sequence[BenchmarkRow]) -> RenderableType:
     """For a terminal of 80 columns; `ratio` is the speed against ONNX Runtime FP32 on the same package and batch."""
     drawn = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in SHOWN:
@@ -50,14 +50,14 @@ def table(measurements: Sequence[Measurement]) -> RenderableType:
     return Group(drawn, *(Text(reason, style="yellow") for reason in absent), Text(machine(), style="dim"))
 
 
-def markdown(measurements: Sequence[Measurement]) -> str:
+def markdown(measurements: Sequence[BenchmarkRow]) -> str:
     """The same for docs/lab/engine-speed.md."""
     rows = [COLUMNS, tuple("---" for _ in COLUMNS), *(_cells(line, measurements) for line in measurements)]
     head = f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}.\n\n"
     return head + "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
-def picture(measurements: Sequence[Measurement], path: Path) -> None:
+def picture(measurements: Sequence[BenchmarkRow], path: Path) -> None:
     """Samples per second as bars, one panel per package and batch.
 
     Raises:
@@ -82,11 +82,11 @@ def picture(measurements: Sequence[Measurement], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _groups(measurements: Sequence[Measurement]) -> list[tuple[tuple[str, int], list[Measurement]]]:
+def _groups(measurements: Sequence[BenchmarkRow]) -> list[tuple[tuple[str, int], list[BenchmarkRow]]]:
     return [(key, list(lines)) for key, lines in groupby(measurements, key=lambda line: (line.package, line.batch))]
 
 
-def _cells(line: Measurement, measurements: Sequence[Measurement]) -> tuple[str, ...]:
+def _cells(line: BenchmarkRow, measurements: Sequence[BenchmarkRow]) -> tuple[str, ...]:
     names = (line.package, line.engine, line.precision, str(line.batch))
     if line.median_ms is None or line.per_second is None:
         return (*names, "", "", "", "", "", line.problem or "not measured")
@@ -105,7 +105,7 @@ def _cells(line: Measurement, measurements: Sequence[Measurement]) -> tuple[str,
     )
 
 
-def _parity(line: Measurement) -> tuple[str, str]:
+def _parity(line: BenchmarkRow) -> tuple[str, str]:
     """Least Dice and largest difference of a probability, as text; empty where there is none."""
     return (
         "" if line.dice is None else f"{line.dice:.4f}",
@@ -113,10 +113,10 @@ def _parity(line: Measurement) -> tuple[str, str]:
     )
 
 
-def _same_work(one: Measurement, other: Measurement) -> bool:
+def _same_work(one: BenchmarkRow, other: BenchmarkRow) -> bool:
     return (one.package, one.batch) == (other.package, other.batch)
 
 
-def _colour(line: Measurement) -> str:
+def _colour(line: BenchmarkRow) -> str:
     ours = {"tensorrt": "#76b900", "openvino": "#0068b5", "onnxruntime": "#7f7f7f"}
     return ours.get(line.engine, "#d9a441")

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from engines.benchmark.field import Contender, Field, Interrupted, Limits, Measurement, line_of
+from engines.benchmark.contender import Contender
+from engines.benchmark.measuring import BenchmarkRow, Interrupted, MeasuringLimits, OpenContenders, empty_row
 from engines.choose import candidates, to_compare
 from engines.contract import PIECE_BYTES, Engine, EngineSettings
 from engines.gate import reference_feeds
@@ -28,7 +29,7 @@ def benchmark(
     memory: bool = True,
     others: Callable[[ModelPackage], Sequence[Contender]] = lambda package: (),
     progress: OnProgress = lambda what, share: None,
-) -> list[Measurement]:
+) -> list[BenchmarkRow]:
     """Measures every engine that opens, and `others`, on every package and batch.
 
     Contenders take turns, so that whatever else the machine does slows all of them alike: trust the ratios.
@@ -48,8 +49,8 @@ def benchmark(
         Interrupted: Ctrl-C.
     """
     settings = settings or EngineSettings()
-    limits = Limits(rounds=rounds, seconds=seconds, memory=memory)
-    found: list[Measurement] = []
+    limits = MeasuringLimits(rounds=rounds, seconds=seconds, memory=memory)
+    found: list[BenchmarkRow] = []
     steps = [(package, batch) for package in packages for batch in batches or usual_batches(package)]
     try:
         for number, (package, batch) in enumerate(steps):
@@ -86,12 +87,16 @@ def engine_contenders(package: ModelPackage, settings: EngineSettings) -> list[C
 
 
 def _bounded(
-    package: ModelPackage, contenders: Sequence[Contender], batch: int, limits: Limits, before: Sequence[Measurement]
-) -> list[Measurement]:
+    package: ModelPackage,
+    contenders: Sequence[Contender],
+    batch: int,
+    limits: MeasuringLimits,
+    before: Sequence[BenchmarkRow],
+) -> list[BenchmarkRow]:
     """Measures the batch, or a smaller one that memory and time allow and a line that says why."""
 
-    def left_out(least: int, why: str) -> Measurement:
-        return line_of(package, "left out", "", batch, f"{package.name}, {batch} a call, {least} instead: {why}")
+    def left_out(least: int, why: str) -> BenchmarkRow:
+        return empty_row(package, "left out", "", batch, f"{package.name}, {batch} a call, {least} instead: {why}")
 
     def known(least: int) -> bool:
         return any((line.package, line.batch) == (package.name, least) for line in before)
@@ -102,13 +107,13 @@ def _bounded(
     if notes and known(least):
         return notes
     with ExitStack() as stack:
-        field = Field(package, contenders, stack)
-        affordable = field.affordable(limits.seconds)
+        opened = OpenContenders(package, contenders, stack)
+        affordable = opened.affordable(limits.seconds)
         if affordable < least:
             least, notes = affordable, [left_out(affordable, f"it would take longer than {limits.seconds:g} s")]
             if known(least):
                 return notes
-        return [*field.measure(least, limits), *notes]
+        return [*opened.measure(least, limits), *notes]
 
 
 @contextmanager

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomio.volumes.masks import MaskBox, extents, mask_boxes
-from engines.errors import PackageInvalid
-from engines.packages.manifest import shape_fits
-from engines.packages.package import MANIFEST
 from pipelines.brain.extraction import find_brain
 from pipelines.brain.grid import box_around, cut, restore, sample
 from pipelines.brain.regions import TUMOUR, segments
-from pipelines.brain.volume import CHANNELS, SHAPE, NeighbourSlices, centre_of, crop, standardise
+from pipelines.brain.volume import CHANNELS, NeighbourSlices, centre_of, crop, standardise
 from pipelines.findings import Findings, Region
 from pipelines.labels import labels_of
 from pipelines.measure import measure_region, split_components
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicomio.volumes.volume import Volume
-    from engines.packages.package import ModelPackage
     from pipelines.brain.alignment import BrainStudy
     from pipelines.findings import Label
     from pipelines.networks import Network, Progress
@@ -81,25 +77,6 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
     regions = restore(probability, prepared.box, study.flair, threshold)
     parts = segments(regions, manifest.labels, manifest.outputs[0].classes)
     return _findings(study.source, np.ascontiguousarray(study.turned.inverse(parts)), network, prepared.notes)
-
-
-def check_package(package: ModelPackage) -> None:
-    """Whether a network can be shown what this pipeline prepares, and answers for all of it.
-
-    Raises:
-        PackageInvalid: Its input or its output has another shape.
-    """
-    manifest = package.manifest
-    shown, given = len(manifest.preprocessing.neighbours), manifest.inputs[0].shape
-    wanted = (shown * len(CHANNELS), *SHAPE[1:]) if shown else (len(CHANNELS), *SHAPE)
-    if not shape_fits((1, *wanted), given):
-        what = f"{shown} slices of four sequences are" if shown else "a whole brain of four sequences is"
-        problem = f"{what} shown as {['batch', *wanted]}, received {list(given)}"
-        raise PackageInvalid(package.folder / MANIFEST, "inputs.0.shape", problem)
-    answered = manifest.outputs[0].shape
-    if not shape_fits((1, len(manifest.outputs[0].classes), *wanted[1:]), answered):
-        problem = f"expected [batch, classes, ...] of the input's size {list(wanted[1:])}, received {list(answered)}"
-        raise PackageInvalid(package.folder / MANIFEST, "outputs.0.shape", problem)
 
 
 def _asked(network: Network, inputs: NDArray[np.float32], report: Progress) -> NDArray[np.float32]:

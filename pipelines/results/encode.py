@@ -15,16 +15,15 @@ from dicomio.results.uids import derived_uid
 from pipelines.results.pictures import KeySlice, key_slices, save_pictures
 from pipelines.results.report import encode_findings
 from pipelines.results.segments import encode_segments
-from pipelines.results.writer import OWN_FILES, Encoding, ResultFile, ResultWriter
+from pipelines.results.writer import OWN_FILES, ResultWriter
 
 if TYPE_CHECKING:
+    from dicomio.results.seg import Encoding
     from dicomio.volumes.volume import Volume
     from pipelines.findings import Findings
+    from pipelines.job import JobDescription, ResultFile
     from pipelines.networks import Progress
-    from pipelines.registry import Pipeline
-    from pipelines.worker import JobDescription
-
-__all__ = ["ResultFile", "encode_results", "inheritance_notes"]
+    from pipelines.specifications import Pipeline
 
 
 def encode_results(

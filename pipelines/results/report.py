@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
+    from dicomio.results.seg import Encoding
     from pipelines.findings import Region
-    from pipelines.results.writer import Encoding, ResultWriter
+    from pipelines.results.writer import ResultWriter
 
 TOTALS: dict[str, Code] = {
     "Liver volume": codes.VOLUME,

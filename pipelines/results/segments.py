@@ -10,8 +10,9 @@ from dicomio.volumes.masks import MaskBox, grid_of, mask_boxes
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from dicomio.results.seg import Encoding
     from pipelines.findings import Findings
-    from pipelines.results.writer import Encoding, ResultWriter
+    from pipelines.results.writer import ResultWriter
 
 
 def encode_segments(writer: ResultWriter, encoding: Encoding, series_number: int, name: str) -> Dataset | None:

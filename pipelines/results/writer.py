@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dicomio.results.attributes import Algorithm, ResultUIDs, read_source_header, write_result
 from dicomio.results.report.encoder import SourceSeries
 from dicomio.results.uids import derived_uid
+from pipelines.job import ResultFile
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from dicomio.results.seg import Encoding
     from dicomio.volumes.volume import Volume
     from pipelines.findings import Findings
-    from pipelines.registry import Pipeline
-    from pipelines.worker import JobDescription
-
-Encoding = Literal["BINARY", "LABELMAP"]
+    from pipelines.job import JobDescription, ResultFileKind
+    from pipelines.specifications import Pipeline
 
 OWN_FILES = ("seg.dcm", "seg-labelmap.dcm", "sr.dcm", "sr-labelmap.dcm", "key-??.dcm",
              "pictures/overview.png", "pictures/slice-*.png")  # fmt: skip
 """What a job writes: all that may be removed from its folder, which `scanward process` lets a person choose."""
-
-
-@dataclass(frozen=True)
-class ResultFile:
-    """One DICOM object that a job wrote.
-
-    Attributes:
-        kind: segmentation, report or key-image.
-        encoding: For which form of SEG it was made; None where that does not matter.
-    """
-
-    kind: Literal["segmentation", "report", "key-image"]
-    path: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-    encoding: Encoding | None = None
 
 
 def tracking_uid(inputs_digest: str, model_digest: str, tracking_id: str) -> str:
@@ -74,7 +56,7 @@ class ResultWriter:
         parts = (self.job.inputs_digest, self.job.model_digest, output)
         return ResultUIDs(derived_uid(*parts, "series"), derived_uid(*parts, "instance"))
 
-    def write(self, dataset: Dataset, kind: Literal["segmentation", "report", "key-image"], name: str,
+    def write(self, dataset: Dataset, kind: ResultFileKind, name: str,
               encoding: Encoding | None = None) -> Path:  # fmt: skip
         """Writes one object and notes it down."""
         path = self.folder / name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipelines.worker import JobDescription
+from pipelines.job import JobDescription
 
 LONG = 240  # seconds; on a machine that has better things to do, starting a worker alone takes a minute
 JOB = JobDescription(

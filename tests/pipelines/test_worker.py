@@ -19,9 +19,10 @@ from engines.contract import EngineSettings
 from engines.packages.manifest import Thresholds
 from engines.packages.package import ModelPackage
 from pipelines.errors import ModelsDiffer
+from pipelines.job import EngineChoice, JobDescription, Outcome
 from pipelines.phantoms.dicom import PhantomTruth, write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.worker import EngineChoice, JobDescription, Outcome, perform
+from pipelines.worker import perform
 
 WHEN = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 SETTINGS = EngineSettings(threads=len(os.sched_getaffinity(0)))

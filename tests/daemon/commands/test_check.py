@@ -13,7 +13,7 @@ from engines.backends.tensorrt import engine as tensorrt_engine
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.packages.package import ModelPackage, shipped_folder
-from pipelines.networks import package_named
+from pipelines.packages import package_named
 from tests.engines.backends.tensorrt.fake_gpu import fake_build, install
 
 PACKAGE = "brain-lgg-classifier"

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import Result
 
 from daemon.commands import models
-from engines.benchmark.field import Contender, Run
+from engines.benchmark.contender import Contender, Run
 from engines.choose import Verification
 from engines.contract import Arrays
 

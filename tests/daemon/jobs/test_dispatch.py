@@ -19,9 +19,8 @@ from db.errors import DatabaseUnavailable
 from db.records import IndexedInstance, JobOrder
 from db.states import Origin
 from engines.contract import EngineSettings
+from pipelines.job import JobDescription, Outcome, ResultFile
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.results.encode import ResultFile
-from pipelines.worker import JobDescription, Outcome
 from tests.daemon.job_examples import JOB
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

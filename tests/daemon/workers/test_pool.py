@@ -31,7 +31,7 @@ from engines.choose import BACKENDS
 from engines.contract import EngineSettings
 from engines.packages.package import shipped_folder
 from engines.plans import PlanStore
-from pipelines.worker import EngineChoice, JobDescription, Outcome
+from pipelines.job import EngineChoice, JobDescription, Outcome
 from tests.daemon.job_examples import JOB, LONG
 
 

@@ -21,7 +21,7 @@ from daemon.workers import warm_up
 from daemon.workers.pool import WorkerPool
 from daemon.workers.task import Finished, TaskResult
 from daemon.workers.warm_up import WarmUp
-from pipelines.worker import JobDescription, Outcome
+from pipelines.job import JobDescription, Outcome
 from tests.daemon.job_examples import JOB, LONG
 
 OPENED, HELD = threading.Event(), threading.Event()

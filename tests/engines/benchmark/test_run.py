@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
-from engines.benchmark.field import Contender, Interrupted, Measurement, tiled
+from engines.benchmark.contender import Contender
+from engines.benchmark.measuring import BenchmarkRow, Interrupted, tiled
 from engines.benchmark.report import markdown, picture, table
 from engines.benchmark.run import benchmark
 from engines.contract import EngineSettings
@@ -194,7 +195,7 @@ def test_the_picture_is_a_picture(measured, tmp_path):
 
 def test_the_ratio_is_the_speed_against_onnxruntime():
     def line(engine, precision, median):
-        return Measurement("tiny", engine, precision, 1, median_ms=median, p95_ms=median, per_second=1000 / median)
+        return BenchmarkRow("tiny", engine, precision, 1, median_ms=median, p95_ms=median, per_second=1000 / median)
 
     lines = [line("openvino", "bf16", 5.0), line("onnxruntime", "fp32", 20.0), line("torch eager", "fp32", 40.0)]
     rows = [row.split(" | ") for row in markdown(lines).splitlines() if row.startswith("| tiny")]

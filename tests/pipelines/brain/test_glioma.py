@@ -18,9 +18,10 @@ from dicomio.volumes.volume import load_volume
 from engines.contract import EngineSettings
 from engines.plain_yaml import read_yaml, write_yaml
 from pipelines.brain.volume import SHAPE
+from pipelines.job import EngineChoice, JobDescription, Outcome
 from pipelines.phantoms.dicom import PhantomTruth, write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.worker import EngineChoice, JobDescription, Outcome, perform
+from pipelines.worker import perform
 from tests.pipelines.brain.brains import NAME, dice, stand_in
 
 SETTINGS = EngineSettings(backend="onnxruntime", threads=len(os.sched_getaffinity(0)))

@@ -1,16 +1,17 @@
-"""The contenders of one package, open side by side, and what is measured of them."""
+"""How fast the contenders of one package are: they are opened together, and called in turn."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from engines.benchmark.contender import Contender, Run
 from engines.benchmark.memory import memory_of
 from engines.contract import Arrays
 from engines.errors import EngineError
@@ -19,28 +20,9 @@ from engines.packages.package import ModelPackage
 
 WARM_UPS, LEAST_ROUNDS = 2, 3  # calls that are not timed, and the fewest that are
 
-Run = Callable[[Arrays], Arrays]
-
 
 @dataclass(frozen=True)
-class Contender:
-    """Something that runs a package's network.
-
-    Attributes:
-        engine: Column in the table: a backend, or "torch eager".
-        precision: Same.
-        opening: Opens it and gives its run function, and closes it; must be picklable for `memory`.
-        comparable: Whether it has the package's weights, so that its answers mean something.
-    """
-
-    engine: str
-    precision: str
-    opening: Callable[[], AbstractContextManager[Run]]
-    comparable: bool = True
-
-
-@dataclass(frozen=True)
-class Measurement:
+class BenchmarkRow:
     """One line of the table; times are None where `problem` says why there are none.
 
     Attributes:
@@ -68,7 +50,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Limits:
+class MeasuringLimits:
     """Timed calls of each contender, seconds for a package and batch, and whether memory is measured too."""
 
     rounds: int
@@ -79,7 +61,7 @@ class Limits:
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, with what was measured until then."""
 
-    def __init__(self, found: Sequence[Measurement]) -> None:
+    def __init__(self, found: Sequence[BenchmarkRow]) -> None:
         super().__init__()
         self.found = tuple(found)
 
@@ -92,13 +74,13 @@ def tiled(package: ModelPackage, batch: int) -> Arrays:
     }
 
 
-def line_of(package: ModelPackage, engine: str, precision: str, batch: int, problem: str = "") -> Measurement:
+def empty_row(package: ModelPackage, engine: str, precision: str, batch: int, problem: str = "") -> BenchmarkRow:
     """A line without figures."""
     unit = "volumes" if package.manifest.inputs[0].volumetric else "images"
-    return Measurement(package.name, engine, precision, batch, problem=problem, unit=unit)
+    return BenchmarkRow(package.name, engine, precision, batch, problem=problem, unit=unit)
 
 
-class Field:
+class OpenContenders:
     """A package's contenders, open side by side; those that do not open say why in their lines."""
 
     def __init__(self, package: ModelPackage, contenders: Sequence[Contender], stack: ExitStack) -> None:
@@ -123,7 +105,7 @@ class Field:
         sample = time.perf_counter() - started
         return max(1, int(seconds / ((WARM_UPS + LEAST_ROUNDS) * sample))) if sample > 0 else sys.maxsize
 
-    def measure(self, batch: int, limits: Limits) -> list[Measurement]:
+    def measure(self, batch: int, limits: MeasuringLimits) -> list[BenchmarkRow]:
         """A line for each contender.
 
         Raises:
@@ -134,7 +116,7 @@ class Field:
         try:
             self._warm_up(feeds)
             times = {number: [] for number in self._runs}
-            _take_turns(self._runs, feeds, times, limits)
+            _measure_in_turn(self._runs, feeds, times, limits)
             answers = self._answers()
             counted = self._runs if limits.memory else ()
             sizes = {number: memory_of(self._contenders[number], feeds) for number in counted}
@@ -162,11 +144,13 @@ class Field:
         times: dict[int, list[float]],
         answers: dict[int, Arrays],
         sizes: dict[int, float | None],
-    ) -> list[Measurement]:
+    ) -> list[BenchmarkRow]:
         truth = _reference_answer(self._contenders, answers)
         found = []
         for number, contender in enumerate(self._contenders):
-            line = line_of(self._package, contender.engine, contender.precision, batch, self._problems.get(number, ""))
+            line = empty_row(
+                self._package, contender.engine, contender.precision, batch, self._problems.get(number, "")
+            )
             if number in self._runs:
                 line = _with(_timed(line, times[number]), memory_mib=sizes.get(number))
             if truth is not None and number in answers:
@@ -175,7 +159,9 @@ class Field:
         return found
 
 
-def _take_turns(runs: dict[int, Run], feeds: Arrays, times: dict[int, list[float]], limits: Limits) -> None:
+def _measure_in_turn(
+    runs: dict[int, Run], feeds: Arrays, times: dict[int, list[float]], limits: MeasuringLimits
+) -> None:
     deadline = time.monotonic() + limits.seconds
     for turn in range(limits.rounds):
         if turn >= LEAST_ROUNDS and time.monotonic() > deadline:
@@ -193,12 +179,12 @@ def _reference_answer(contenders: Sequence[Contender], answers: dict[int, Arrays
     return None
 
 
-def _timed(line: Measurement, times: list[float]) -> Measurement:
+def _timed(line: BenchmarkRow, times: list[float]) -> BenchmarkRow:
     median, p95 = np.percentile(times, [50, 95])
     return _with(line, median_ms=median * 1e3, p95_ms=p95 * 1e3, per_second=line.batch / median)
 
 
-def _compared(line: Measurement, package: ModelPackage, ours: Arrays, theirs: Arrays) -> Measurement:
+def _compared(line: BenchmarkRow, package: ModelPackage, ours: Arrays, theirs: Arrays) -> BenchmarkRow:
     def copy(arrays: Arrays) -> Arrays:
         return {name: array.copy() for name, array in arrays.items()}
 
@@ -206,6 +192,6 @@ def _compared(line: Measurement, package: ModelPackage, ours: Arrays, theirs: Ar
     return _with(line, dice=found.least_dice, max_difference=found.max_difference)
 
 
-def _with(line: Measurement, **changes: Any) -> Measurement:
+def _with(line: BenchmarkRow, **changes: Any) -> BenchmarkRow:
     plain: dict[str, Any] = {key: float(v) if isinstance(v, np.floating) else v for key, v in changes.items()}
     return replace(line, **plain)
