@@ -33,14 +33,14 @@ from engines.machine import usable_cores
 from pipelines.errors import PipelineError
 from pipelines.job import EngineChoice
 from pipelines.registry import PIPELINES, packages_for
-from pipelines.rules.published import RuleFile
+from pipelines.rules.file import RuleFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemon.config import Config
     from pipelines.job import ModelChoices
-    from pipelines.rules.published import RuleSet
+    from pipelines.rules.model import RuleSet
 
 log = structlog.get_logger(__name__)
 

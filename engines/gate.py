@@ -12,12 +12,12 @@ import numpy as np
 import structlog
 
 from engines.backends.onnxruntime.engine import OnnxRuntimeEngine
-from engines.cache import private_folder, write_atomically
 from engines.contract import Arrays, Engine, EngineSettings, GateFigures
 from engines.errors import GateRefused, InferenceFailed, NotFinite
 from engines.packages.activation import masks, probabilities
 from engines.packages.manifest import Manifest, Tolerance
 from engines.packages.package import ModelPackage
+from engines.private_files import private_folder, write_atomically
 
 log = structlog.get_logger(__name__)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from engines.cache import private_folder, write_atomically
 from engines.contract import PIECE_BYTES, Arrays, Engine, Precision
 from engines.gate import reference_feeds
 from engines.machine import Processor, this_processor
 from engines.packages.package import ModelPackage
+from engines.private_files import private_folder, write_atomically
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,6 @@
 """YAML 1.2 that programs write and read: plain data, no comments, no places.
 
-For files that people write there is `pipelines.rules.yaml_file`.
+For files that people write there is `pipelines.yaml_file`.
 """
 
 from __future__ import annotations

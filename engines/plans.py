@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from engines.cache import private_folder, write_atomically
 from engines.errors import PlanUnusable
+from engines.private_files import private_folder, write_atomically
 
 log = structlog.get_logger(__name__)
 

@@ -30,8 +30,8 @@ from engines.packages.package import find_packages
 from pipelines.errors import ModelMissing, PipelineError
 from pipelines.packages import package_named
 from pipelines.registry import PIPELINES
+from pipelines.rules.file import load_rules
 from pipelines.rules.lint import doubts
-from pipelines.rules.published import load_rules
 from pipelines.rules.routing import NO_RULES
 
 if TYPE_CHECKING:

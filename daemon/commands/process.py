@@ -20,14 +20,14 @@ from engines.contract import EngineSettings
 from pipelines.completeness import also_known
 from pipelines.job import EngineChoice, JobDescription, JobSeries, Outcome, UnusableImage
 from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
-from pipelines.remarks import remarks
 from pipelines.rules.builtin import builtin_rules
-from pipelines.rules.published import load_rules
+from pipelines.rules.file import load_rules
 from pipelines.rules.routing import PlannedJob, Unmatched, planned, route
+from pipelines.series_notes import remarks
 from pipelines.worker import close_engines, perform
 
 if TYPE_CHECKING:
-    from pipelines.rules.published import RuleSet
+    from pipelines.rules.model import RuleSet
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "scanward"
 

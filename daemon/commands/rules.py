@@ -13,10 +13,12 @@ from daemon.config import load_config
 from daemon.errors import WrongUsage
 from pipelines.registry import PIPELINES
 from pipelines.rules.builtin import builtin_rules
-from pipelines.rules.published import RuleSet, load_rules, rule_schema
+from pipelines.rules.file import load_rules
+from pipelines.rules.model import RuleSet
+from pipelines.rules.schema import rule_schema
 
 if TYPE_CHECKING:
-    from pipelines.rules.attributes import StudyFacts
+    from pipelines.rules.study.attributes import StudyFacts
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 

@@ -10,7 +10,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from daemon.config.model import Config
 from daemon.errors import BadConfiguration
-from pipelines.rules.yaml_file import LocatedYaml, YamlFault
+from pipelines.yaml_file import LocatedYaml, YamlFault
 
 
 def load_config(path: Path) -> Config:

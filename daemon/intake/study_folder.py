@@ -24,8 +24,8 @@ from dicomio.files.identity import Identity, identity_of
 from dicomio.files.spool.spool import Spool
 from dicomio.files.without_file_meta import missing_file_meta
 from pipelines.job import UnusableImage
-from pipelines.rules.attributes import StudyFacts
-from pipelines.rules.facts import facts_from_headers
+from pipelines.rules.study.attributes import StudyFacts
+from pipelines.rules.study.grouping import facts_from_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

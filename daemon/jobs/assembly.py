@@ -15,16 +15,16 @@ from db.reasons import NOT_ROUTABLE
 from db.records import AlreadyExists, Created, JobOrder, Wish
 from db.states import LossKind, Priority
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.rules.facts import KnownImage, KnownSeries, study_facts
 from pipelines.rules.routing import Route, Unmatched, route
+from pipelines.rules.study.grouping import KnownImage, KnownSeries, study_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from db import records
     from db.database import Database
-    from pipelines.rules.attributes import StudyFacts
-    from pipelines.rules.published import RuleSet
+    from pipelines.rules.model import RuleSet
+    from pipelines.rules.study.attributes import StudyFacts
 
 log = structlog.get_logger(__name__)
 

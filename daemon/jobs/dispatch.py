@@ -22,7 +22,7 @@ from db.records import JobOutcome, NewMeasurement, NewResult, Wish
 from db.states import ResultKind
 from pipelines.job import EngineChoice, JobDescription, JobSeries, Outcome, UnusableImage
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.remarks import remarks
+from pipelines.series_notes import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from daemon.workers.roster import WorkerState
-from engines.cache import write_atomically
+from engines.private_files import write_atomically
 
 if TYPE_CHECKING:
     from dicomio.network.listener.supervisor import ListenerState

@@ -14,7 +14,7 @@ from dicomio.volumes.volume import Volume
 from pipelines.brain.grid import covered, cut, empty_grid, millimetre_grid, sample
 from pipelines.brain.refinement import VOXEL_MM, refine, signed_depth
 from pipelines.brain.registration import register_template
-from pipelines.brain.stripped import is_stripped
+from pipelines.brain.skull_stripped import is_stripped
 from pipelines.brain.template import template
 from pipelines.brain.volume import CHANNELS, SPACING_MM, stripped_brain
 from pipelines.errors import BrainNotFound

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.registry import PIPELINES, pipeline_named
-from pipelines.rules.published import parse_rules
+from pipelines.rules.file import parse_rules
 
 if TYPE_CHECKING:
-    from pipelines.rules.published import RuleSet
+    from pipelines.rules.model import RuleSet
 
 _HEAD = """\
 # Scanward's built-in rules: careful ones, that read what the images are and not what the hospital calls them.

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipelines.rules import patterns
+from pipelines.rules import regex
 from pipelines.rules.tag_values import Scalar, as_number, scalars
 
 
@@ -40,7 +40,7 @@ Value = Annotated[Any, AfterValidator(_scalar)]
 
 
 def _compiles(pattern: str) -> str:
-    patterns.compiled(_visible(pattern))
+    regex.compiled(_visible(pattern))
     return pattern
 
 
@@ -127,7 +127,7 @@ class Condition(BaseModel):
         return (
             (self.equals is None or same(self.equals, value))
             and (self.in_ is None or any(same(wanted, value) for wanted in self.in_))
-            and (self.matches is None or patterns.search(self.matches, str(value)) is not None)
+            and (self.matches is None or regex.search(self.matches, str(value)) is not None)
             and _within(self.min, self.max, value)
         )
 

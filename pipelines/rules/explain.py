@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.registry import phase_of
-from pipelines.rules.attributes import REASONED, SeriesFacts, StudyFacts
 from pipelines.rules.derived.kinds import Phase
 from pipelines.rules.matching import Check, check_series, check_study, distance, shown
 from pipelines.rules.model import Role, Rule, RuleSet
 from pipelines.rules.preference import why_preferred
 from pipelines.rules.routing import Cast, PlannedJob, Unmatched, cast, nearest_miss, planned, route
+from pipelines.rules.study.attributes import REASONED, SeriesFacts, StudyFacts
 from pipelines.rules.tag_values import number, text
 
 

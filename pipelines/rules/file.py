@@ -12,9 +12,9 @@ import structlog
 from pydantic import ValidationError
 
 from pipelines.errors import RuleProblem, RulesInvalid
-from pipelines.rules.mistakes import Pipelines, advice, wrong_names
 from pipelines.rules.model import RuleSet
-from pipelines.rules.yaml_file import Fault, LocatedYaml, YamlFault, read_text
+from pipelines.rules.problems import Pipelines, advice, wrong_names
+from pipelines.yaml_file import Fault, LocatedYaml, YamlFault, read_text
 
 log = structlog.get_logger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.rules.attributes import DERIVED, REASONED, SeriesFacts, StudyFacts
 from pipelines.rules.conditions import Condition
 from pipelines.rules.model import Role, Rule
-from pipelines.rules.subjects import subject
+from pipelines.rules.study.attributes import DERIVED, REASONED, SeriesFacts, StudyFacts
+from pipelines.rules.study.keywords import subject
 from pipelines.rules.tag_values import Scalar, text
 
 NO_IMAGES = frozenset(

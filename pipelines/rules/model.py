@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pipelines.rules.conditions import Condition
-from pipelines.rules.subjects import NotASubject, Subject, closest, subject
+from pipelines.rules.study.keywords import NotASubject, Subject, closest, subject
 from pipelines.rules.tag_values import as_number
 
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipelines.rules.attributes import SeriesFacts, StudyFacts
 from pipelines.rules.derived.acquisition import volumes
 from pipelines.rules.derived.kinds import Phase
 from pipelines.rules.derived.plane import Plane
 from pipelines.rules.derived.wording import any_of, plain
+from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
 from pipelines.rules.tag_values import codes, number, numbers, positive, text
 
 _AIDS = any_of(

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.registry import phase_of
-from pipelines.rules.attributes import DERIVED, SeriesFacts, StudyFacts
 from pipelines.rules.matching import IMAGES_ONLY, distance, fits, misses, personal, shown, study_misses, wanted
 from pipelines.rules.model import Priority, Role, Rule, RuleSet
 from pipelines.rules.preference import ranked
+from pipelines.rules.study.attributes import DERIVED, SeriesFacts, StudyFacts
 from pipelines.rules.tag_values import Scalar
 
 NO_RULES = "there are no rules, so no study is read; see docs/rules.md"

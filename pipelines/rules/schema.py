@@ -1,4 +1,4 @@
-"""JSON Schema of conditions, for editors that check and complete the rule file while it is typed."""
+"""JSON Schema of the rule file, for editors that check and complete it while it is typed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from pipelines.rules.derived.kinds import Kind, Phase
 from pipelines.rules.derived.plane import Plane
-from pipelines.rules.subjects import subject
+from pipelines.rules.model import Conditions, Role, RuleSet
+from pipelines.rules.study.keywords import subject
 
 _COMMON = (
     *("Modality", "StudyDescription", "SeriesDescription", "ProtocolName", "BodyPartExamined", "Manufacturer"),
@@ -79,3 +80,14 @@ DEFINITIONS = {
     "NumberCondition": _condition(_TEXT, "A condition on a number, a date or a time.", "matches", "min", "max"),
 }
 """What `conditions_schema` refers to."""
+
+
+def rule_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of `rules.yaml`; published as deploy/rules.schema.json."""
+    schema = RuleSet.model_json_schema()
+    schema["$defs"] |= DEFINITIONS | {
+        "Conditions": conditions_schema(Conditions.__doc__ or "", of_study=True),
+        "Role": conditions_schema(Role.__doc__ or "", of_study=False),
+    }
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Scanward routing rules"}
+    return head | {key: value for key, value in schema.items() if key not in head}

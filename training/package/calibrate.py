@@ -17,7 +17,7 @@ import onnx
 import structlog
 from numpy.typing import NDArray
 
-from engines.backends.tensorrt.half import plain
+from engines.backends.tensorrt.fp16 import plain
 from engines.backends.tensorrt.int8 import convolutions, in_eight_bits, quantised
 from engines.contract import EngineSettings
 from engines.gate import Agreement, reference_feeds

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from engines.backends.tensorrt.half import NARROW
+from engines.backends.tensorrt.fp16 import NARROW
 
 SMALLEST = 1024
 """Weights of fewer numbers stay in 32 bits, as norms and biases do: little in a file, and much in an answer."""

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from engines.backends.tensorrt import int8
-from engines.backends.tensorrt.half import TOOL, can_halve, converter, halved
+from engines.backends.tensorrt.fp16 import TOOL, can_halve, converter, halved
 from engines.contract import BuildProgress, require_variant
 from engines.errors import BuildFailed, PackageError, PrecisionMissing
 from engines.libraries import import_tensorrt

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import structlog
 
 from engines.backends.tensorrt.build import build, logger, network_digest, network_for, offers, profiles, require
+from engines.backends.tensorrt.cuda_graphs import GraphFailed
 from engines.backends.tensorrt.gpu import Gpu, Hung
-from engines.backends.tensorrt.graphs import GraphFailed
 from engines.backends.tensorrt.running import Running
 from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings
 from engines.errors import (

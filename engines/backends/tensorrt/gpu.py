@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.backends.tensorrt.graphs import Recorder, load_driver
+from engines.backends.tensorrt.cuda_graphs import Recorder, load_driver
 from engines.contract import Arrays
 from engines.errors import DeviceMissing
 from engines.libraries import import_pycuda

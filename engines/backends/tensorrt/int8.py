@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from engines.backends.tensorrt.half import converter as half_converter
-from engines.backends.tensorrt.half import plain, to_half
+from engines.backends.tensorrt.fp16 import converter as half_converter
+from engines.backends.tensorrt.fp16 import plain, to_half
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

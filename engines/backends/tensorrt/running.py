@@ -15,8 +15,8 @@ import numpy as np
 import structlog
 
 from engines.backends.tensorrt.build import logger
+from engines.backends.tensorrt.cuda_graphs import Graph, GraphFailed
 from engines.backends.tensorrt.gpu import SLOTS, Gpu, Hung, Pipeline, Tensor
-from engines.backends.tensorrt.graphs import Graph, GraphFailed
 from engines.contract import Arrays
 from engines.errors import BuildFailed, InferenceFailed, OutOfDeviceMemory
 from engines.libraries import import_tensorrt

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.rules.derived.derived import Derived
+from pipelines.rules.derived.value import Derived
 from pipelines.rules.derived.wording import any_of, names_whole_examination, plain
 from pipelines.rules.tag_values import number, text
 

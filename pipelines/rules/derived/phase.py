@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from pipelines.rules.derived.contrast import denied
-from pipelines.rules.derived.derived import Derived
 from pipelines.rules.derived.kinds import Phase
+from pipelines.rules.derived.value import Derived
 from pipelines.rules.derived.wording import any_of, names_whole_examination, plain
 from pipelines.rules.tag_values import text
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipelines.rules.derived.acquisition import Acquisition
-from pipelines.rules.derived.derived import Derived
 from pipelines.rules.derived.kinds import Kind
+from pipelines.rules.derived.value import Derived
 from pipelines.rules.derived.weighting import (
     Answer,
     by_echo_planar,

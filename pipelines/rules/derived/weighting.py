@@ -7,8 +7,8 @@ import re
 from functools import lru_cache
 
 from pipelines.rules.derived.acquisition import Acquisition
-from pipelines.rules.derived.derived import Derived
 from pipelines.rules.derived.kinds import Kind
+from pipelines.rules.derived.value import Derived
 from pipelines.rules.derived.wording import WEIGHTINGS
 
 Answer = Derived[Kind] | None

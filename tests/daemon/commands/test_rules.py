@@ -19,7 +19,7 @@ from db import tags
 from db.database import Database
 from dicomio.files.personal import PERSONAL_ATTRIBUTES
 from dicomio.files.spool.spool import Spool
-from pipelines.rules.facts import OF_STUDY
+from pipelines.rules.study.grouping import OF_STUDY
 
 Command = Callable[..., Result]
 RULE = "{{name: {name}, pipeline: abdomen-ct, series: {{ct: {{{conditions}}}}}, send_to: [{to}]}}"

@@ -17,7 +17,7 @@ from pipelines.errors import ModelMissing
 from pipelines.phantoms.dicom import write_phantom
 from pipelines.registry import PIPELINES
 from pipelines.rules.builtin import builtin_rules
-from pipelines.rules.published import RuleFile
+from pipelines.rules.file import RuleFile
 
 ROUTED = "0" * 64
 

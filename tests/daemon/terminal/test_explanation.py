@@ -6,9 +6,10 @@ from dataclasses import replace
 from rich.console import Console
 
 from daemon.terminal.explanation import MOST_SERIES, render
-from pipelines.rules.attributes import StudyFacts
 from pipelines.rules.explain import explain
-from pipelines.rules.published import RuleSet, parse_rules
+from pipelines.rules.file import parse_rules
+from pipelines.rules.model import RuleSet
+from pipelines.rules.study.attributes import StudyFacts
 from tests.pipelines.rules.studies import brain, mr, study
 from tests.pipelines.rules.test_model import DESIGN
 from tests.pipelines.rules.test_routing import rules

@@ -18,7 +18,7 @@ from pipelines.brain.alignment import open_study
 from pipelines.brain.by_volume import ROLES, prepare_brain
 from pipelines.brain.extraction import extract_brain
 from pipelines.brain.grid import restore
-from pipelines.brain.stripped import is_stripped
+from pipelines.brain.skull_stripped import is_stripped
 from pipelines.brain.volume import CHANNELS, stripped_brain
 from tests.pipelines.brain.brains import dice, head_around, write_series
 from training.data.layouts.brains import load_brains

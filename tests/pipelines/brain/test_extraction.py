@@ -23,7 +23,7 @@ from pipelines.brain.registration import (
     _without_brightest,
     register_template,
 )
-from pipelines.brain.stripped import is_stripped
+from pipelines.brain.skull_stripped import is_stripped
 from pipelines.brain.template import template
 from pipelines.errors import BrainNotFound
 from tests.pipelines.brain.brains import dice, head_around

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.rules.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
 
 AXIAL = [1, 0, 0, 0, 1, 0]
 SAGITTAL = [0, 1, 0, 0, 0, -1]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 
 from pipelines.rules.explain import Explanation, RoleExplanation, explain
-from pipelines.rules.published import Priority, parse_rules
+from pipelines.rules.file import parse_rules
+from pipelines.rules.model import Priority
 from pipelines.rules.routing import Unmatched, planned, route
 from tests.pipelines.rules.studies import brain, ct, mr, study
 from tests.pipelines.rules.test_model import DESIGN

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import RulesInvalid
-from pipelines.rules.published import Rejected, Reloaded, RuleFile, Unchanged
+from pipelines.rules.file import Rejected, Reloaded, RuleFile, Unchanged
 
 RULES = """
 rules:

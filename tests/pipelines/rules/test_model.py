@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from pipelines.errors import RuleProblem, RulesInvalid
 from pipelines.rules.conditions import Condition
-from pipelines.rules.patterns import SEARCHED, compiled, search
-from pipelines.rules.published import Priority, RuleSet, load_rules, parse_rules, rule_schema
-from pipelines.rules.subjects import subject
+from pipelines.rules.file import load_rules, parse_rules
+from pipelines.rules.model import Priority, RuleSet
+from pipelines.rules.regex import SEARCHED, compiled, search
+from pipelines.rules.schema import rule_schema
+from pipelines.rules.study.keywords import subject
 
 ROOT = Path(__file__).resolve().parents[3]
 DESIGN = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.rules.derived.kinds import Kind
-from pipelines.rules.published import parse_rules
+from pipelines.rules.file import parse_rules
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "rules.md"
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.rules.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.file import parse_rules
+from pipelines.rules.model import RuleSet
 from pipelines.rules.preference import ranked, why_preferred
-from pipelines.rules.published import RuleSet, parse_rules
 from pipelines.rules.routing import Route, Unmatched, route
+from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
 from tests.pipelines.rules.studies import SAGITTAL, brain, ct, mr, positions, study
 from tests.pipelines.rules.test_model import DESIGN
 

@@ -7,10 +7,10 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.rules.attributes import SeriesFacts, StudyFacts
 from pipelines.rules.explain import explain
-from pipelines.rules.published import parse_rules
+from pipelines.rules.file import parse_rules
 from pipelines.rules.routing import Unmatched, route
+from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
 
 RULES = parse_rules("""
 rules:

@@ -15,7 +15,7 @@ pytest.importorskip("onnxconverter_common", reason="training needs the `train` e
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from engines.backends.tensorrt.half import halved, to_half  # noqa: E402
+from engines.backends.tensorrt.fp16 import halved, to_half  # noqa: E402
 from engines.errors import BackendMissing  # noqa: E402
 from engines.libraries import import_tensorrt  # noqa: E402
 from engines.packages.package import find_packages, load_package, shipped_folder  # noqa: E402

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from engines.backends.tensorrt.half import plain
+from engines.backends.tensorrt.fp16 import plain
 from engines.backends.tensorrt.int8 import convolutions
 from engines.packages.package import load_package
 from tests.engines.conftest import images

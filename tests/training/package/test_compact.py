@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from engines.backends.tensorrt.half import widened
+from engines.backends.tensorrt.fp16 import widened
 from engines.gate import reference_feeds
 from engines.packages.package import load_package
 from tests.training.conftest import CLASSIFIER, untouched

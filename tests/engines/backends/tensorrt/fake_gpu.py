@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from engines.backends.tensorrt.build import network_for
+from engines.backends.tensorrt.cuda_graphs import Recorder
 from engines.backends.tensorrt.gpu import Gpu
-from engines.backends.tensorrt.graphs import Recorder
 from engines.contract import BuildProgress
 from engines.plans import Built
 from tests.engines.conftest import unoptimised

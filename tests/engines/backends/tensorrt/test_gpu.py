@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engines.backends.tensorrt.cuda_graphs import GraphFailed
 from engines.backends.tensorrt.gpu import Gpu, Hung, Pipeline, Tensor
-from engines.backends.tensorrt.graphs import GraphFailed
 from engines.errors import DeviceMissing, EngineRefused
 
 pytestmark = pytest.mark.gpu

@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 from engines.backends.tensorrt import build as tensorrt_build
 from engines.backends.tensorrt import int8
 from engines.backends.tensorrt.build import network_digest, network_for, offers, require
-from engines.backends.tensorrt.half import plain as plainly
+from engines.backends.tensorrt.fp16 import plain as plainly
 from engines.choose import candidates, to_compare
 from engines.contract import EngineSettings
 from engines.errors import DigestMismatch, PackageInvalid, PrecisionMissing

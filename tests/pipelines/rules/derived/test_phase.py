@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from pipelines.registry import pipeline_named
-from pipelines.remarks import remarks
-from pipelines.rules.attributes import SeriesFacts, StudyFacts
 from pipelines.rules.builtin import BUILTIN_RULES, builtin_rules
 from pipelines.rules.derived.phase import by_delay, by_words
 from pipelines.rules.explain import explain
-from pipelines.rules.published import RuleSet, load_rules, parse_rules
+from pipelines.rules.file import load_rules, parse_rules
+from pipelines.rules.model import RuleSet
 from pipelines.rules.routing import Route, Unmatched, route
-from pipelines.rules.yaml_file import LocatedYaml
+from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.series_notes import remarks
+from pipelines.yaml_file import LocatedYaml
 from tests.pipelines.rules.derived.test_sequence import vendor_headers
 from tests.pipelines.rules.studies import ct, mr, study
 

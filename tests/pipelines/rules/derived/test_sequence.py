@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from engines.plain_yaml import read_yaml
-from pipelines.rules.attributes import SeriesFacts
 from pipelines.rules.derived.kinds import Kind
+from pipelines.rules.study.attributes import SeriesFacts
 from tests.conftest import SHARED
 from tests.pipelines.rules.derived.public_headers import PUBLIC
 

@@ -11,9 +11,9 @@ from typing import Literal
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
 
 from dicomio.files.personal import PERSONAL_ATTRIBUTES
-from pipelines.rules.attributes import DERIVED
 from pipelines.rules.derived.kinds import Kind, Phase
 from pipelines.rules.derived.plane import Plane
+from pipelines.rules.study.attributes import DERIVED
 
 Sort = Literal["text", "number", "moment", "flag", "choice"]
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pydantic_core import ErrorDetails
 
 from pipelines.rules.model import Place, Priority, Rule, repeated_names
-from pipelines.rules.subjects import closest
+from pipelines.rules.study.keywords import closest
 
 
 class AsksForRoles(Protocol):

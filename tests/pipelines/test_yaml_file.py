@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines.rules.yaml_file import LocatedYaml, YamlFault
+from pipelines.yaml_file import LocatedYaml, YamlFault
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "rules.yaml"
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.backends.tensorrt import build as tensorrt_build
 from engines.backends.tensorrt.build import network_for, offers, require
-from engines.backends.tensorrt.half import halved, widened
+from engines.backends.tensorrt.fp16 import halved, widened
 from engines.errors import DigestMismatch, PrecisionMissing
 from engines.packages.package import find_packages, shipped_folder
 from tests.engines.conftest import images, network, node

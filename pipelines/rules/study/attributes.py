@@ -1,6 +1,6 @@
 """A study as the rules see it: the tags of its series, and what we derive from them.
 
-Everything is plain data, so the same facts come from files (`pipelines.rules.facts`) and from the database.
+Everything is plain data, so the same facts come from files (`pipelines.rules.study.grouping`) and from the database.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from functools import cached_property
 from typing import Any
 
 from dicomio.volumes.units import units_of
-from pipelines.rules.derived.bolus import Acquired, phases
+from pipelines.rules.derived.bolus_timing import Acquired, phases
 from pipelines.rules.derived.contrast import contrast
-from pipelines.rules.derived.derived import Derived
 from pipelines.rules.derived.kinds import Kind, Phase
+from pipelines.rules.derived.localizer import localizer
 from pipelines.rules.derived.phase import by_words
-from pipelines.rules.derived.plane import Plane, localizer, plane
+from pipelines.rules.derived.plane import Plane, plane
 from pipelines.rules.derived.sequence import sequence
+from pipelines.rules.derived.value import Derived
 from pipelines.rules.tag_values import Scalar, number, scalars, text
 
 DERIVED = ("plane", "images", "sequence", "contrast", "phase", "localizer", "units", "source_ae")

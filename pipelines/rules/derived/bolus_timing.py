@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.rules.derived.derived import Derived
 from pipelines.rules.derived.kinds import Phase
 from pipelines.rules.derived.phase import NO_WORDS, by_delay, by_study_words, by_words
+from pipelines.rules.derived.value import Derived
 from pipelines.rules.derived.wording import any_of, plain
 from pipelines.rules.tag_values import text
 

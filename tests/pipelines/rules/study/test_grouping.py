@@ -10,10 +10,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from dicomio.files.headers import Header, read_header
-from pipelines.rules.attributes import SeriesFacts, StudyFacts
-from pipelines.rules.facts import facts_from_headers
-from pipelines.rules.published import load_rules
+from pipelines.rules.file import load_rules
 from pipelines.rules.routing import Route, route
+from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.grouping import facts_from_headers
 
 RULES = Path(__file__).resolve().parents[3] / "deploy" / "rules.yaml"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.rules.attributes import StudyFacts
     from pipelines.rules.derived.kinds import Phase
+    from pipelines.rules.study.attributes import StudyFacts
     from pipelines.specifications import Pipeline
 
 

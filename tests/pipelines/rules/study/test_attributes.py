@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.rules.attributes import SeriesFacts, StudyFacts
 from pipelines.rules.derived.contrast import contrast
-from pipelines.rules.derived.plane import Plane, localizer, plane
-from pipelines.rules.subjects import subject
+from pipelines.rules.derived.localizer import localizer
+from pipelines.rules.derived.plane import Plane, plane
+from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.keywords import subject
 from tests.pipelines.rules.studies import ct, study
 
 AXIAL, CORONAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]

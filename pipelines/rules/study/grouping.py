@@ -12,7 +12,7 @@ from typing import Any
 
 from dicomio.files.headers import INSTANCE_KEYWORDS, Header
 from dicomio.files.personal import PERSONAL_ATTRIBUTES
-from pipelines.rules.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
 from pipelines.rules.tag_values import number
 
 OF_STUDY = frozenset(
