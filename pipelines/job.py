@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from dicomio.files.inflate import LARGEST_INFLATED
 
 if TYPE_CHECKING:
-    from dicomio.results.seg import Encoding
+    from dicomio.results.segmentation.encoder import Encoding
     from engines.contract import EngineSettings
 
 ResultFileKind = Literal["segmentation", "report", "key-image"]

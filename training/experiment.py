@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from pipelines.rules.yaml_file import LocatedYaml, YamlFault
+from pipelines.yaml_file import LocatedYaml, YamlFault
 from training.data.items import SplitBy
 from training.data.layouts.yesno import Duplicated, View
 

@@ -18,7 +18,7 @@ from pipelines.results.segments import encode_segments
 from pipelines.results.writer import OWN_FILES, ResultWriter
 
 if TYPE_CHECKING:
-    from dicomio.results.seg import Encoding
+    from dicomio.results.segmentation.encoder import Encoding
     from dicomio.volumes.volume import Volume
     from pipelines.findings import Findings
     from pipelines.job import JobDescription, ResultFile

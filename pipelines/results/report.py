@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from dicomio.results.seg import Encoding
+    from dicomio.results.segmentation.encoder import Encoding
     from pipelines.findings import Region
     from pipelines.results.writer import ResultWriter
 

@@ -10,7 +10,7 @@ from dicomio.volumes.masks import MaskBox, grid_of, mask_boxes
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from dicomio.results.seg import Encoding
+    from dicomio.results.segmentation.encoder import Encoding
     from pipelines.findings import Findings
     from pipelines.results.writer import ResultWriter
 

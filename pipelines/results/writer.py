@@ -13,7 +13,7 @@ from pipelines.job import ResultFile
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from dicomio.results.seg import Encoding
+    from dicomio.results.segmentation.encoder import Encoding
     from dicomio.volumes.volume import Volume
     from pipelines.findings import Findings
     from pipelines.job import JobDescription, ResultFileKind
