@@ -12,6 +12,7 @@ from typing import Self
 import structlog
 
 from daemon.workers.status import PartState, PartStatus
+from dicomio.network.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
@@ -102,19 +103,20 @@ class Loop:
         return threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def _run(self) -> None:
-        pause = self._interval
+        backoff = Backoff(max(1.0, 2 * self._interval), LONGEST_PAUSE)
         while not self._stop.is_set():
             self._began = time.monotonic()
             try:
                 again = self._step()
             except Exception as error:  # a loop that dies would stop the daemon's work silently
-                pause = min(max(1.0, pause * 2), LONGEST_PAUSE)
+                pause = backoff.failed()
                 with suppress(Exception):  # the log's disk is full, say
                     self._failed(error, pause)
                 again = False
             else:
                 with suppress(Exception):
                     self._worked()
+                backoff.succeeded()
                 pause = self._interval
             self._began = None
             if not again:

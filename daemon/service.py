@@ -1,4 +1,4 @@
-"""The daemon: its parts, the order in which they start, and the order in which they stop."""
+"""The service: its parts, and the order in which they start and stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
@@ -18,28 +17,25 @@ from daemon.installation import SpoolSide, check_installation, locked
 from daemon.intake.reader import SpoolReader
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from daemon.jobs.assembly import Assembly
-from daemon.jobs.delivery import DestinationSender, UnconfiguredDestinations, peer_of, tls_files
+from daemon.jobs.delivery import DestinationSender, UnconfiguredDestinations, peer_of
 from daemon.jobs.dispatch import Dispatcher, wishes_of
-from daemon.loop import Loop
+from daemon.settings import engine_settings, listener_settings, warm_up_models
+from daemon.supervisor import Supervisor
 from daemon.workers.pool import WorkerPool
 from daemon.workers.status import DaemonStatus, PartState, PartStatus, StatusFile, listener_status
 from db.database import Database
 from db.errors import DatabaseUnavailable
 from dicomio.files.spool.spool import Spool
-from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerSettings
-from engines.contract import EngineSettings
-from engines.errors import EngineError
-from engines.machine import usable_cores
-from pipelines.errors import PipelineError
-from pipelines.job import EngineChoice
-from pipelines.registry import PIPELINES, packages_for
+from dicomio.network.backoff import Backoff
+from dicomio.network.listener.supervisor import Listener
+from pipelines.registry import PIPELINES
 from pipelines.rules.file import RuleFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemon.config import Config
-    from pipelines.job import ModelChoices
+    from daemon.loop import Loop
     from pipelines.rules.model import RuleSet
 
 log = structlog.get_logger(__name__)
@@ -48,20 +44,18 @@ log = structlog.get_logger(__name__)
 SENDING_ENDS = 5.0
 """Seconds that a sender has, at the end, for the instance that it is sending; then its connection is cut."""
 
-STEPS_END = 12.0
-"""Seconds that all steps that run have, at the end, together."""
-
 LONGEST_PAUSE = 30.0
-"""Seconds between two tries to reach a database that is away."""
+"""Seconds between two tries to reach a database that is not available."""
 
 
 class Service:
     """Everything that `scanward serve` runs. A context manager: start on enter, orderly stop on exit.
 
-    Receiving starts first: whatever else is away, images are taken and wait in the spool.
+    Receiving starts first: whatever else is not available, images are received and wait in the spool.
 
-    Stop order: everybody is told at once; accepting ends and associations may end; no more work is handed out, and what
-    runs returns to the queue; the sending of the current instances ends, or is cut; the database is closed.
+    Stop order: every part is told to stop at once. The listener accepts no more and lets associations end. No more jobs
+    start, and those that run return to the queue. Senders finish the instance that they are sending, or are cut off.
+    Last, the database is closed.
     """
 
     def __init__(self, config: Config) -> None:
@@ -71,11 +65,10 @@ class Service:
         self._rule_file: RuleFile | None = None
         self._listener_stops: threading.Thread | None = None
         self._pool: WorkerPool | None = None
-        self._reader: Loop | None = None
-        self._loops: list[Loop] = []
+        self._reader_loop: Loop | None = None
+        self._threads = Supervisor()
         self._senders: list[DestinationSender] = []
-        self._database_away: PartStatus | None = None
-        self._deadline = 0.0
+        self._database_unavailable: PartStatus | None = None
         self.stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -110,17 +103,17 @@ class Service:
         self._stack.callback(self._request_stop)  # the last that is registered is the first that is called
 
     def _start_work(self, database: Database, spool: Spool) -> None:
-        """All that needs the database."""
-        intake = SpoolReader(spool, database)
+        """Starts all that needs the database."""
+        reader = SpoolReader(spool, database)
         recovered = database.recover_after_restart(WORKER)
         if recovered.jobs or recovered.deliveries:
             log.info("recovered", jobs=list(recovered.jobs), deliveries=len(recovered.deliveries))
-        self._start_workers(database, self._start_senders(database), intake)
-        self._reader = self._loop("intake", intake.step, interval=0.25)
+        self._start_workers(database, self._start_senders(database), reader)
+        self._reader_loop = self._start_loop("intake", reader.step, interval=0.25)
 
     def _wait_for_database(self, database: Database, spool: Spool, before: SpoolSide) -> bool:
         """Waits until the database is there, for as long as it takes; False if the service was stopped meanwhile."""
-        pause = 1.0
+        backoff = Backoff(1.0, LONGEST_PAUSE)
         while not self.stopped.is_set():
             try:
                 if database.file is not None:  # a file of our own: nobody else has to agree to its upgrade
@@ -128,53 +121,51 @@ class Service:
                 database.check()
                 check_installation(self.config, database, spool, before)
             except DatabaseUnavailable as error:
+                pause = backoff.failed()
                 log.warning("database_unavailable", reason=str(error), next_try_s=pause)
-                self._note_database_away(str(error))
+                self._note_database_unavailable(str(error))
                 self.stopped.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                self._database_away = None
+                self._database_unavailable = None
                 return True
         return False
 
-    def _note_database_away(self, reason: str) -> None:
-        since = self._database_away.since if self._database_away else datetime.now(UTC)
-        self._database_away = PartStatus(name="database", state=PartState.WAITING, since=since, reason=reason)
+    def _note_database_unavailable(self, reason: str) -> None:
+        since = self._database_unavailable.since if self._database_unavailable else datetime.now(UTC)
+        self._database_unavailable = PartStatus(name="database", state=PartState.WAITING, since=since, reason=reason)
 
-    def _loop(
+    def _start_loop(
         self, name: str, step: Callable[[], bool], *, interval: float, notice: Callable[[], str] = lambda: ""
     ) -> Loop:
         """Starts a part of the service."""
-        loop = Loop(name, step, interval=interval, notice=notice)
-        self._stack.callback(lambda: loop.stop(self._time_left()))
-        loop.__enter__()
-        self._loops.append(loop)
+        loop = self._threads.start(name, step, interval=interval, notice=notice)
+        self._stack.callback(self._threads.stop, loop)
         return loop
 
     def _start_status_file(self) -> None:
-        standing = StatusFile(self.config.status_file, self._status)
+        file = StatusFile(self.config.status_file, self._status)
         self._stack.callback(self.config.status_file.unlink, missing_ok=True)
-        self._loop("status", standing.step, interval=1.0)
+        self._start_loop("status", file.step, interval=1.0)
 
     def _start_senders(self, database: Database) -> list[Loop]:
         loops = []
         for name, destination in self.config.destinations.items():
             sender = DestinationSender(name, destination, peer_of(destination, self.config), database)
             self._senders.append(sender)
-            loops.append(self._loop(f"deliver-{name}", sender.step, interval=0.5))
+            loops.append(self._start_loop(f"deliver-{name}", sender.step, interval=0.5))
         unconfigured = UnconfiguredDestinations(database, self.config.destinations.keys())
-        self._loop("deliver-nowhere", unconfigured.step, interval=30.0)
+        self._start_loop("deliver-nowhere", unconfigured.step, interval=30.0)
         return loops
 
-    def _start_workers(self, database: Database, senders: list[Loop], intake: SpoolReader) -> None:
+    def _start_workers(self, database: Database, sender_loops: list[Loop], reader: SpoolReader) -> None:
         config = self.config
         settings = engine_settings(config)
 
-        def wake() -> None:
-            dispatching.wake()
+        def wake_dispatch() -> None:
+            dispatch_loop.wake()
 
-        def deliver() -> None:
-            for sender in senders:
+        def wake_senders() -> None:
+            for sender in sender_loops:
                 sender.wake()
 
         pool = WorkerPool(
@@ -183,15 +174,15 @@ class Service:
             warm_up=warm_up_models(config, settings),
             gpus=config.engine.gpu,
             logging_section=config.logging,
-            on_return=wake,
+            on_return=wake_dispatch,
         )
         self._pool = self._stack.enter_context(pool)
-        dispatch = Dispatcher(database, pool, config, settings, on_computed=deliver)
-        self._stack.callback(dispatch.stop)
-        dispatching = self._loop("dispatch", dispatch.step, interval=0.2, notice=dispatch.notice)
-        self._start_assembly(database, dispatching, intake)
+        dispatcher = Dispatcher(database, pool, config, settings, on_computed=wake_senders)
+        self._stack.callback(dispatcher.stop)
+        dispatch_loop = self._start_loop("dispatch", dispatcher.step, interval=0.2, notice=dispatcher.notice)
+        self._start_assembly(database, dispatch_loop, reader)
 
-    def _start_assembly(self, database: Database, dispatching: Loop, intake: SpoolReader) -> None:
+    def _start_assembly(self, database: Database, dispatch_loop: Loop, reader: SpoolReader) -> None:
         config = self.config
         rule_file = RuleFile(config.rules, known_pipelines=PIPELINES, known_destinations=config.destinations.keys())
         self._rule_file = rule_file
@@ -201,11 +192,11 @@ class Service:
             quiet_period=config.assembly.quiet_period,
             after_release=config.assembly.after_release,
             model_folders=config.models,
-            as_of=lambda: intake.indexed_until,
+            as_of=lambda: reader.indexed_until,
             wishes=wishes_of(config),
-            on_created=dispatching.wake,
+            on_created=dispatch_loop.wake,
         )
-        self._loop("assembly", assembly.step, interval=0.25)
+        self._start_loop("assembly", assembly.step, interval=0.25)
 
     def _start_inputs(self, spool: Spool) -> None:
         config = self.config
@@ -217,7 +208,7 @@ class Service:
             watcher = self._stack.enter_context(
                 FolderWatcher(folders, spool, on_event=lambda event: self._wake_reader())
             )
-            self._loops.extend(watcher.loops)
+            self._threads.add(watcher.loops)
         if config.listener is not None:
             self._stack.callback(self._wait_for_listener)
             listener = self._stack.enter_context(Listener(listener_settings(config)))
@@ -225,32 +216,28 @@ class Service:
             log.info("listening", ae_title=config.listener.ae_title, port=config.listener.port)
 
     def _wake_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.wake()
+        if self._reader_loop is not None:
+            self._reader_loop.wake()
 
     def _status(self) -> DaemonStatus:
         state = self._listener and self._listener.state
         empty = DaemonStatus(wanted=self.config.workers.count, workers=(), replaced=())
-        parts = [*([self._database_away] if self._database_away else []), *(loop.status for loop in self._loops)]
-        told = {
+        parts = [*([self._database_unavailable] if self._database_unavailable else []), *self._threads.status]
+        rest = {
             "listener": state and listener_status(state),
             "parts": tuple(parts),
             "rules_rejected": tuple(map(str, self._rule_file.problems)) if self._rule_file else (),
         }
-        return (self._pool.status if self._pool else empty).model_copy(update=told)
+        return (self._pool.status if self._pool else empty).model_copy(update=rest)
 
     def _request_stop(self) -> None:
-        """Everybody hears at once that it is over; waiting comes after that."""
-        if self._deadline:
-            return
-        self._deadline = time.monotonic() + STEPS_END
+        """Tells every part to stop, before any of them is waited for."""
         self.stopped.set()
         listener, self._listener = self._listener, None
         if listener is not None:
             self._listener_stops = threading.Thread(target=listener.stop, name="stop-listener")
             self._listener_stops.start()
-        for loop in self._loops:
-            loop.request_stop()
+        self._threads.request_stop()
         for sender in self._senders:
             sender.finish()
         timer = threading.Timer(SENDING_ENDS, self._cut_connections)
@@ -265,83 +252,22 @@ class Service:
         for sender in self._senders:
             sender.cut_connection()
 
-    def _time_left(self) -> float:
-        return max(0.5, self._deadline - time.monotonic())
-
     def _handle_signals(self) -> None:
-        """A stop is heard from the first moment on, also while the database is waited for."""
+        """SIGTERM and SIGINT stop the service from the first moment on, also while it waits for the database."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.stopped.set())
 
     def run_until_signal(self) -> None:
-        """Blocks until SIGTERM or SIGINT; meanwhile no part of the service stays ended."""
+        """Blocks until SIGTERM or SIGINT; meanwhile threads that have ended are started again."""
         while not self.stopped.wait(1.0):
-            for loop in list(self._loops):
-                try:
-                    loop.restart_if_ended()
-                except RuntimeError as error:  # the machine has no thread to give; it is tried again
-                    log.error("thread_not_started", loop=loop.name, reason=str(error))
+            self._threads.restart_ended()
 
 
 def current_rules(rule_file: RuleFile) -> RuleSet:
     """The rules in force, reloaded if their file changed; a broken file changes nothing and says so once."""
     rule_file.refresh()
     return rule_file.current
-
-
-def engine_settings(config: Config) -> EngineSettings:
-    """How workers of this configuration run engines; threads are shared out among the workers of this machine.
-
-    Of several GPUs the first stands here, for whoever is no worker; a worker takes its own (`WorkerPool`).
-    """
-    threads = config.engine.threads or max(1, usable_cores() // config.workers.count)
-    return EngineSettings(
-        backend=config.engine.backend,
-        precision=config.engine.precision,
-        threads=threads,
-        cache_dir=config.cache_dir,
-        max_batch=config.engine.max_batch,
-        gpu=config.engine.gpu[0],
-    )
-
-
-def warm_up_models(config: Config, settings: EngineSettings) -> ModelChoices:
-    """Every pipeline with the models that it would use now; one whose models are broken is left for its jobs to say."""
-    models = {}
-    for pipeline in PIPELINES.values():
-        try:
-            packages = packages_for(pipeline, config.models)
-        except (EngineError, PipelineError) as error:
-            log.warning("not_rehearsed", pipeline=pipeline.name, reason=str(error))
-            continue
-        models[pipeline.name] = {slot: EngineChoice(str(one.folder), settings) for slot, one in packages.items()}
-    return models
-
-
-def listener_settings(config: Config) -> ListenerSettings:
-    """The listener's part of the configuration, in the listener's own terms."""
-    part = config.listener
-    if part is None:
-        raise ValueError("there is no listener in this configuration")
-    return ListenerSettings(
-        ae_title=part.ae_title,
-        host=part.host,
-        port=part.port,
-        processes=part.processes,
-        max_associations=part.max_associations,
-        max_associations_per_host=part.max_associations_per_host or (part.max_associations + 1) // 2,
-        max_request=part.max_request,
-        max_pdu=part.max_pdu,
-        max_object=part.max_object,
-        acse_timeout=part.association_timeout.total_seconds(),
-        pdu_timeout=part.pdu_timeout.total_seconds(),
-        network_timeout=part.idle_timeout.total_seconds(),
-        slowest_rate=part.slowest_rate,
-        allow=tuple(AllowedPeer(ae_title=peer.ae_title, host=peer.host or "") for peer in part.allow),
-        spool=config.spool_dir,
-        tls=tls_files(part.tls),
-    )
 
 
 def notify_systemd(message: str) -> None:

@@ -16,7 +16,7 @@ from daemon.config import load_config
 from daemon.errors import ScanwardError
 from daemon.installation import SpoolSide, compare_installation
 from daemon.jobs.delivery import peer_of
-from daemon.service import engine_settings
+from daemon.settings import engine_settings
 from daemon.terminal.tables import plain_table
 from db.database import Database
 from db.errors import StoreError

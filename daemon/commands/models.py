@@ -16,7 +16,7 @@ from daemon.commands.options import JsonOption, console
 from daemon.config import load_config
 from daemon.errors import WrongUsage
 from daemon.logs import set_up_logs
-from daemon.service import engine_settings
+from daemon.settings import engine_settings
 from daemon.terminal.tables import plain_table
 from engines.benchmark import report as benchmark_report
 from engines.benchmark.contender import Contender

@@ -1,4 +1,4 @@
-"""Waiting for room on a disk that is full: how errors tell of it, and when to try again."""
+"""Waiting for space on a disk that is full: how to tell such errors, and when to try again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from dicomio.network.backoff import Backoff
+
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 NEEDED = 64 << 20
 """Bytes that must be free before a job is tried again: segmentation, report and pictures of a large study."""
@@ -16,7 +18,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a disk without room is behind an error, whatever it was turned into on its way."""
+    """Whether a full disk caused an error, whatever it was turned into on its way."""
     seen: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in seen:
@@ -28,7 +30,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 class DiskSpaceWait:
-    """Says when to go on after a disk was full: after a pause that grows, and not before there is some room.
+    """Says when to go on after a disk was full: after a pause that grows, and not before there is space.
 
     Args:
         folder: On the disk that was full.
@@ -38,24 +40,24 @@ class DiskSpaceWait:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._clock = clock
-        self._pause = 0.0
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         self._until: float | None = None
 
     def begin(self) -> None:
         """The disk was full just now."""
-        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
-        self._until = self._clock() + self._pause
+        self._until = self._clock() + self._backoff.failed()
 
     def end(self) -> None:
         """Something was written: the next full disk is a new one."""
-        self._pause, self._until = 0.0, None
+        self._backoff.succeeded()
+        self._until = None
 
     @property
     def is_over(self) -> bool:
         """Whether to go on."""
-        return self._until is None or (self._clock() >= self._until and self._has_room())
+        return self._until is None or (self._clock() >= self._until and self._has_space())
 
-    def _has_room(self) -> bool:
+    def _has_space(self) -> bool:
         try:
             return shutil.disk_usage(self._folder).free >= NEEDED
         except OSError:  # it cannot be looked at: the next try will tell

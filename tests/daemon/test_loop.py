@@ -127,16 +127,3 @@ def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPat
 
     with Loop("test", step, interval=0.01):
         until(lambda: len(calls) > 1)
-
-
-def test_all_are_told_before_any_is_waited_for() -> None:
-    go = threading.Event()
-    loops = [Loop(f"slow-{number}", lambda: go.wait(0.8) and False, interval=60) for number in range(4)]
-    for loop in loops:
-        loop.__enter__()
-    start = time.monotonic()
-    for loop in loops:
-        loop.request_stop()
-    for loop in loops:
-        loop.stop()
-    assert time.monotonic() - start < 2

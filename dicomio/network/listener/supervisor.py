@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ import structlog
 
 from dicomio.errors import DicomError
 from dicomio.files.spool.spool import Spool
+from dicomio.network.backoff import Backoff
 from dicomio.network.listener import connection_table
 from dicomio.network.listener.child import Child, ProcessState
 from dicomio.network.listener.settings import AllowedPeer, ListenerSettings
@@ -31,7 +33,7 @@ log = structlog.get_logger(__name__)
 BACKLOG = 128
 BIND_PATIENCE = 5.0  # seconds; processes of a daemon that was killed need a moment to let go of the port
 START_PATIENCE = 30.0
-LONGEST_PAUSE = 30.0  # seconds before a process that keeps dying is started again
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a process that keeps dying is started again
 STABLE_SECONDS = 10.0  # seconds after which a process that dies is restarted at once
 EXIT_SECONDS = 5.0  # seconds that a process has to end once its output has ended
 WATCH_TIMEOUT = 60.0  # seconds without a look at the processes after which nobody watches over them
@@ -82,7 +84,7 @@ class Listener:
         self._stopping = threading.Event()
         self._lock = threading.Lock()  # between starting a process, stopping them all, and looking at them
         self._due: dict[int, float] = {}  # process number -> when to start it again
-        self._pauses: dict[int, float] = {}
+        self._backoff = defaultdict[int, Backoff](lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))  # by process number
         self._not_started: dict[int, str] = {}  # process number -> why it could not be started
         self._table_fd = -1
         self._looked = 0.0
@@ -264,9 +266,12 @@ class Listener:
         self._spool.sweep()
 
     def _schedule(self, number: int, *, quick: bool) -> None:
-        pause = min(LONGEST_PAUSE, 2 * self._pauses.get(number, 0.0) + 0.5) if quick else 0.0
-        self._pauses[number] = pause
-        self._due[number] = time.monotonic() + pause
+        backoff = self._backoff[number]
+        if quick:
+            backoff.failed()
+        else:
+            backoff.succeeded()
+        self._due[number] = time.monotonic() + backoff.pause
 
     def _replace_due(self, selector: selectors.BaseSelector) -> None:
         for number in [number for number, due in self._due.items() if time.monotonic() >= due]:
@@ -278,7 +283,7 @@ class Listener:
                 except OSError as error:  # no memory, descriptors or processes left: later there may be
                     self._not_started[number] = str(error)
                     self._schedule(number, quick=True)
-                    log.error("listener_process_not_started", reason=str(error), next_try_s=self._pauses[number])
+                    log.error("listener_process_not_started", reason=str(error), next_try_s=self._backoff[number].pause)
                     continue
                 self._children[number] = child
                 self._not_started.pop(number, None)

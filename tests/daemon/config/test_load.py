@@ -7,7 +7,7 @@ import pytest
 
 from daemon.config import load_config
 from daemon.errors import BadConfiguration
-from daemon.service import listener_settings
+from daemon.settings import listener_settings
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "scanward.yaml"
 

@@ -8,7 +8,7 @@ import pytest
 
 from daemon.config import Config, WorkersSection, load_config
 from daemon.errors import BadConfiguration
-from daemon.service import engine_settings
+from daemon.settings import engine_settings
 from daemon.workers.pool import WorkerPool
 from daemon.workers.warm_up import gpu_of
 
@@ -48,7 +48,7 @@ def test_one_number_or_a_list(tmp_path: Path) -> None:
 def test_eight_cores_are_shared_out_among_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, engine: str, threads: int
 ) -> None:
-    monkeypatch.setattr("daemon.service.usable_cores", lambda: 8)
+    monkeypatch.setattr("daemon.settings.usable_cores", lambda: 8)
     wanted = config(tmp_path, f"workers: {{count: {workers}}}\nengine: {engine}")
     assert engine_settings(wanted).threads == threads
 
