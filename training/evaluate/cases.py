@@ -6,7 +6,7 @@ exported ONNX file afterwards. Masks are compared on the source grid, so resampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,8 @@ from pipelines.measure import split_components
 from training.data.case import Case
 from training.evaluate.figures import Figure, dice, mean_figure
 from training.evaluate.overlap import Overlap
+from training.evaluate.predict import Predict
 
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 TVERSKY_THRESHOLD = 0.3
 """A pixel adds more to Tversky (0.7, 0.3) than it costs from 0.3 times the figure itself up, so from just below 0.3."""
 

@@ -78,27 +78,31 @@ def area_under_curve(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> f
     return float((rankdata(scores)[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
+def over_slices(
+    metric: str,
+    scored: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]],
+    measure: Callable[[NDArray[np.float64], NDArray[np.bool_]], float],
+    draws: int = 1000,
+) -> Figure:
+    """What `measure` says of all slices together; `scored` holds (scores, truth) of each patient."""
+    pairs = [np.stack([scores, truth.astype(np.float64)]) for scores, truth in scored]
+
+    def statistic(drawn: Sequence[NDArray[np.float64]]) -> float:
+        joined = np.concatenate(drawn, axis=1)
+        return measure(joined[0], joined[1] > 0.5)
+
+    n = sum(pair.shape[1] for pair in pairs)
+    return Figure(metric, statistic(pairs), n, bootstrap(pairs, statistic, draws))
+
+
 def classification_figures(
     scored: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]], name: str, threshold: float
 ) -> list[Figure]:
     """AUC, accuracy, sensitivity and specificity over slices; `scored` holds (scores, truth) of each patient."""
-    pairs = [np.stack([scores, truth.astype(np.float64)]) for scores, truth in scored]
-
-    def over(measure: Callable[[NDArray[np.float64], NDArray[np.bool_]], float]) -> tuple[float, tuple[float, float]]:
-        def statistic(drawn: Sequence[NDArray[np.float64]]) -> float:
-            joined = np.concatenate(drawn, axis=1)
-            return measure(joined[0], joined[1] > 0.5)
-
-        return statistic(pairs), bootstrap(pairs, statistic)
-
-    measures = {
+    measures: dict[str, Callable[[NDArray[np.float64], NDArray[np.bool_]], float]] = {
         "AUC by slice": area_under_curve,
         "accuracy by slice": lambda s, t: float(((s >= threshold) == t).mean()),
         "sensitivity by slice": lambda s, t: float((s[t] >= threshold).mean()) if t.any() else float("nan"),
         "specificity by slice": lambda s, t: float((s[~t] < threshold).mean()) if (~t).any() else float("nan"),
     }
-    n = sum(len(truth) for _, truth in scored)
-    return [
-        Figure(f"{name}: {metric}", value, n, interval)
-        for metric, (value, interval) in ((metric, over(measure)) for metric, measure in measures.items())
-    ]
+    return [over_slices(f"{name}: {metric}", scored, measure) for metric, measure in measures.items()]

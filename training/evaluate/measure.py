@@ -16,13 +16,13 @@ from training.data import dataset
 from training.data.case import Case
 from training.data.dataset import Unit
 from training.data.items import Item
-from training.evaluate.cases import Predict, Segmented, in_batches, pooled_figures, segmentation_figures
+from training.evaluate.cases import Segmented, in_batches, pooled_figures, segmentation_figures
 from training.evaluate.figures import Figure, UnfitError, classification_figures
 from training.evaluate.gallery import animate_scan, answers_of, median_item, patients_of
 from training.evaluate.items import figures_of, look, scores_of
 from training.evaluate.overlap import calibration_figure, reliability_diagram
 from training.evaluate.pictures import Shown, draw_gallery
-from training.evaluate.predict import by_engine, of_slices
+from training.evaluate.predict import Predict, by_engine, of_slices
 from training.evaluate.threshold import best_accuracy, best_dice_of_cases, choose_threshold
 from training.experiment import Experiment
 from training.loop.record import data_digest, experiment_of, is_by_slice, read_record

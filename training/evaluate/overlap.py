@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluate.figures import Figure, area_under_curve, bootstrap, dice, mean_figure, median_figure
+from training.evaluate.figures import Figure, mean_figure, median_figure, over_slices
 
 Mask = NDArray[np.bool_]
 Scores = NDArray[np.float64]
@@ -38,7 +38,7 @@ class Overlap:
 
     @property
     def dice(self) -> float:
-        """1 where both are empty, as in `evaluate.dice`."""
+        """1 where both are empty, as in `figures.dice`."""
         return _ratio(2 * self.hit, 2 * self.hit + self.missed + self.extra, 1.0)
 
     @property
@@ -147,15 +147,8 @@ def expected_calibration_error(scores: Scores, truth: Mask, bins: int = 15) -> f
 
 
 def calibration_figure(name: str, scored: Sequence[tuple[Scores, Mask]]) -> Figure:
-    """Expected calibration error over all items, interval by bootstrap over patients; `scored` as in `evaluate.py`."""
-    pairs = [np.stack([scores, truth.astype(np.float64)]) for scores, truth in scored]
-
-    def statistic(drawn: Sequence[Scores]) -> float:
-        joined = np.concatenate(drawn, axis=1)
-        return expected_calibration_error(joined[0], joined[1] > 0.5)
-
-    n = sum(pair.shape[1] for pair in pairs)
-    return Figure(f"{name}: expected calibration error", statistic(pairs), n, bootstrap(pairs, statistic, draws=200))
+    """Expected calibration error over all items, with its interval; `scored` as in `classification_figures`."""
+    return over_slices(f"{name}: expected calibration error", scored, expected_calibration_error, draws=200)
 
 
 def reliability_diagram(path: Path, scores: Scores, truth: Mask, title: str, bins: int = 10) -> None:
@@ -172,16 +165,3 @@ def reliability_diagram(path: Path, scores: Scores, truth: Mask, title: str, bin
     counts.hist(scores, bins=bins, range=(0, 1), color="0.5")
     counts.set(xlabel="probability", ylabel="count", yscale="log")
     canvas.savefig(path, dpi=120)
-
-
-__all__ = [
-    "Overlap",
-    "area_under_curve",
-    "calibration_figure",
-    "dice",
-    "expected_calibration_error",
-    "overlap_figures",
-    "reliability_diagram",
-    "surface_distances",
-    "surface_figures",
-]
