@@ -69,7 +69,6 @@ TWICE = {
     "Channel",
     "Kind",
     "LostImage",
-    "Measured",
     "Pipeline",
     "Priority",
     "SeriesFacts",
