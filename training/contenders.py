@@ -70,7 +70,7 @@ def _opened(package: ModelPackage, precision: str, threads: int, *, compiled: bo
 
 
 def _network_of(package: ModelPackage) -> nn.Module:
-    from training.networks.mean import Mean
+    from training.networks.ensemble import Mean
     from training.package.network import answer_of
 
     mirror = (package.manifest.training.model_extra or {}).get("mirror", False)

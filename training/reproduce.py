@@ -18,7 +18,7 @@ from training.loop.record import was_begun
 
 if TYPE_CHECKING:
     from training.loop.train import RunLimits
-    from training.networks.mean import Of
+    from training.networks.ensemble import Of
 
 log = structlog.get_logger(__name__)
 

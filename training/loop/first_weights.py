@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from engines.backends.tensorrt.fp16 import widened
-from training.networks.mean import both_sides
+from training.networks.ensemble import both_sides
 from training.networks.registry import served
 from training.package.network import DIFFERENCE
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.mean import both_sides
+from training.networks.ensemble import both_sides
 
 # (expansion, width, blocks, stride of the first block, kernel)
 STAGES = (

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from training.experiment import Experiment
-from training.networks import ready_made
+from training.networks import from_monai
 from training.networks.classic_resunet import ClassicResUNet
 from training.networks.double_unet import DoubleUNet
 from training.networks.efficient_lite import EfficientLiteClassifier
@@ -29,20 +29,20 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "small-cnn": SmallCNN,
     "two-convolutions": TwoConvolutions,
     "xception": Xception,
-    "unet": ready_made.unet,
-    "residual-unet": ready_made.residual_unet,
+    "unet": from_monai.unet,
+    "residual-unet": from_monai.residual_unet,
     "efficient-lite": EfficientLiteClassifier,
-    "efficient-unet": ready_made.efficient_unet,
+    "efficient-unet": from_monai.efficient_unet,
     "efficient-lite-unet": EfficientLiteMask,
     "double-unet": DoubleUNet,
-    "resnet50": ready_made.resnet50,
+    "resnet50": from_monai.resnet50,
     "classic-resunet": ClassicResUNet,
-    "unet-3d": partial(ready_made.unet, dimensions=3),
+    "unet-3d": partial(from_monai.unet, dimensions=3),
     "mu-net": MUNet,
-    "dynunet": ready_made.dynunet,
+    "dynunet": from_monai.dynunet,
     "resunet-3d": ResUNet3D,
     "slices-unet": SlicesUNet,
-    "segresnet": ready_made.segresnet,
+    "segresnet": from_monai.segresnet,
 }
 
 

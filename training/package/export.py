@@ -16,7 +16,7 @@ from training.evaluate.measure import chosen_threshold, measure
 from training.experiment import Experiment
 from training.experiments import EXPERIMENTS
 from training.loop.record import experiment_of, read_record
-from training.networks.mean import Of
+from training.networks.ensemble import Of
 from training.package.card import write_description
 from training.package.descriptions import describe
 from training.package.manifest import REFERENCE, accuracy, forget_variants, manifest, write_reference

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from training.experiment import Experiment
-from training.networks.mean import Mean, Of, both_sides
+from training.networks.ensemble import Mean, Of, both_sides
 from training.networks.registry import build, served
 from training.package.sixteen_bits import fold_norms, round_weights, store_in_half
 

@@ -18,7 +18,7 @@ from engines.packages.package import load_package, shipped_folder  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.first_weights import first_weights  # noqa: E402
 from training.loop.record import beginning  # noqa: E402
-from training.networks.mean import Mean  # noqa: E402
+from training.networks.ensemble import Mean  # noqa: E402
 from training.networks.registry import build, served  # noqa: E402
 from training.package.network import write_onnx  # noqa: E402
 from training.package.sixteen_bits import fold_norms, round_weights  # noqa: E402

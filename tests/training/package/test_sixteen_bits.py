@@ -12,7 +12,7 @@ import onnxruntime  # noqa: E402
 from torch import nn  # noqa: E402
 
 from engines.backends.tensorrt.fp16 import widened  # noqa: E402
-from training.networks.mean import Mean  # noqa: E402
+from training.networks.ensemble import Mean  # noqa: E402
 from training.package.network import check_against_torch, write_onnx  # noqa: E402
 from training.package.sixteen_bits import fold_norms, round_weights, store_in_half  # noqa: E402
 
