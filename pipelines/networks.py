@@ -34,7 +34,7 @@ Progress = Callable[[str, float], None]
 """Called with the name of the step under way and its share done, 0 to 1."""
 
 
-def silent(step: str, share: float) -> None:
+def no_progress(step: str, share: float) -> None:
     """Reports progress to nobody."""
 
 

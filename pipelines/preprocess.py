@@ -274,8 +274,8 @@ def _like(image: NDArray[Any], flair: NDArray[Any]) -> NDArray[Any]:
     return image
 
 
-Preprocessing = Callable[[Mapping[str, NDArray[Any] | None], tuple[float, float, float]], PreparedSlices]
-PREPROCESSINGS: dict[str, Preprocessing] = {"brain-slices-v1": BrainSlices, "ct-slices-v1": CTSlices}
+PrepareSlices = Callable[[Mapping[str, NDArray[Any] | None], tuple[float, float, float]], PreparedSlices]
+PREPROCESSINGS: dict[str, PrepareSlices] = {"brain-slices-v1": BrainSlices, "ct-slices-v1": CTSlices}
 
 
 def prepare(

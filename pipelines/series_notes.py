@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipelines.rules.derived.kinds import Phase
-    from pipelines.rules.study.attributes import StudyFacts
+    from pipelines.rules.study.attributes import StudyAttributes
     from pipelines.specifications import Pipeline
 
 
-def remarks(study: StudyFacts, pipeline: Pipeline, roles: Mapping[str, str]) -> tuple[str, ...]:
+def remarks(study: StudyAttributes, pipeline: Pipeline, roles: Mapping[str, str]) -> tuple[str, ...]:
     """Notes on the series that take the roles (role -> Series Instance UID) of a pipeline."""
     if pipeline.phase is None:
         return ()
     return tuple(_phases(study, pipeline.phase, roles))
 
 
-def _phases(study: StudyFacts, known: Phase, roles: Mapping[str, str]) -> Iterator[str]:
+def _phases(study: StudyAttributes, known: Phase, roles: Mapping[str, str]) -> Iterator[str]:
     """Whose contrast phase is not the one that the networks learnt from."""
     by_uid = {series.series_instance_uid: series for series in study.series}
     for role, uid in roles.items():

@@ -20,7 +20,7 @@ from engines.packages.package import load_package
 from pipelines.completeness import also_known, losses_of, notes, refusal, series_read, told_read
 from pipelines.errors import ModelsDiffer
 from pipelines.job import JobDescription, NumericResult, Outcome
-from pipelines.networks import EnginePool, Network, Networks, Progress, silent
+from pipelines.networks import EnginePool, Network, Networks, Progress, no_progress
 from pipelines.registry import model_digest, pipeline_named
 from pipelines.results.encode import encode_results, inheritance_notes
 from pipelines.results.summary import headline, summary_line
@@ -58,7 +58,7 @@ class _Clock:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
 
 
-def perform(job: JobDescription, report: Progress = silent) -> Outcome:
+def perform(job: JobDescription, report: Progress = no_progress) -> Outcome:
     """Runs one job: load, infer and measure, encode.
 
     Input that cannot be used is an answer (`refused`), not an error; anything else that goes wrong raises.

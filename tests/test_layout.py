@@ -67,12 +67,7 @@ TWICE = {
     "Answer",
     "Assembly",
     "Channel",
-    "Kind",
     "LostImage",
-    "Pipeline",
-    "Priority",
-    "SeriesFacts",
-    "StudyFacts",
 }
 """Class names that still stand for two things."""
 

@@ -31,7 +31,7 @@ from pipelines.errors import ModelMissing, PipelineError
 from pipelines.packages import package_named
 from pipelines.registry import PIPELINES
 from pipelines.rules.file import load_rules
-from pipelines.rules.lint import doubts
+from pipelines.rules.lint import lint_rules
 from pipelines.rules.routing import NO_RULES
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _rules(config: Config) -> Answer:
     if not len(rules):
         return Answer("rules", "warning", f"{config.rules}: {NO_RULES}")
     said = f"{config.rules}: {len(rules)} rules ({', '.join(rule.name for rule in rules)})"
-    doubtful = doubts(rules)
+    doubtful = lint_rules(rules)
     return Answer("rules", "warning" if doubtful else "ok", "\n".join([said, *doubtful]))
 
 

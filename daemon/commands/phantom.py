@@ -10,7 +10,7 @@ from daemon.commands.options import console
 from pipelines.phantoms.dicom import write_phantom
 
 
-class Kind(StrEnum):
+class PhantomKind(StrEnum):
     """The phantoms there are."""
 
     BRAIN_MR = "brain-mr"
@@ -18,7 +18,7 @@ class Kind(StrEnum):
 
 
 def phantom(
-    kind: Annotated[Kind, typer.Argument(help="What to make.")],
+    kind: Annotated[PhantomKind, typer.Argument(help="What to make.")],
     out: Annotated[Path, typer.Argument(help="Folder for the DICOM files; the truth goes to `truth/` beside it.")],
     slices: Annotated[int | None, typer.Option(min=3, help="Number of slices.")] = None,
     matrix: Annotated[int | None, typer.Option(min=64, help="Rows and columns.")] = None,

@@ -18,7 +18,7 @@ from pipelines.rules.model import RuleSet
 from pipelines.rules.schema import rule_schema
 
 if TYPE_CHECKING:
-    from pipelines.rules.study.attributes import StudyFacts
+    from pipelines.rules.study.attributes import StudyAttributes
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -55,7 +55,7 @@ def _ruleset(rules: Path | None, config: Path) -> RuleSet:
     return load_rules(rules or loaded.rules, known_pipelines=PIPELINES, known_destinations=loaded.destinations.keys())
 
 
-def _studies(what: str, config: Path, source_ae: str) -> list[StudyFacts]:
+def _studies(what: str, config: Path, source_ae: str) -> list[StudyAttributes]:
     from daemon.jobs.assembly import routing_facts
 
     folder = Path(what)

@@ -24,8 +24,8 @@ from dicomio.files.identity import Identity, identity_of
 from dicomio.files.spool.spool import Spool
 from dicomio.files.without_file_meta import missing_file_meta
 from pipelines.job import UnusableImage
-from pipelines.rules.study.attributes import StudyFacts
-from pipelines.rules.study.grouping import facts_from_headers
+from pipelines.rules.study.attributes import StudyAttributes
+from pipelines.rules.study.grouping import studies_from_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ class FolderStudy:
         lost: What is part of it and cannot be used.
     """
 
-    facts: StudyFacts
+    facts: StudyAttributes
     files: Mapping[str, tuple[Path, ...]]
     lost: tuple[UnusableImage, ...] = ()
 
@@ -93,7 +93,7 @@ def read_folder(
             report(number / len(paths))
         if not found.headers:
             raise WrongUsage(f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
-        facts = facts_from_headers(map(_as_kept, found.headers.values()), source_ae)
+        facts = studies_from_headers(map(_as_kept, found.headers.values()), source_ae)
         studies = tuple(
             FolderStudy(study, _files_by_series(study, found.headers), found.lost_of(study, alone=len(facts) == 1))
             for study in facts
@@ -133,7 +133,7 @@ class _Found:
         reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
         self._lose(path, type(error).__name__, reason)
 
-    def lost_of(self, study: StudyFacts, *, alone: bool) -> tuple[UnusableImage, ...]:
+    def lost_of(self, study: StudyAttributes, *, alone: bool) -> tuple[UnusableImage, ...]:
         """What is part of a study and cannot be used: by its UIDs, or because there is no other study it could be of.
 
         A file that names no image (a text, a picture) is none that was lost; nor is one that is there whole as well.
@@ -206,7 +206,7 @@ def _from_note(path: Path) -> tuple[Identity, UnusableImage]:
     return whose, _lost(whose, note["kind"], note["reason"], "")
 
 
-def _files_by_series(study: StudyFacts, headers: Mapping[Path, Header]) -> dict[str, tuple[Path, ...]]:
+def _files_by_series(study: StudyAttributes, headers: Mapping[Path, Header]) -> dict[str, tuple[Path, ...]]:
     files: dict[str, list[Path]] = {series.series_instance_uid: [] for series in study.series}
     for path, header in headers.items():
         if header.study_instance_uid == study.study_instance_uid and header.series_instance_uid in files:

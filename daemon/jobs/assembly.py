@@ -16,7 +16,7 @@ from db.records import AlreadyExists, Created, JobOrder, Wish
 from db.states import LossKind, Priority
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.rules.routing import Route, Unmatched, route
-from pipelines.rules.study.grouping import KnownImage, KnownSeries, study_facts
+from pipelines.rules.study.grouping import KnownImage, KnownSeries, study_attributes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from db import records
     from db.database import Database
     from pipelines.rules.model import RuleSet
-    from pipelines.rules.study.attributes import StudyFacts
+    from pipelines.rules.study.attributes import StudyAttributes
 
 log = structlog.get_logger(__name__)
 
@@ -143,9 +143,9 @@ def _tell(made: Created | AlreadyExists, study_uid: str, found: Route) -> None:
             log.info("job_exists", job_id=job_id, study=study_uid, state=str(state), sent_also_to=list(added))
 
 
-def routing_facts(recorded: records.StudyFacts) -> StudyFacts:
+def routing_facts(recorded: records.StudyFacts) -> StudyAttributes:
     """What the database knows of a study, as the rules see it."""
-    return study_facts(recorded.study.study_instance_uid, recorded.tags, map(_known, recorded.series))
+    return study_attributes(recorded.study.study_instance_uid, recorded.tags, map(_known, recorded.series))
 
 
 def _known(series: records.SeriesFacts) -> KnownSeries:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipelines.rules.explain import Explanation, RoleExplanation, RuleExplanation, SeriesSummary, SeriesVerdict
-    from pipelines.rules.matching import Check
+    from pipelines.rules.matching import ConditionCheck
 
 _NO_NEWS = ("not MR", "neither CT nor MR", "a localizer", NO_WORDS)
 MOST_SERIES = 12
@@ -121,11 +121,11 @@ def _cells(verdict: SeriesVerdict, keys: Sequence[str]) -> list[Text]:
     return cells
 
 
-def _value(check: Check) -> Text:
+def _value(check: ConditionCheck) -> Text:
     return Text(f"{'✓' if check.passed else '✗'} {check.seen}", style="green" if check.passed else "red")
 
 
-def _check(check: Check) -> Text:
+def _check(check: ConditionCheck) -> Text:
     return Text(f"{check.key} {check.wanted}: ") + _value(check)
 
 

@@ -12,7 +12,7 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Part(BaseModel):
+class _ManifestModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -22,14 +22,14 @@ class _FreePart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Channel(_Part):
+class Channel(_ManifestModel):
     """One channel of an input; `fallback` names the channel that stands in when this one was not acquired."""
 
     name: str
     fallback: str | None = None
 
 
-class _Tensor(_Part):
+class _Tensor(_ManifestModel):
     """Dimension 0 is the batch; a name instead of a number is a dimension that may differ from call to call."""
 
     name: str
@@ -86,7 +86,7 @@ class OutputSpec(_Tensor):
         return self
 
 
-class CodedConcept(_Part):
+class CodedConcept(_ManifestModel):
     """A code from a coding scheme (SNOMED CT is `SCT`), with its meaning in words."""
 
     value: str
@@ -94,7 +94,7 @@ class CodedConcept(_Part):
     meaning: str
 
 
-class LabelSpec(_Part):
+class LabelSpec(_ManifestModel):
     """A segment that the network outlines.
 
     Attributes:
@@ -138,7 +138,7 @@ class Preprocessing(_FreePart):
         return self
 
 
-class Thresholds(_Part):
+class Thresholds(_ManifestModel):
     """From probability to answer: voxels from `mask` up belong; smaller lesions than `min_volume_ml` are dropped."""
 
     mask: Share = 0.5
@@ -162,7 +162,7 @@ class TrainingRecord(_FreePart):
     split: Any = None
 
 
-class Accuracy(_Part):
+class Accuracy(_ManifestModel):
     """A measured figure, never an estimated one; `n` counts what it is the mean over (patients, slices)."""
 
     metric: str
@@ -172,7 +172,7 @@ class Accuracy(_Part):
     ci95: tuple[float, float] | None = None
 
 
-class Tolerance(_Part):
+class Tolerance(_ManifestModel):
     """How far an engine may be from ONNX Runtime FP32 on the reference inputs (engines/gate.py).
 
     Attributes:
@@ -187,7 +187,7 @@ class Tolerance(_Part):
     outliers: Share = 0.001
 
 
-class Variant(_Part):
+class Variant(_ManifestModel):
     """The same network in another precision, as a file of its own.
 
     Attributes:
@@ -206,14 +206,14 @@ class Variant(_Part):
         return self.format in {"onnx", backend}
 
 
-class Calibration(_Part):
+class Calibration(_ManifestModel):
     """The file that an engine needs which makes an INT8 network of the FP32 one itself, see `ModelPackage.largest`."""
 
     file: str
     sha256: Sha256
 
 
-class CalibrationFile(_Part):
+class CalibrationFile(_ManifestModel):
     """Content of that file.
 
     Attributes:
@@ -229,7 +229,7 @@ class CalibrationFile(_Part):
     largest: Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
 
 
-class Manifest(_Part):
+class Manifest(_ManifestModel):
     """The whole of model.yaml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

@@ -18,7 +18,7 @@ from pipelines.brain.by_volume import ROLES as VOLUME_ROLES
 from pipelines.brain.by_volume import SEGMENTER as VOLUME_SEGMENTER
 from pipelines.brain.by_volume import read_volume
 from pipelines.errors import BrainNotFound
-from pipelines.networks import silent
+from pipelines.networks import no_progress
 
 if TYPE_CHECKING:
     from dicomio.volumes.volume import Volume
@@ -48,7 +48,7 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     reason = reason or _unaligned(study.alignment)
     if reason is None:
         try:
-            with _meanwhile(partial(classify_study, study, networks[CLASSIFIER], silent)) as answer:
+            with _meanwhile(partial(classify_study, study, networks[CLASSIFIER], no_progress)) as answer:
                 found = _classified(read_volume(study, networks, report), answer(), networks[CLASSIFIER])
             return _noted(found, "Read as one volume: FLAIR, T1, T1CE and T2 are all there", study.alignment)
         except BrainNotFound as error:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dicomio.volumes.masks import largest_piece
+from pipelines.preprocess import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-Array = NDArray[np.float32]
 
 NAME = "brain-volume-v1"
 CHANNELS = ("flair", "t1", "t1ce", "t2")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from pipelines.phantoms.shapes import Mask, Phantom, PhantomPlane, Plane, Waves, ellipsoid
+from pipelines.phantoms.shapes import Mask, Phantom, PhantomPlane, SliceArray, Waves, ellipsoid
 
 AIR, LUNG, FAT = -1000.0, -850.0, -95.0
 
@@ -52,19 +52,19 @@ class AbdomenPhantom(Phantom):
         image = self._acquire(np.where(mask, inside, hu), noise)
         return PhantomPlane({"ct": image}, numbers, {"liver": mask})
 
-    def _acquire(self, hu: Plane, noise: np.random.Generator) -> NDArray[np.int16]:
+    def _acquire(self, hu: SliceArray, noise: np.random.Generator) -> NDArray[np.int16]:
         """Blur of the reconstruction and grainy noise."""
         blurred = gaussian_filter(hu.astype(np.float32), self._blur / self.spacing[1], truncate=3.0)
         grain = uniform_filter(noise.standard_normal(hu.shape, np.float32), 2) * np.float32(2.0 * self._noise)
         return np.asarray(np.clip(np.rint(blurred + grain), -1024, 3071), np.int16)
 
-    def _body_depth(self, z: float) -> Plane:
+    def _body_depth(self, z: float) -> SliceArray:
         """Depth below the skin, mm."""
         radius = np.sqrt((self._x / self._body[0]) ** 2 + (self._y / self._body[1]) ** 2)
         uneven = 1 + 0.02 * self._shape.plane(z, self._y, self._x)
         return np.asarray((uneven - radius) * self._body[1], np.float32)
 
-    def _liver(self, z: float, y: Plane, x: Plane) -> Plane:
+    def _liver(self, z: float, y: SliceArray, x: SliceArray) -> SliceArray:
         """About the signed distance to the liver's surface, mm, negative inside."""
         right = (ellipsoid(z, y, x, self._right[:3], self._right[3:]) - 1) * 70
         left = (ellipsoid(z, y, x, self._left[:3], self._left[3:]) - 1) * 38
@@ -75,17 +75,17 @@ class AbdomenPhantom(Phantom):
         parts = [surface, porta, (wall - 1) * 100, spine, self._hollow(z, y, x)]
         return np.asarray(np.maximum.reduce(parts), np.float32)
 
-    def _hollow(self, z: float, y: Plane, x: Plane) -> Plane:
+    def _hollow(self, z: float, y: SliceArray, x: SliceArray) -> SliceArray:
         """The visceral surface: below, only the right lobe's lower part is left."""
         return np.asarray(-z - 25 + 0.9 * (x + 62) + 0.004 * y**2 + 9 * self._lumps.plane(z, y, x), np.float32)
 
-    def _liver_tissue(self, z: float) -> Plane:
+    def _liver_tissue(self, z: float) -> SliceArray:
         y, x = self._y, self._x
         first, second = self._vessel.plane(z, y, x), self._vessel_too.plane(z, y, x)
         vessels = np.clip(1.6 - np.sqrt(first**2 + second**2) * 9, 0, 1)  # where two fields vanish: winding tubes
         return np.asarray(self._liver_hu + 4 * self._texture.plane(z, y, x) + 38 * vessels, np.float32)
 
-    def _background(self, z: float) -> Plane:
+    def _background(self, z: float) -> SliceArray:
         """Everything but the liver: later entries lie on top of earlier ones."""
         depth = self._body_depth(z)
         hu = np.where(depth > 0, np.float32(FAT), np.float32(AIR))
@@ -98,7 +98,7 @@ class AbdomenPhantom(Phantom):
             hu[mask] = value if np.ndim(value) == 0 else np.broadcast_to(value, hu.shape)[mask]
         return hu
 
-    def _organs(self, z: float, depth: Plane) -> list[tuple[Mask, float | Plane]]:
+    def _organs(self, z: float, depth: SliceArray) -> list[tuple[Mask, float | SliceArray]]:
         y, x = self._y, self._x
         inside = depth > self._fat_mm + 11
         bowel = self._bowel.plane(z, y, x)
@@ -117,7 +117,7 @@ class AbdomenPhantom(Phantom):
             *self._bones(z, depth),
         ]
 
-    def _chest(self, z: float, inside: Mask) -> list[tuple[Mask, float | Plane]]:
+    def _chest(self, z: float, inside: Mask) -> list[tuple[Mask, float | SliceArray]]:
         """Lungs above the two domes of the diaphragm, reaching lower at the back; the heart between them."""
         y, x = self._y, self._x
         dome = 98 - ((np.abs(x) - 72) / 11) ** 2 - ((y + 8) / 10) ** 2
@@ -126,7 +126,7 @@ class AbdomenPhantom(Phantom):
         mediastinum = (np.abs(x) < 24) & (y > -30)
         return [(inside & (z > dome) & ~mediastinum, LUNG + vessels), (inside & heart, 130.0)]
 
-    def _upper_organs(self, z: float, inside: Mask) -> list[tuple[Mask, float | Plane]]:
+    def _upper_organs(self, z: float, inside: Mask) -> list[tuple[Mask, float | SliceArray]]:
         y, x = self._y, self._x
         lumps = 0.06 * self._lumps.plane(z, y, x)
         stomach = ellipsoid(z, y, x, (62, -38, 28), (52, 36, 44)) + lumps
@@ -141,7 +141,7 @@ class AbdomenPhantom(Phantom):
             (inside & (spleen < 1), self._spleen_hu + 3 * self._texture.plane(z, y, x)),
         ]
 
-    def _kidneys(self, z: float) -> list[tuple[Mask, float | Plane]]:
+    def _kidneys(self, z: float) -> list[tuple[Mask, float | SliceArray]]:
         y, x = self._y, self._x
         kidneys = np.minimum(
             ellipsoid(z, y, x, (64, 54, -48), (29, 27, 55)), ellipsoid(z, y, x, (-62, 56, -62), (29, 27, 55))
@@ -151,12 +151,12 @@ class AbdomenPhantom(Phantom):
         )
         return [(kidneys < 1, 185.0), (kidneys < 0.72, 150.0), (sinus < 1, FAT)]
 
-    def _vessels(self) -> list[tuple[Mask, float | Plane]]:
+    def _vessels(self) -> list[tuple[Mask, float | SliceArray]]:
         aorta = np.hypot(self._x - 12, self._y - 30) < 11
         cava = np.hypot((self._x + 22) / 1.25, self._y - 26) < 10
         return [(aorta, 165.0), (cava, 145.0)]
 
-    def _bones(self, z: float, depth: Plane) -> list[tuple[Mask, float | Plane]]:
+    def _bones(self, z: float, depth: SliceArray) -> list[tuple[Mask, float | SliceArray]]:
         """Vertebrae with discs every 32 mm, arches, and ribs slanting down in the wall."""
         y, x = self._y, self._x
         body = np.hypot(x / 1.2, y - 62)

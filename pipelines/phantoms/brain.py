@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pipelines.phantoms.shapes import Mask, Phantom, PhantomPlane, Plane, Waves, ellipsoid
+from pipelines.phantoms.shapes import Mask, Phantom, PhantomPlane, SliceArray, Waves, ellipsoid
 
 
 @dataclass
@@ -68,7 +68,7 @@ class BrainPhantom(Phantom):
             images[name] = self._acquire(grey * bias, noise)
         return PhantomPlane(images, numbers, {}, self._parts(z, numbers > 0))
 
-    def _with_lesions(self, name: str, grey: NDArray[Any], lesion: Plane, z: float, inside: Mask) -> NDArray[Any]:
+    def _with_lesions(self, name: str, grey: NDArray[Any], lesion: SliceArray, z: float, inside: Mask) -> NDArray[Any]:
         """The image with its lesions; `lesion` is their softened weight."""
         base = self._white.flair if name == "flair" else self._white.t1
         grey = grey * (1 - np.minimum(lesion, 1)) + np.minimum(lesion, 1) * base
@@ -79,14 +79,14 @@ class BrainPhantom(Phantom):
         """The parts of lesions that can be told apart."""
         return {}
 
-    def _radius(self, z: float) -> Plane:
+    def _radius(self, z: float) -> SliceArray:
         """Ellipsoidal radius of the head, a little uneven; the face makes it longer in front below the brain."""
         front = np.where(self._y < 0, 1.0 - 0.10 * np.clip(-(z + 5) / 60, 0, 1), 1.0)
         radius = ellipsoid(0.0 if z < 0 else z, self._y * front, self._x, (0, 0, 0), self._axes)
         uneven = radius * (1 + 0.02 * self._shape.plane(z, self._y, self._x))
         return np.asarray(uneven + 0.04 * np.clip(-z / 60, 0, 1), np.float32)
 
-    def _regions(self, z: float, radius: Plane) -> list[tuple[Mask, Tissue]]:
+    def _regions(self, z: float, radius: SliceArray) -> list[tuple[Mask, Tissue]]:
         """Masks in order of precedence with their tissue."""
         y, x = self._y, self._x
         folds = self._folds.plane(z, y, x)
@@ -121,7 +121,7 @@ class BrainPhantom(Phantom):
         fourth = ellipsoid(z, y, x, (0, 45, -32), (9 * size, 6, 10)) < 1
         return np.asarray(body & (lateral < 60) | third | fourth)
 
-    def _rim(self, z: float) -> Plane:
+    def _rim(self, z: float) -> SliceArray:
         """Weight of the enhancing rim, 4 mm wide, some way below the surface of the larger lesions."""
         rim = np.zeros((len(self._y), len(self._y)), np.float32)
         for blob in self.lesions:

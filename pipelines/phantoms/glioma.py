@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.phantoms.brain import BrainPhantom
-from pipelines.phantoms.shapes import Mask, Plane
+from pipelines.phantoms.shapes import Mask, SliceArray
 
 EDEMA_SHARE = 0.30
 """Of a lesion's radius."""
@@ -38,7 +38,7 @@ class GliomaPhantom(BrainPhantom):
             setattr(self, name, replace(getattr(self, name), t2=t2 * factor))
         self._nuclei = replace(self._nuclei, t2=(self._grey.t2 + self._white.t2) / 2)
 
-    def _with_lesions(self, name: str, grey: NDArray[Any], lesion: Plane, z: float, inside: Mask) -> NDArray[Any]:
+    def _with_lesions(self, name: str, grey: NDArray[Any], lesion: SliceArray, z: float, inside: Mask) -> NDArray[Any]:
         """The parts in the order in which one lies within the other, each with an edge of 2 mm."""
         white = getattr(self._white, name)
         texture = 1 + 0.06 * self._heterogeneity.plane(z, self._y, self._x)
@@ -56,7 +56,7 @@ class GliomaPhantom(BrainPhantom):
             "enhancing": lesion & core & ~necrosis & whole,
         }
 
-    def _depths(self, z: float) -> dict[str, Plane]:
+    def _depths(self, z: float) -> dict[str, SliceArray]:
         """Depth in mm below the surface of edema, of the rim, and of the core within the rim."""
         whole = np.full((len(self._y), len(self._y)), -1e3, np.float32)
         core, necrosis = whole.copy(), whole.copy()

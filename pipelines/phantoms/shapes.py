@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+SliceArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Triple = Sequence[float] | NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class Waves:
         self._phase = generator.uniform(0, 2 * np.pi, terms)
         self._amplitude = np.sqrt(2 / terms)
 
-    def plane(self, z: float, y: Plane, x: Plane) -> Plane:
+    def plane(self, z: float, y: SliceArray, x: SliceArray) -> SliceArray:
         """Values on the plane of rows `y` (rows, 1) and columns `x` (1, columns) at height `z`."""
         along_y = y * self._k[1] + (z * self._k[2] + self._phase)
         along_x = x.T * self._k[0]
@@ -56,7 +56,7 @@ class Blob:
         """Whether the lesion may be seen at height `z`."""
         return abs(z - self.centre[2]) < 1.6 * self.radius + 2
 
-    def depth(self, z: float, y: Plane, x: Plane) -> Plane:
+    def depth(self, z: float, y: SliceArray, x: SliceArray) -> SliceArray:
         """Depth below the surface in mm, positive inside."""
         cx, cy, cz = self.centre
         distance = np.sqrt((x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2)
@@ -188,7 +188,7 @@ class Phantom(ABC):
                 break
         return best
 
-    def _draw_lesions(self, z: float) -> tuple[Plane, NDArray[np.uint8]]:
+    def _draw_lesions(self, z: float) -> tuple[SliceArray, NDArray[np.uint8]]:
         """Softened lesion weight (contrast included) and the number of the lesion at each pixel."""
         weight = np.zeros((self.options.matrix, self.options.matrix), np.float32)
         numbers = np.zeros(weight.shape, np.uint8)
@@ -200,7 +200,7 @@ class Phantom(ABC):
         return weight, numbers
 
 
-def ellipsoid(z: float, y: Plane, x: Plane, centre: Triple, axes: Triple) -> Plane:
+def ellipsoid(z: float, y: SliceArray, x: SliceArray, centre: Triple, axes: Triple) -> SliceArray:
     """Radius in units of the half axes, 1 on the surface: centre and axes are (x, y, z)."""
     squares = ((x - centre[0]) / axes[0]) ** 2 + ((y - centre[1]) / axes[1]) ** 2 + ((z - centre[2]) / axes[2]) ** 2
     return np.asarray(np.sqrt(squares), np.float32)

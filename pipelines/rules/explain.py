@@ -8,11 +8,11 @@ from typing import Any
 
 from pipelines.registry import phase_of
 from pipelines.rules.derived.kinds import Phase
-from pipelines.rules.matching import Check, check_series, check_study, distance, shown
+from pipelines.rules.matching import ConditionCheck, check_series, check_study, distance, shown
 from pipelines.rules.model import Role, Rule, RuleSet
 from pipelines.rules.preference import why_preferred
-from pipelines.rules.routing import Cast, PlannedJob, Unmatched, cast, nearest_miss, planned, route
-from pipelines.rules.study.attributes import REASONED, SeriesFacts, StudyFacts
+from pipelines.rules.routing import PlannedJob, RoleAssignment, Unmatched, assign_roles, nearest_miss, planned, route
+from pipelines.rules.study.attributes import REASONED, SeriesAttributes, StudyAttributes
 from pipelines.rules.tag_values import number, text
 
 
@@ -46,7 +46,7 @@ class SeriesVerdict:
     """
 
     series_instance_uid: str
-    checks: tuple[Check, ...]
+    checks: tuple[ConditionCheck, ...]
     fits: bool
     rank: int | None
     preferred: str
@@ -84,7 +84,7 @@ class RuleExplanation:
     because: str
     priority: str
     send_to: tuple[str, ...]
-    study: tuple[Check, ...]
+    study: tuple[ConditionCheck, ...]
     roles: tuple[RoleExplanation, ...]
 
 
@@ -114,7 +114,7 @@ class Explanation:
         return asdict(self)
 
 
-def explain(study: StudyFacts, ruleset: RuleSet) -> Explanation:
+def explain(study: StudyAttributes, ruleset: RuleSet) -> Explanation:
     """Puts a study before all rules, as `route` does, and keeps what was looked at."""
     by_number = sorted(study.series, key=lambda series: number(series.tags, "SeriesNumber") or 0.0)
     study = replace(study, series=tuple(by_number))
@@ -129,7 +129,7 @@ def explain(study: StudyFacts, ruleset: RuleSet) -> Explanation:
     )
 
 
-def _summary(study: StudyFacts, series: SeriesFacts) -> SeriesSummary:
+def _summary(study: StudyAttributes, series: SeriesAttributes) -> SeriesSummary:
     derived = {name: study.derived(series, name) for name in REASONED}
     return SeriesSummary(
         series_instance_uid=series.series_instance_uid,
@@ -143,11 +143,11 @@ def _summary(study: StudyFacts, series: SeriesFacts) -> SeriesSummary:
     )
 
 
-def _rule(study: StudyFacts, rule: Rule) -> RuleExplanation:
+def _rule(study: StudyAttributes, rule: Rule) -> RuleExplanation:
     checks = check_study(study, rule)
-    found = cast(study, rule)
+    found = assign_roles(study, rule)
     asked = all(check.passed for check in checks)
-    takes = asked and not found.vacant
+    takes = asked and not found.unfilled
     return RuleExplanation(
         rule=rule.name,
         pipeline=rule.pipeline,
@@ -160,7 +160,7 @@ def _rule(study: StudyFacts, rule: Rule) -> RuleExplanation:
     )
 
 
-def _role(study: StudyFacts, name: str, rule: Rule, found: Cast) -> RoleExplanation:
+def _role(study: StudyAttributes, name: str, rule: Rule, found: RoleAssignment) -> RoleExplanation:
     role, candidates, phase = rule.series[name], found.candidates[name], phase_of(rule.pipeline)
     taker = found.roles.get(name)
     return RoleExplanation(
@@ -172,7 +172,7 @@ def _role(study: StudyFacts, name: str, rule: Rule, found: Cast) -> RoleExplanat
     )
 
 
-def _why_taken(study: StudyFacts, name: str, found: Cast, phase: Phase | None) -> str:
+def _why_taken(study: StudyAttributes, name: str, found: RoleAssignment, phase: Phase | None) -> str:
     candidates, taker = found.candidates[name], found.roles.get(name)
     if taker is None:
         return "every series that fits has another role" if candidates else "no series fits"
@@ -185,7 +185,7 @@ def _why_taken(study: StudyFacts, name: str, found: Cast, phase: Phase | None) -
 
 
 def _fitting(
-    study: StudyFacts, role: Role, candidates: Sequence[SeriesFacts], phase: Phase | None
+    study: StudyAttributes, role: Role, candidates: Sequence[SeriesAttributes], phase: Phase | None
 ) -> list[SeriesVerdict]:
     verdicts = []
     for rank, series in enumerate(candidates, start=1):
@@ -196,7 +196,7 @@ def _fitting(
     return verdicts
 
 
-def _others(study: StudyFacts, role: Role, candidates: Sequence[SeriesFacts]) -> list[SeriesVerdict]:
+def _others(study: StudyAttributes, role: Role, candidates: Sequence[SeriesAttributes]) -> list[SeriesVerdict]:
     fitting = {series.series_instance_uid for series in candidates}
     verdicts = [
         SeriesVerdict(series.series_instance_uid, check_series(study, series, role), False, None, "")

@@ -16,7 +16,7 @@ _ASKS_FOR = {"sequence": "MR", "phase": "CT"}
 """What is known of one modality only."""
 
 
-def doubts(rules: RuleSet) -> list[str]:
+def lint_rules(rules: RuleSet) -> list[str]:
     """What in the rules can never hold, with the place and what to do; [] where everything may."""
     return [f"rule {rule.name}: {doubt}" for rule in rules for doubt in _of_rule(rule)]
 

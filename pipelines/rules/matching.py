@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pipelines.rules.conditions import Condition
 from pipelines.rules.model import Role, Rule
-from pipelines.rules.study.attributes import DERIVED, REASONED, SeriesFacts, StudyFacts
-from pipelines.rules.study.keywords import subject
+from pipelines.rules.study.attributes import DERIVED, REASONED, SeriesAttributes, StudyAttributes
+from pipelines.rules.study.keywords import keyword_named
 from pipelines.rules.tag_values import Scalar, text
 
 NO_IMAGES = frozenset(
@@ -23,7 +23,7 @@ IMAGES_ONLY = Condition.model_validate({"not": {"in": sorted(NO_IMAGES)}})
 
 
 @dataclass(frozen=True)
-class Check:
+class ConditionCheck:
     """One condition held against one series or study.
 
     Attributes:
@@ -40,7 +40,7 @@ class Check:
     because: str = ""
 
 
-def fits(study: StudyFacts, series: SeriesFacts, role: Role) -> bool:
+def fits(study: StudyAttributes, series: SeriesAttributes, role: Role) -> bool:
     """Whether all conditions of a role hold; stops at the first that does not, tags first because they are cheap."""
     if "Modality" not in role.conditions and text(series.tags, "Modality") in NO_IMAGES:
         return False
@@ -51,7 +51,7 @@ def _cheap_first(role: Role) -> list[tuple[str, Condition]]:
     return sorted(role.conditions.items(), key=lambda item: item[0] in REASONED)
 
 
-def misses(study: StudyFacts, series: SeriesFacts, role: Role) -> list[str]:
+def misses(study: StudyAttributes, series: SeriesAttributes, role: Role) -> list[str]:
     """The conditions of a role that a series does not fulfil."""
     missed = [key for key, condition in role.conditions.items() if not condition.holds(study.values(series, key))]
     if "Modality" not in role.conditions and text(series.tags, "Modality") in NO_IMAGES:
@@ -64,12 +64,12 @@ def distance(missed: Sequence[str]) -> tuple[bool, int]:
     return "Modality" in missed, len(missed)
 
 
-def study_misses(study: StudyFacts, rule: Rule) -> list[str]:
+def study_misses(study: StudyAttributes, rule: Rule) -> list[str]:
     """The study conditions of a rule that do not hold."""
     return [key for key, condition in rule.study.conditions.items() if not condition.holds(study.study_values(key))]
 
 
-def check_series(study: StudyFacts, series: SeriesFacts, role: Role) -> tuple[Check, ...]:
+def check_series(study: StudyAttributes, series: SeriesAttributes, role: Role) -> tuple[ConditionCheck, ...]:
     """Every condition of a role with what it saw."""
     conditions = dict(role.conditions)
     if "Modality" not in conditions and text(series.tags, "Modality") in NO_IMAGES:
@@ -78,14 +78,14 @@ def check_series(study: StudyFacts, series: SeriesFacts, role: Role) -> tuple[Ch
     for key, condition in conditions.items():
         values = study.values(series, key)
         because = study.derived(series, key).because if key in REASONED else ""
-        checks.append(Check(key, wanted(key, condition), shown(key, values), condition.holds(values), because))
+        checks.append(ConditionCheck(key, wanted(key, condition), shown(key, values), condition.holds(values), because))
     return tuple(checks)
 
 
-def check_study(study: StudyFacts, rule: Rule) -> tuple[Check, ...]:
+def check_study(study: StudyAttributes, rule: Rule) -> tuple[ConditionCheck, ...]:
     """Every study condition of a rule with what it saw."""
     return tuple(
-        Check(key, wanted(key, condition), shown(key, values), condition.holds(values))
+        ConditionCheck(key, wanted(key, condition), shown(key, values), condition.holds(values))
         for key, condition in rule.study.conditions.items()
         for values in [study.study_values(key)]
     )
@@ -100,7 +100,7 @@ def wanted(key: str, condition: Condition) -> str:
 
 def personal(key: str) -> bool:
     """Whether the values of a name tell who the patient is."""
-    return key not in DERIVED and subject(key).personal
+    return key not in DERIVED and keyword_named(key).personal
 
 
 def shown(key: str, values: tuple[Scalar, ...], most: int = 4) -> str:

@@ -23,15 +23,15 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pipelines.rules.conditions import Condition
-from pipelines.rules.study.keywords import NotASubject, Subject, closest, subject
+from pipelines.rules.study.keywords import Keyword, UnknownKeyword, closest, keyword_named
 from pipelines.rules.tag_values import as_number
 
-Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Title = Annotated[StrictStr, Field(pattern=r"^\w(?:[\w .,()+/-]{0,62}[\w.)+])?$")]
-Place = tuple[str | int, ...]
+PlainName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+RuleName = Annotated[StrictStr, Field(pattern=r"^\w(?:[\w .,()+/-]{0,62}[\w.)+])?$")]
+KeyPath = tuple[str | int, ...]
 
 
-class Priority(StrEnum):
+class RulePriority(StrEnum):
     """Which jobs go first."""
 
     STAT = "stat"
@@ -95,16 +95,18 @@ def _nothing(value: Any) -> Any:
 class Rule(Model):
     """One rule: studies that fulfil `study` and have a series for every role of `series` go to `pipeline`."""
 
-    name: Title = Field(description="Name of the rule, for logs and the audit; unique in the file.")
-    pipeline: Name = Field(description="The pipeline that reads the study.")
+    name: RuleName = Field(description="Name of the rule, for logs and the audit; unique in the file.")
+    pipeline: PlainName = Field(description="The pipeline that reads the study.")
     study: Annotated[Conditions, BeforeValidator(_nothing)] = Field(
         default=Conditions(), description="Conditions on the study as a whole."
     )
-    series: Annotated[Mapping[Name, Role], Field(min_length=1)] = Field(
+    series: Annotated[Mapping[PlainName, Role], Field(min_length=1)] = Field(
         description="Role of the pipeline -> conditions on the series that takes it."
     )
-    priority: Priority = Field(default=Priority.ROUTINE, description="Which jobs go first.")
-    send_to: tuple[Name, ...] = Field(description="Destinations of the results, as named in scanward.yaml; may be [].")
+    priority: RulePriority = Field(default=RulePriority.ROUTINE, description="Which jobs go first.")
+    send_to: tuple[PlainName, ...] = Field(
+        description="Destinations of the results, as named in scanward.yaml; may be []."
+    )
 
     @field_validator("series")
     @classmethod
@@ -159,8 +161,8 @@ def repeated_names(names: Iterable[Any]) -> Iterator[tuple[tuple[int, str], str]
 
 def _condition(key: Any, raw: Any, of_study: bool, faults: list[InitErrorDetails]) -> Condition | None:
     try:
-        about = subject(str(key), of_study=of_study)
-    except NotASubject as error:
+        about = keyword_named(str(key), of_study=of_study)
+    except UnknownKeyword as error:
         faults.append(_fault((str(key),), str(error), raw))
         return None
     try:
@@ -172,7 +174,7 @@ def _condition(key: Any, raw: Any, of_study: bool, faults: list[InitErrorDetails
     return condition
 
 
-def _moved(place: Place, error: ValidationError, *, bare: bool) -> Iterator[InitErrorDetails]:
+def _moved(place: KeyPath, error: ValidationError, *, bare: bool) -> Iterator[InitErrorDetails]:
     """The errors of a condition at their place in the file; one that is a bare value has no key `equals` there."""
     for item in error.errors():
         kind = PydanticCustomError(item["type"], item["msg"])
@@ -180,13 +182,13 @@ def _moved(place: Place, error: ValidationError, *, bare: bool) -> Iterator[Init
         yield InitErrorDetails(type=kind, loc=(*place, *inside), input=item["input"])
 
 
-def _fault(place: Place, message: str, value: Any) -> InitErrorDetails:
+def _fault(place: KeyPath, message: str, value: Any) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError("rule", message), loc=place, input=value)
 
 
-def _as_text(about: Subject, raw: Any) -> Any:
+def _as_text(about: Keyword, raw: Any) -> Any:
     """A whole number behind a text keyword (`StudyID: 12`) is that text."""
-    if about.sort != "text":
+    if about.kind != "text":
         return raw
     if isinstance(raw, int) and not isinstance(raw, bool):
         return str(raw)
@@ -201,12 +203,12 @@ def _as_text(about: Subject, raw: Any) -> Any:
     return raw
 
 
-def _misfits(about: Subject, condition: Condition, at: Place = ()) -> Iterator[tuple[Place, str]]:
+def _misfits(about: Keyword, condition: Condition, at: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
     """Tests that make no sense for what they ask about."""
-    if (condition.min is not None or condition.max is not None) and about.sort not in ("number", "moment"):
+    if (condition.min is not None or condition.max is not None) and about.kind not in ("number", "moment"):
         key = "min" if condition.min is not None else "max"
         yield (*at, key), "compares numbers, and this is none; use equals, in or matches"
-    if condition.matches is not None and about.sort in ("flag", "choice"):
+    if condition.matches is not None and about.kind in ("flag", "choice"):
         yield (*at, "matches"), f"is for text; give {_allowed(about)}"
     if condition.equals is not None:
         yield from _misfit(about, condition.equals, at)
@@ -216,7 +218,7 @@ def _misfits(about: Subject, condition: Condition, at: Place = ()) -> Iterator[t
         yield from _misfits(about, condition.not_, (*at, "not"))
 
 
-def _misfit(about: Subject, value: Any, at: Place) -> Iterator[tuple[Place, str]]:
+def _misfit(about: Keyword, value: Any, at: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     if value == "":  # stands for a missing value, whatever it is about
         return
     check: Callable[[Any], bool] = {
@@ -225,20 +227,20 @@ def _misfit(about: Subject, value: Any, at: Place) -> Iterator[tuple[Place, str]
         "number": lambda item: as_number(item) is not None,
         "moment": lambda item: not isinstance(item, bool),
         "text": lambda item: isinstance(item, str),
-    }[about.sort]
+    }[about.kind]
     if not check(value):
         yield at, _not_allowed(about, value)
 
 
-def _not_allowed(about: Subject, value: Any) -> str:
+def _not_allowed(about: Keyword, value: Any) -> str:
     meant = closest(str(value), about.choices) if about.choices else ""
     said = str(value).lower() if isinstance(value, bool) else str(value)
     hint = f"; did you mean {meant}?" if meant else ""
     return f"cannot be {said}; give {_allowed(about)}{hint}"
 
 
-def _allowed(about: Subject) -> str:
-    match about.sort:
+def _allowed(about: Keyword) -> str:
+    match about.kind:
         case "flag":
             return "true or false"
         case "choice":

@@ -9,9 +9,9 @@ from functools import cached_property
 
 from pipelines.rules.derived.acquisition import volumes
 from pipelines.rules.derived.kinds import Phase
-from pipelines.rules.derived.plane import Plane
+from pipelines.rules.derived.plane import AnatomicalPlane
 from pipelines.rules.derived.wording import any_of, plain
-from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 from pipelines.rules.tag_values import codes, number, numbers, positive, text
 
 _AIDS = any_of(
@@ -44,15 +44,15 @@ _CLOSE_MM = 2.0
 
 
 @dataclass(frozen=True)
-class Merits:
+class Candidate:
     """What speaks for a series. Criteria are asked in the order of `CRITERIA`; the first difference decides.
 
     Attributes:
         wanted: The contrast phase that the pipeline's network knows; None where it does not matter.
     """
 
-    study: StudyFacts
-    series: SeriesFacts
+    study: StudyAttributes
+    series: SeriesAttributes
     wanted: Phase | None = None
 
     @property
@@ -102,7 +102,7 @@ class Merits:
     @property
     def axial(self) -> int:
         """1 for what can be read slice by slice from feet to head: axial slices, or close ones of another plane."""
-        return 1 if self.series.plane is Plane.AXIAL or 0 < self.spacing <= _CLOSE_MM else 0
+        return 1 if self.series.plane is AnatomicalPlane.AXIAL or 0 < self.spacing <= _CLOSE_MM else 0
 
     @property
     def kernel(self) -> int:
@@ -144,7 +144,7 @@ class Merits:
         return plain(text(self.series.tags, "SeriesDescription"))
 
 
-def _distance(series: SeriesFacts) -> float | None:
+def _distance(series: SeriesAttributes) -> float | None:
     """Distance of the first two slices along their normal, from their positions."""
     cosines = numbers(series.tags, "ImageOrientationPatient")
     positions = [numbers(tags, "ImagePositionPatient") for tags in series.instance_tags]
@@ -160,20 +160,20 @@ def _distance(series: SeriesFacts) -> float | None:
 class Criterion:
     """One reason to prefer a series: a number of which more is better, and how to say it of two series."""
 
-    score: Callable[[Merits], float | tuple[str, float, str]]
-    said: Callable[[Merits, Merits], str]
+    score: Callable[[Candidate], float | tuple[str, float, str]]
+    said: Callable[[Candidate, Candidate], str]
 
 
 _KERNELS = ("a sharp kernel", "an unknown kernel", "a soft kernel")
 _ORIGINS = ("a reformat or projection", "a computed series", "an original acquisition")
 
 
-def _origins(one: Merits, other: Merits) -> str:
+def _origins(one: Candidate, other: Candidate) -> str:
     return f"{_ORIGINS[one.origin]}, the other is {_ORIGINS[other.origin]}"
 
 
-def _phase(merits: Merits) -> str:
-    return str(merits.phase) if merits.phase else "of unknown phase"
+def _phase(candidates: Candidate) -> str:
+    return str(candidates.phase) if candidates.phase else "of unknown phase"
 
 
 def _less_is_better(value: float) -> float:
@@ -202,7 +202,9 @@ CRITERIA: Sequence[Criterion] = (
 )
 
 
-def ranked(study: StudyFacts, series: Sequence[SeriesFacts], phase: Phase | None = None) -> list[SeriesFacts]:
+def ranked(
+    study: StudyAttributes, series: Sequence[SeriesAttributes], phase: Phase | None = None
+) -> list[SeriesAttributes]:
     """Series in the order of preference, best first; the same for the same study, whatever the order given.
 
     Args:
@@ -212,14 +214,16 @@ def ranked(study: StudyFacts, series: Sequence[SeriesFacts], phase: Phase | None
     """
     if len(series) < 2:
         return list(series)
-    merits = [Merits(study, one, phase) for one in series]
-    merits.sort(key=lambda one: tuple(criterion.score(one) for criterion in CRITERIA), reverse=True)
-    return [one.series for one in merits]
+    candidates = [Candidate(study, one, phase) for one in series]
+    candidates.sort(key=lambda one: tuple(criterion.score(one) for criterion in CRITERIA), reverse=True)
+    return [one.series for one in candidates]
 
 
-def why_preferred(study: StudyFacts, better: SeriesFacts, other: SeriesFacts, phase: Phase | None = None) -> str:
+def why_preferred(
+    study: StudyAttributes, better: SeriesAttributes, other: SeriesAttributes, phase: Phase | None = None
+) -> str:
     """The first criterion in which two series differ, in words; arguments as of `ranked`."""
-    one, two = Merits(study, better, phase), Merits(study, other, phase)
+    one, two = Candidate(study, better, phase), Candidate(study, other, phase)
     for criterion in CRITERIA:
         if criterion.score(one) != criterion.score(two):
             return criterion.said(one, two)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic_core import ErrorDetails
 
-from pipelines.rules.model import Place, Priority, Rule, repeated_names
+from pipelines.rules.model import KeyPath, Rule, RulePriority, repeated_names
 from pipelines.rules.study.keywords import closest
 
 
@@ -65,7 +65,7 @@ def advice(item: ErrorDetails) -> str:
             known = _KEYS["top" if len(place) == 1 else "rule" if len(place) == 3 else "condition"]
             return f"unknown key{_meant(last, known)}"
         case "enum":
-            return f"cannot be {item['input']}{_meant(str(item['input']), [*Priority])}"
+            return f"cannot be {item['input']}{_meant(str(item['input']), [*RulePriority])}"
     found = _BY_TYPE.get(item["type"])
     if found:
         return found.format(value=item["input"])
@@ -80,7 +80,7 @@ def _meant(name: str, known: Collection[str]) -> str:
 
 def wrong_names(
     data: Mapping[str, Any], pipelines: Pipelines | None, destinations: Collection[str] | None
-) -> Iterator[tuple[Place, str]]:
+) -> Iterator[tuple[KeyPath, str]]:
     """Rules of the same name, and names of pipelines, roles and destinations that there are not.
 
     Looks at the plain data of the file, so that a mistake elsewhere in a rule does not hide these.
@@ -94,7 +94,7 @@ def wrong_names(
             yield from _wrong_destinations(rule, ("rules", number, "send_to"), destinations)
 
 
-def _wrong_pipeline(rule: Mapping[str, Any], at: Place, pipelines: Pipelines | None) -> Iterator[tuple[Place, str]]:
+def _wrong_pipeline(rule: Mapping[str, Any], at: KeyPath, pipelines: Pipelines | None) -> Iterator[tuple[KeyPath, str]]:
     name, series = rule.get("pipeline"), rule.get("series")
     if pipelines is None or not isinstance(name, str):
         return
@@ -104,7 +104,7 @@ def _wrong_pipeline(rule: Mapping[str, Any], at: Place, pipelines: Pipelines | N
         yield from _wrong_roles(name, pipelines[name], series, (*at, "series"))
 
 
-def _wrong_destinations(rule: Mapping[str, Any], at: Place, known: Collection[str]) -> Iterator[tuple[Place, str]]:
+def _wrong_destinations(rule: Mapping[str, Any], at: KeyPath, known: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
     names = rule.get("send_to")
     for index, name in enumerate(names if isinstance(names, list) else ()):
         if isinstance(name, str) and name not in known:
@@ -116,8 +116,8 @@ def _not_there(what: str, name: str, known: Collection[str]) -> str:
 
 
 def _wrong_roles(
-    name: str, pipeline: AsksForRoles, series: Mapping[Any, Any], at: Place
-) -> Iterator[tuple[Place, str]]:
+    name: str, pipeline: AsksForRoles, series: Mapping[Any, Any], at: KeyPath
+) -> Iterator[tuple[KeyPath, str]]:
     known = (*pipeline.roles, *pipeline.optional_roles)
     for role, conditions in series.items():
         optional = isinstance(conditions, dict) and conditions.get("optional") is True

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from pipelines.registry import phase_of
 from pipelines.rules.matching import IMAGES_ONLY, distance, fits, misses, personal, shown, study_misses, wanted
-from pipelines.rules.model import Priority, Role, Rule, RuleSet
+from pipelines.rules.model import Role, Rule, RulePriority, RuleSet
 from pipelines.rules.preference import ranked
-from pipelines.rules.study.attributes import DERIVED, SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import DERIVED, SeriesAttributes, StudyAttributes
 from pipelines.rules.tag_values import Scalar
 
 NO_RULES = "there are no rules, so no study is read; see docs/rules.md"
@@ -28,7 +28,7 @@ class Route:
     rule: str
     pipeline: str
     roles: Mapping[str, str]
-    priority: Priority
+    priority: RulePriority
     send_to: tuple[str, ...]
 
 
@@ -45,7 +45,7 @@ class PlannedJob:
     rules: tuple[str, ...]
     pipeline: str
     roles: Mapping[str, str]
-    priority: Priority
+    priority: RulePriority
     send_to: tuple[str, ...]
 
 
@@ -57,21 +57,21 @@ class Unmatched:
 
 
 @dataclass(frozen=True)
-class Cast:
+class RoleAssignment:
     """Which series takes which role of a rule.
 
     Attributes:
         roles: Role -> series; optional roles may be missing.
         candidates: Role -> all series that fit, best first.
-        vacant: Required roles that no series is left for; the rule takes the study only if there is none.
+        unfilled: Required roles that no series is left for; the rule takes the study only if there is none.
     """
 
-    roles: Mapping[str, SeriesFacts]
-    candidates: Mapping[str, Sequence[SeriesFacts]]
-    vacant: tuple[str, ...]
+    roles: Mapping[str, SeriesAttributes]
+    candidates: Mapping[str, Sequence[SeriesAttributes]]
+    unfilled: tuple[str, ...]
 
 
-def route(study: StudyFacts, ruleset: RuleSet) -> list[Route] | Unmatched:
+def route(study: StudyAttributes, ruleset: RuleSet) -> list[Route] | Unmatched:
     """Puts a study before all rules; a study may feed several pipelines.
 
     Returns:
@@ -79,8 +79,8 @@ def route(study: StudyFacts, ruleset: RuleSet) -> list[Route] | Unmatched:
     """
     routes, reasons = [], []
     for rule in ruleset:
-        found = None if study_misses(study, rule) else cast(study, rule)
-        if found is None or found.vacant:
+        found = None if study_misses(study, rule) else assign_roles(study, rule)
+        if found is None or found.unfilled:
             reasons.append(nearest_miss(study, rule, found))
         else:
             roles = {role: series.series_instance_uid for role, series in found.roles.items()}
@@ -104,12 +104,12 @@ def _shared(job: PlannedJob, one: Route) -> PlannedJob:
     return replace(
         job,
         rules=(*job.rules, one.rule),
-        priority=min(job.priority, one.priority, key=list(Priority).index),
+        priority=min(job.priority, one.priority, key=list(RulePriority).index),
         send_to=tuple(dict.fromkeys((*job.send_to, *one.send_to))),
     )
 
 
-def cast(study: StudyFacts, rule: Rule) -> Cast:
+def assign_roles(study: StudyAttributes, rule: Rule) -> RoleAssignment:
     """Gives every role the best series that fits; a series takes one role of a rule at most.
 
     Roles choose in the order of the file, required ones first. A required role that finds all its series taken makes
@@ -122,18 +122,20 @@ def cast(study: StudyFacts, rule: Rule) -> Cast:
     taken: dict[str, str] = {}  # series UID -> role
     for name in sorted(rule.series, key=lambda name: rule.series[name].optional):
         movable = set() if rule.series[name].optional else set(candidates)
-        _seat(name, candidates, taken, movable)
+        _assign(name, candidates, taken, movable)
     chosen = {role: uid for uid, role in taken.items()}
     roles = {
         name: next(series for series in candidates[name] if series.series_instance_uid == chosen[name])
         for name in rule.series
         if name in chosen
     }
-    vacant = tuple(name for name, role in rule.series.items() if name not in chosen and not role.optional)
-    return Cast(roles, candidates, vacant)
+    unfilled = tuple(name for name, role in rule.series.items() if name not in chosen and not role.optional)
+    return RoleAssignment(roles, candidates, unfilled)
 
 
-def _seat(name: str, candidates: Mapping[str, Sequence[SeriesFacts]], taken: dict[str, str], movable: set[str]) -> bool:
+def _assign(
+    name: str, candidates: Mapping[str, Sequence[SeriesAttributes]], taken: dict[str, str], movable: set[str]
+) -> bool:
     """Finds a series for a role: the best free one, else one whose holder can move (an augmenting path)."""
     for series in candidates[name]:
         if series.series_instance_uid not in taken:
@@ -141,32 +143,32 @@ def _seat(name: str, candidates: Mapping[str, Sequence[SeriesFacts]], taken: dic
             return True
     for series in candidates[name]:
         holder = taken[series.series_instance_uid]
-        if holder in movable and holder != name and _seat(holder, candidates, taken, movable - {name, holder}):
+        if holder in movable and holder != name and _assign(holder, candidates, taken, movable - {name, holder}):
             taken[series.series_instance_uid] = name
             return True
     return False
 
 
-def nearest_miss(study: StudyFacts, rule: Rule, found: Cast | None) -> str:
+def nearest_miss(study: StudyAttributes, rule: Rule, found: RoleAssignment | None) -> str:
     """Why a rule does not take a study, in one line: the condition that stands in the way of the nearest series.
 
     Args:
         study: The study.
         rule: The rule that does not take it.
-        found: What `cast` answered, with a vacant role; None when a study condition fails.
+        found: What `assign_roles` answered, with a unfilled role; None when a study condition fails.
     """
     if found is None:
         key = study_misses(study, rule)[0]
         asked = wanted(key, rule.study.conditions[key])
         return f"rule {rule.name}: study: wants {key} {asked}; saw {_quoted(key, [study.study_values(key)])}"
-    name = found.vacant[0]
+    name = found.unfilled[0]
     if found.candidates[name]:
         holders = ", ".join(role for role in found.roles)
         return f"rule {rule.name}: role {name}: every series that fits is needed for another role ({holders})"
     return f"rule {rule.name}: role {name}: {_nothing_for(study, rule.series[name])}"
 
 
-def _nothing_for(study: StudyFacts, role: Role) -> str:
+def _nothing_for(study: StudyAttributes, role: Role) -> str:
     """The conditions that the nearest series miss, and what those series have instead."""
     if not study.series:
         return "the study has no series"
@@ -186,7 +188,7 @@ def _wanted(role: Role, key: str) -> str:
     return wanted(key, role.conditions.get(key, IMAGES_ONLY))
 
 
-def _saw(study: StudyFacts, series: Sequence[SeriesFacts], key: str, keys: Sequence[str]) -> str:
+def _saw(study: StudyAttributes, series: Sequence[SeriesAttributes], key: str, keys: Sequence[str]) -> str:
     values = _quoted(key, [study.values(one, key) for one in series])
     return f"{key} {values}" if len(keys) > 1 else values
 

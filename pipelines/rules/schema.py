@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.rules.derived.kinds import Kind, Phase
-from pipelines.rules.derived.plane import Plane
+from pipelines.rules.derived.kinds import Phase, SequenceKind
+from pipelines.rules.derived.plane import AnatomicalPlane
 from pipelines.rules.model import Conditions, Role, RuleSet
-from pipelines.rules.study.keywords import subject
+from pipelines.rules.study.keywords import keyword_named
 
 _COMMON = (
     *("Modality", "StudyDescription", "SeriesDescription", "ProtocolName", "BodyPartExamined", "Manufacturer"),
@@ -38,7 +38,7 @@ def _condition(value: dict[str, Any], description: str, *tests: str) -> dict[str
     return {"description": description, "anyOf": [value, mapping]}
 
 
-def _choice(values: type[Plane | Kind | Phase]) -> dict[str, Any]:
+def _choice(values: type[AnatomicalPlane | SequenceKind | Phase]) -> dict[str, Any]:
     return {"enum": [*map(str, values), ""]}
 
 
@@ -47,8 +47,8 @@ _ON_BOTH = {
     "source_ae": _condition(_TEXT, "Application Entity that sent the images.", "matches"),
 }
 _ON_SERIES = {
-    "plane": _condition(_choice(Plane), "Plane of the slices, from their direction cosines."),
-    "sequence": _condition(_choice(Kind), "Kind of MR sequence, from its timing."),
+    "plane": _condition(_choice(AnatomicalPlane), "Plane of the slices, from their direction cosines."),
+    "sequence": _condition(_choice(SequenceKind), "Kind of MR sequence, from its timing."),
     "contrast": _condition({"enum": [True, False, ""]}, "Whether a contrast agent had been given."),
     "phase": _condition(_choice(Phase), "Contrast phase, from words, contrast tags and acquisition times."),
     "localizer": _condition({"enum": [True, False, ""]}, "Whether the series only plans the others."),
@@ -63,7 +63,7 @@ def conditions_schema(description: str, *, of_study: bool) -> dict[str, Any]:
     if not of_study:
         properties["optional"] = {"type": "boolean", "default": False, "description": "The pipeline can do without."}
     for keyword in _COMMON:
-        numeric = subject(keyword).sort in ("number", "moment")
+        numeric = keyword_named(keyword).kind in ("number", "moment")
         properties[keyword] = {"$ref": "#/$defs/" + ("NumberCondition" if numeric else "TextCondition")}
     return {
         "type": "object",

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+Tags = Mapping[str, Any]
+"""DICOM keyword -> plain value."""
+
 Scalar = str | int | float | bool
 """What one value of a tag, or of a derived attribute, can be."""
 

@@ -12,7 +12,7 @@ from PIL import Image
 from dicomio.volumes.volume import Volume
 from engines.contract import Engine
 from pipelines.abdomen import liver as abdomen_ct
-from pipelines.networks import Network, silent
+from pipelines.networks import Network, no_progress
 from training.data.layouts.studies import LabelledStudy
 from training.data.lesions_in_volumes import draw_lesions
 from training.evaluate.burden import Burden, burden, detection, found_lesions
@@ -66,7 +66,7 @@ def as_served(engine: Engine) -> Segment:
 
     def segment(volume: Volume) -> tuple[Mask, Mask]:
         networks = {"segmenter": Network(engine.package, engine)}
-        findings = abdomen_ct.run({"ct": volume}, networks, silent)
+        findings = abdomen_ct.run({"ct": volume}, networks, no_progress)
         numbers = {label.name.lower(): label.number for label in findings.labels}
         return findings.segmentation > 0, findings.segmentation == numbers["tumour"]
 

@@ -108,7 +108,7 @@ Launch = Callable[[int, int, int], None]
 """Starts the computation on what lies in a slot: number of the slot, batch, stream handle."""
 
 
-class Pipeline:
+class TransferPipeline:
     """Slots and three streams: while one piece is computed, the next comes in and the last goes out.
 
     All memory is taken once. The context must be entered to construct, run and free.

@@ -16,7 +16,7 @@ import structlog
 
 from engines.backends.tensorrt.build import logger
 from engines.backends.tensorrt.cuda_graphs import Graph, GraphFailed
-from engines.backends.tensorrt.gpu import SLOTS, Gpu, Hung, Pipeline, Tensor
+from engines.backends.tensorrt.gpu import SLOTS, Gpu, Hung, Tensor, TransferPipeline
 from engines.contract import Arrays
 from engines.errors import BuildFailed, InferenceFailed, OutOfDeviceMemory
 from engines.libraries import import_tensorrt
@@ -55,14 +55,14 @@ class Running:
         try:
             names = [spec.name for spec in package.manifest.inputs], [spec.name for spec in package.manifest.outputs]
             inputs, outputs = ([self._tensor(name) for name in side] for side in names)  # as the largest batch has them
-            self.pipeline = Pipeline(gpu, inputs, outputs, time_limit=time_limit)
+            self.pipeline = TransferPipeline(gpu, inputs, outputs, time_limit=time_limit)
             self._full = [self._prepared(addresses) for addresses in self.pipeline.addresses]
         except BaseException:
             self._memory.free()
             raise
 
     def run(self, pieces: Sequence[tuple[Arrays, Arrays]]) -> None:
-        """See Pipeline.run."""
+        """See TransferPipeline.run."""
         self.pipeline.run(pieces, self._launch)
 
     def warm_up(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class SequenceKind(StrEnum):
     """The values of `sequence`."""
 
     T1 = "t1"

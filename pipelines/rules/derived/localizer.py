@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pipelines.rules.derived.plane import Plane, plane
+from pipelines.rules.derived.plane import AnatomicalPlane, plane
 from pipelines.rules.derived.value import Derived
 from pipelines.rules.derived.wording import any_of, names_whole_examination, plain
-from pipelines.rules.tag_values import codes, positive, text
-
-Tags = Mapping[str, Any]
+from pipelines.rules.tag_values import Tags, codes, positive, text
 
 _FEW_IMAGES = 60
 """Localizers are short; a long series in several planes is something else (a radial reformat, a collection)."""
@@ -36,7 +33,7 @@ def localizer(tags: Tags, instance_tags: Sequence[Tags] = (), images: int = 0) -
         return Derived(True, named)
     if _looks_like_a_scout(tags, images):
         return Derived(True, "few thick 2D slices with a TR that only scouts have")
-    if len(instance_tags) > 1 and images <= _FEW_IMAGES and plane(tags, instance_tags).value is Plane.MIXED:
+    if len(instance_tags) > 1 and images <= _FEW_IMAGES and plane(tags, instance_tags).value is AnatomicalPlane.MIXED:
         return Derived(True, f"{images} images in several planes")
     if any(text(tags, keyword) for keyword in ("ImageType", "SeriesDescription", "ProtocolName")):
         return Derived(False, "nothing speaks for a localizer")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
 
 from pipelines.rules.derived.value import Derived
-from pipelines.rules.tag_values import codes, numbers
-
-Tags = Mapping[str, Any]
+from pipelines.rules.tag_values import Tags, codes, numbers
 
 
-class Plane(StrEnum):
+class AnatomicalPlane(StrEnum):
     """The values of `plane`."""
 
     AXIAL = "axial"
@@ -23,19 +20,25 @@ class Plane(StrEnum):
     MIXED = "mixed"
 
 
-_NORMAL_TO = (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)  # the plane whose normal is x (left), y (posterior), z (head)
+_NORMAL_TO = (
+    AnatomicalPlane.SAGITTAL,
+    AnatomicalPlane.CORONAL,
+    AnatomicalPlane.AXIAL,
+)  # the plane whose normal is x (left), y (posterior), z (head)
 _NEAREST = math.cos(math.radians(45))
 """Within 45° of one axis, people would call it by no other plane; beyond all three it is oblique."""
 
 
-def plane(tags: Tags, instance_tags: Sequence[Tags] = ()) -> Derived[Plane]:
+def plane(tags: Tags, instance_tags: Sequence[Tags] = ()) -> Derived[AnatomicalPlane]:
     """Plane of the slices, from the direction cosines (PS3.3 C.7.6.2.1.1); the nearest one when they are oblique.
 
     Descriptions are not asked: an "AX" that was planned coronal is a coronal. MIXED when the images disagree.
     """
     found = {_plane_of(cosines) for cosines in _orientations(tags, instance_tags)} - {None}
     if len(found) > 1:
-        return Derived(Plane.MIXED, "images lie in different planes: " + ", ".join(sorted(str(item) for item in found)))
+        return Derived(
+            AnatomicalPlane.MIXED, "images lie in different planes: " + ", ".join(sorted(str(item) for item in found))
+        )
     for only in found:
         return Derived(only, "from ImageOrientationPatient")
     lettered = _plane_of_letters(codes(tags, "PatientOrientation"))
@@ -48,7 +51,7 @@ def _orientations(tags: Tags, instance_tags: Sequence[Tags]) -> set[tuple[float,
     return {cosines for cosines in (found | {numbers(tags, keyword)}) if len(cosines) == 6}
 
 
-def _plane_of(cosines: tuple[float, ...]) -> Plane | None:
+def _plane_of(cosines: tuple[float, ...]) -> AnatomicalPlane | None:
     row, column = cosines[:3], cosines[3:]
     normal = (
         row[1] * column[2] - row[2] * column[1],
@@ -60,10 +63,10 @@ def _plane_of(cosines: tuple[float, ...]) -> Plane | None:
         return None
     sizes = [abs(part) / length for part in normal]
     largest = max(sizes)
-    return _NORMAL_TO[sizes.index(largest)] if largest >= _NEAREST else Plane.OBLIQUE
+    return _NORMAL_TO[sizes.index(largest)] if largest >= _NEAREST else AnatomicalPlane.OBLIQUE
 
 
-def _plane_of_letters(letters: tuple[str, ...]) -> Plane | None:
+def _plane_of_letters(letters: tuple[str, ...]) -> AnatomicalPlane | None:
     """PatientOrientation names the direction of rows and columns by letters, main direction first (C.7.6.1.1.1)."""
     axes = {"L": 0, "R": 0, "A": 1, "P": 1, "H": 2, "F": 2}
     if len(letters) != 2:

@@ -13,10 +13,10 @@ from typing import Any
 from dicomio.volumes.units import units_of
 from pipelines.rules.derived.bolus_timing import Acquired, phases
 from pipelines.rules.derived.contrast import contrast
-from pipelines.rules.derived.kinds import Kind, Phase
+from pipelines.rules.derived.kinds import Phase, SequenceKind
 from pipelines.rules.derived.localizer import localizer
 from pipelines.rules.derived.phase import by_words
-from pipelines.rules.derived.plane import Plane, plane
+from pipelines.rules.derived.plane import AnatomicalPlane, plane
 from pipelines.rules.derived.sequence import sequence
 from pipelines.rules.derived.value import Derived
 from pipelines.rules.tag_values import Scalar, number, scalars, text
@@ -28,7 +28,7 @@ REASONED = ("plane", "sequence", "contrast", "phase", "localizer", "units")
 
 
 @dataclass(frozen=True)
-class SeriesFacts:
+class SeriesAttributes:
     """One series.
 
     Attributes:
@@ -45,18 +45,18 @@ class SeriesFacts:
     source_ae: str = ""
 
     @property
-    def plane(self) -> Plane | None:
+    def plane(self) -> AnatomicalPlane | None:
         """Plane of the slices; None when not knowable."""
         return self.plane_derived.value
 
     @property
-    def sequence(self) -> Kind | None:
+    def sequence(self) -> SequenceKind | None:
         """Kind of MR sequence; None when not knowable, and for everything but MR."""
         return self.sequence_derived.value
 
     @property
     def contrast(self) -> bool | None:
-        """Whether contrast had been given, by this series' own header; `StudyFacts.derived` knows the others too."""
+        """Whether contrast had been given, by this series' own header; the study's `derived` asks the others too."""
         return self.contrast_derived.value
 
     @property
@@ -65,12 +65,12 @@ class SeriesFacts:
         return self.localizer_derived.value
 
     @cached_property
-    def plane_derived(self) -> Derived[Plane]:
+    def plane_derived(self) -> Derived[AnatomicalPlane]:
         """The plane, and why."""
         return plane(self.tags, self.instance_tags)
 
     @cached_property
-    def sequence_derived(self) -> Derived[Kind]:
+    def sequence_derived(self) -> Derived[SequenceKind]:
         """The kind of sequence, and why."""
         return sequence(self.tags, self.instance_tags, self.images, localizer=self.localizer)
 
@@ -112,12 +112,12 @@ class SeriesFacts:
         return (text(self.tags, "AcquisitionTime") or text(self.tags, "SeriesTime")).replace(":", "")
 
 
-def _is_mr(series: SeriesFacts) -> bool:
+def _is_mr(series: SeriesAttributes) -> bool:
     return text(series.tags, "Modality") == "MR"
 
 
 @dataclass(frozen=True)
-class StudyFacts:
+class StudyAttributes:
     """One study with its series.
 
     Attributes:
@@ -126,7 +126,7 @@ class StudyFacts:
 
     study_instance_uid: str
     tags: Mapping[str, Any]
-    series: tuple[SeriesFacts, ...]
+    series: tuple[SeriesAttributes, ...]
 
     @cached_property
     def _timed(self) -> bool:
@@ -134,7 +134,7 @@ class StudyFacts:
         return all(series.acquired for series in self._mr)
 
     @cached_property
-    def _mr(self) -> tuple[SeriesFacts, ...]:
+    def _mr(self) -> tuple[SeriesAttributes, ...]:
         return tuple(series for series in self.series if _is_mr(series))
 
     @cached_property
@@ -142,14 +142,14 @@ class StudyFacts:
         """When the first MR series with contrast was acquired."""
         return min((self._moment(series) for series in self._mr if series.contrast), default=None)
 
-    def _moment(self, series: SeriesFacts) -> Any:
+    def _moment(self, series: SeriesAttributes) -> Any:
         return series.acquired if self._timed else number(series.tags, "SeriesNumber") or 0.0
 
     @cached_property
     def _contrasts(self) -> dict[str, Derived[bool]]:
         return {}
 
-    def derived(self, series: SeriesFacts, name: str) -> Derived[Any]:
+    def derived(self, series: SeriesAttributes, name: str) -> Derived[Any]:
         """A derived attribute of one of the study's series, with its reason."""
         match name:
             case "plane" | "sequence" | "localizer" | "units":
@@ -165,7 +165,7 @@ class StudyFacts:
                 return Derived(series.source_ae or None, "who sent it")
         raise KeyError(name)
 
-    def _contrast(self, series: SeriesFacts) -> Derived[bool]:
+    def _contrast(self, series: SeriesAttributes) -> Derived[bool]:
         """By the series' words and the study's; one that says nothing and came after one with contrast is unknown."""
         uid = series.series_instance_uid
         if uid not in self._contrasts:
@@ -174,7 +174,7 @@ class StudyFacts:
             self._contrasts[uid] = contrast({**self.tags, **series.tags}, after_contrast=after)
         return self._contrasts[uid]
 
-    def _phase(self, series: SeriesFacts) -> Derived[Phase]:
+    def _phase(self, series: SeriesAttributes) -> Derived[Phase]:
         if series.localizer:
             return Derived(None, "a localizer")
         if text(series.tags, "Modality") != "CT":
@@ -191,7 +191,7 @@ class StudyFacts:
         ]
         return phases(acquired, self.tags)
 
-    def values(self, series: SeriesFacts, name: str) -> tuple[Scalar, ...]:
+    def values(self, series: SeriesAttributes, name: str) -> tuple[Scalar, ...]:
         """What a rule sees under a name, for one series; () when it is missing or not knowable."""
         if name in DERIVED:
             value = self.derived(series, name).value

@@ -1,7 +1,7 @@
 """From what is known of images to the studies that they make up, as rules see them.
 
-`study_facts` is the one way there, for the daemon (whose images are rows) and for a folder (whose images are headers):
-so `scanward rules explain DIR` says what the daemon would do.
+`study_attributes` makes them for the daemon (whose images are rows) and for a folder (whose images are headers): so
+`scanward rules explain DIR` says what the daemon would do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from dicomio.files.headers import INSTANCE_KEYWORDS, Header
 from dicomio.files.personal import PERSONAL_ATTRIBUTES
-from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 from pipelines.rules.tag_values import number
 
 OF_STUDY = frozenset(
@@ -58,7 +58,7 @@ class KnownSeries:
     images: Sequence[KnownImage]
 
 
-def study_facts(uid: str, tags: Mapping[str, Any], series: Iterable[KnownSeries]) -> StudyFacts:
+def study_attributes(uid: str, tags: Mapping[str, Any], series: Iterable[KnownSeries]) -> StudyAttributes:
     """A study as the rules see it, the same whatever the order of series and images.
 
     Args:
@@ -68,17 +68,17 @@ def study_facts(uid: str, tags: Mapping[str, Any], series: Iterable[KnownSeries]
     """
     members = tuple(_series(one) for one in sorted(series, key=lambda one: one.series_instance_uid))
     of_study = {keyword: value for keyword, value in tags.items() if keyword in OF_STUDY and _filled(value)}
-    return StudyFacts(study_instance_uid=uid, tags=of_study, series=members)
+    return StudyAttributes(study_instance_uid=uid, tags=of_study, series=members)
 
 
 def _filled(value: Any) -> bool:
     return value not in (None, "", [])
 
 
-def _series(known: KnownSeries) -> SeriesFacts:
+def _series(known: KnownSeries) -> SeriesAttributes:
     images = sorted(known.images, key=lambda one: (number(one.tags, "InstanceNumber") or 0.0, one.sop_instance_uid))
     shared = {key: value for key, value in known.tags.items() if key not in INSTANCE_KEYWORDS | PERSONAL_ATTRIBUTES}
-    return SeriesFacts(
+    return SeriesAttributes(
         series_instance_uid=known.series_instance_uid,
         tags=shared | dict(images[0].tags),
         instance_tags=tuple(one.tags for one in images),
@@ -87,7 +87,7 @@ def _series(known: KnownSeries) -> SeriesFacts:
     )
 
 
-def facts_from_headers(headers: Iterable[Header], source_ae: str = "") -> tuple[StudyFacts, ...]:
+def studies_from_headers(headers: Iterable[Header], source_ae: str = "") -> tuple[StudyAttributes, ...]:
     """Groups headers into studies and series; copies of the same instance count once.
 
     Images that share a SOP Instance UID and lie elsewhere are counted: who loads them says what is wrong with them.
@@ -106,12 +106,12 @@ def facts_from_headers(headers: Iterable[Header], source_ae: str = "") -> tuple[
     return tuple(_from_headers(uid, studies[uid], source_ae) for uid in sorted(studies))
 
 
-def _from_headers(uid: str, series: Mapping[str, Mapping[Any, Header]], source_ae: str) -> StudyFacts:
+def _from_headers(uid: str, series: Mapping[str, Mapping[Any, Header]], source_ae: str) -> StudyAttributes:
     ordered = {name: sorted(series[name].values(), key=_position) for name in sorted(series)}
     told: dict[str, Any] = {}
     for header in (header for headers in ordered.values() for header in headers):
         told = {key: header.tags[key] for key in OF_STUDY & header.tags.keys() if _filled(header.tags[key])} | told
-    return study_facts(uid, told, (_known(name, headers, source_ae) for name, headers in ordered.items()))
+    return study_attributes(uid, told, (_known(name, headers, source_ae) for name, headers in ordered.items()))
 
 
 def _position(header: Header) -> tuple[float, str]:

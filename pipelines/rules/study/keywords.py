@@ -11,17 +11,21 @@ from typing import Literal
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
 
 from dicomio.files.personal import PERSONAL_ATTRIBUTES
-from pipelines.rules.derived.kinds import Kind, Phase
-from pipelines.rules.derived.plane import Plane
+from pipelines.rules.derived.kinds import Phase, SequenceKind
+from pipelines.rules.derived.plane import AnatomicalPlane
 from pipelines.rules.study.attributes import DERIVED
 
-Sort = Literal["text", "number", "moment", "flag", "choice"]
+ValueKind = Literal["text", "number", "moment", "flag", "choice"]
 
 _NUMERIC = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV"})
 _MOMENTS = frozenset({"DA", "TM", "DT"})
 _NO_VALUE = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_CHOICES = {"plane": tuple(map(str, Plane)), "sequence": tuple(map(str, Kind)), "phase": tuple(map(str, Phase))}
-_DERIVED_SORTS: dict[str, Sort] = {
+_CHOICES = {
+    "plane": tuple(map(str, AnatomicalPlane)),
+    "sequence": tuple(map(str, SequenceKind)),
+    "phase": tuple(map(str, Phase)),
+}
+_DERIVED_KINDS: dict[str, ValueKind] = {
     "plane": "choice",
     "sequence": "choice",
     "contrast": "flag",
@@ -45,55 +49,55 @@ _NOT_OF_IMAGES = frozenset({0x0000, 0x0002, 0x0004})
 
 
 @dataclass(frozen=True)
-class Subject:
+class Keyword:
     """One thing that a rule can ask about.
 
     Attributes:
-        sort: text; number; moment (a date as YYYYMMDD or a time as HHMMSS); flag (true or false); choice.
+        kind: text; number; moment (a date as YYYYMMDD or a time as HHMMSS); flag (true or false); choice.
         choices: The values that a choice can have.
         personal: Its values describe who the patient is, and are never shown.
     """
 
     name: str
-    sort: Sort
+    kind: ValueKind
     choices: tuple[str, ...] = ()
     personal: bool = False
 
 
-class NotASubject(ValueError):  # noqa: N818 - it says what it is
+class UnknownKeyword(ValueError):  # noqa: N818 - it says what it is
     """A rule asks about something that there is not; the message says what may have been meant."""
 
 
 @cache
-def subject(name: str, *, of_study: bool = False) -> Subject:
+def keyword_named(name: str, *, of_study: bool = False) -> Keyword:
     """What stands behind a name in a rule.
 
     Raises:
-        NotASubject: There is no such DICOM keyword or derived attribute, or it cannot be compared.
+        UnknownKeyword: There is no such DICOM keyword or derived attribute, or it cannot be compared.
     """
     if name in DERIVED:
         if of_study and name not in _OF_STUDIES:
-            raise NotASubject("is asked of a series, not of the study; move it to a role under series")
-        return Subject(name, _DERIVED_SORTS[name], _CHOICES.get(name, ()))
+            raise UnknownKeyword("is asked of a series, not of the study; move it to a role under series")
+        return Keyword(name, _DERIVED_KINDS[name], _CHOICES.get(name, ()))
     if name not in keyword_dict:
-        raise NotASubject(_unknown(name))
+        raise UnknownKeyword(_unknown(name))
     vr = dictionary_VR(keyword_dict[name])
     _refuse_unseen(name, vr)
     if set(vr.split(" or ")) & _NO_VALUE:
-        raise NotASubject(f"holds data ({vr}) that a rule cannot compare; ask about another keyword")
-    return Subject(name, _sort(set(vr.split(" or "))), personal=any(part in name for part in _IDENTIFYING))
+        raise UnknownKeyword(f"holds data ({vr}) that a rule cannot compare; ask about another keyword")
+    return Keyword(name, _value_kind(set(vr.split(" or "))), personal=any(part in name for part in _IDENTIFYING))
 
 
 def _refuse_unseen(name: str, vr: str) -> None:
     """A condition on what is never kept would find it missing in every study."""
     if vr == "PN" or name in PERSONAL_ATTRIBUTES:
         instead = _INSTEAD.get(name, "ask about what was examined and how")
-        raise NotASubject(f"tells who somebody is, and is not kept for rules; {instead}")
+        raise UnknownKeyword(f"tells who somebody is, and is not kept for rules; {instead}")
     if keyword_dict[name] >> 16 in _NOT_OF_IMAGES:
-        raise NotASubject("belongs to the file or the transfer, not to the image; for who sent it, ask source_ae")
+        raise UnknownKeyword("belongs to the file or the transfer, not to the image; for who sent it, ask source_ae")
 
 
-def _sort(vrs: set[str]) -> Sort:
+def _value_kind(vrs: set[str]) -> ValueKind:
     if vrs & _MOMENTS:
         return "moment"
     return "number" if vrs & _NUMERIC else "text"

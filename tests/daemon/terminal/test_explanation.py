@@ -9,13 +9,13 @@ from daemon.terminal.explanation import MOST_SERIES, render
 from pipelines.rules.explain import explain
 from pipelines.rules.file import parse_rules
 from pipelines.rules.model import RuleSet
-from pipelines.rules.study.attributes import StudyFacts
+from pipelines.rules.study.attributes import StudyAttributes
 from tests.pipelines.rules.studies import brain, mr, study
 from tests.pipelines.rules.test_model import DESIGN
 from tests.pipelines.rules.test_routing import rules
 
 
-def shown(whole: StudyFacts, ruleset: RuleSet, width: int = 100) -> str:
+def shown(whole: StudyAttributes, ruleset: RuleSet, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     render(explain(whole, ruleset), console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 
 AXIAL = [1, 0, 0, 0, 1, 0]
 SAGITTAL = [0, 1, 0, 0, 0, -1]
@@ -19,7 +19,7 @@ _KINDS: dict[str, dict[str, Any]] = {
 
 def mr(
     number: int, kind: str, description: str = "", *, slices: int = 24, spacing: float = 5, **tags: Any
-) -> SeriesFacts:
+) -> SeriesAttributes:
     """One MR series of 24 axial slices; its UID is `1.<number>`."""
     header = {
         "Modality": "MR",
@@ -32,10 +32,12 @@ def mr(
         **_KINDS.get(kind, {}),
         **tags,
     }
-    return SeriesFacts(f"1.{number}", header, positions(slices, spacing), images=slices, source_ae="MR1")
+    return SeriesAttributes(f"1.{number}", header, positions(slices, spacing), images=slices, source_ae="MR1")
 
 
-def ct(number: int, description: str = "Abdomen", *, slices: int = 60, spacing: float = 5, **tags: Any) -> SeriesFacts:
+def ct(
+    number: int, description: str = "Abdomen", *, slices: int = 60, spacing: float = 5, **tags: Any
+) -> SeriesAttributes:
     """One CT series of axial slices."""
     header = {
         "Modality": "CT",
@@ -47,7 +49,7 @@ def ct(number: int, description: str = "Abdomen", *, slices: int = 60, spacing: 
         "SliceThickness": spacing,
         **tags,
     }
-    return SeriesFacts(f"1.{number}", header, positions(slices, spacing), images=slices, source_ae="CT1")
+    return SeriesAttributes(f"1.{number}", header, positions(slices, spacing), images=slices, source_ae="CT1")
 
 
 def positions(slices: int, spacing: float, volumes: int = 1) -> tuple[dict[str, Any], ...]:
@@ -55,12 +57,12 @@ def positions(slices: int, spacing: float, volumes: int = 1) -> tuple[dict[str, 
     return tuple({"ImagePositionPatient": [0, 0, spacing * number]} for number in range(slices)) * volumes
 
 
-def study(*series: SeriesFacts, **tags: Any) -> StudyFacts:
+def study(*series: SeriesAttributes, **tags: Any) -> StudyAttributes:
     """A study; UID 1."""
-    return StudyFacts("1", tags, series)
+    return StudyAttributes("1", tags, series)
 
 
-def brain() -> StudyFacts:
+def brain() -> StudyAttributes:
     """A brain tumour examination as it comes: localizer, FLAIR, T1 before and after contrast, T2, diffusion."""
     return study(
         mr(1, "", "localizer", slices=3),

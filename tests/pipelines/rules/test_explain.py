@@ -4,7 +4,7 @@ import json
 
 from pipelines.rules.explain import Explanation, RoleExplanation, explain
 from pipelines.rules.file import parse_rules
-from pipelines.rules.model import Priority
+from pipelines.rules.model import RulePriority
 from pipelines.rules.routing import Unmatched, planned, route
 from tests.pipelines.rules.studies import brain, ct, mr, study
 from tests.pipelines.rules.test_model import DESIGN
@@ -142,6 +142,6 @@ rules:
 
     assert [rule.rule for rule in found.takers] == ["all", "children", "other network"]
     assert [(job.rules, job.pipeline, job.priority, job.send_to) for job in found.jobs] == [
-        (("all", "children"), "p", Priority.STAT, ("pacs", "kids")),
-        (("other network",), "q", Priority.ROUTINE, ()),
+        (("all", "children"), "p", RulePriority.STAT, ("pacs", "kids")),
+        (("other network",), "q", RulePriority.ROUTINE, ()),
     ]

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from pipelines.errors import RuleProblem, RulesInvalid
 from pipelines.rules.conditions import Condition
 from pipelines.rules.file import load_rules, parse_rules
-from pipelines.rules.model import Priority, RuleSet
+from pipelines.rules.model import RulePriority, RuleSet
 from pipelines.rules.regex import SEARCHED, compiled, search
 from pipelines.rules.schema import rule_schema
-from pipelines.rules.study.keywords import subject
+from pipelines.rules.study.keywords import keyword_named
 
 ROOT = Path(__file__).resolve().parents[3]
 DESIGN = """
@@ -65,7 +65,7 @@ def test_the_rules_of_the_design_load_as_they_are() -> None:
     assert (glioma.name, glioma.pipeline, glioma.priority, glioma.send_to) == (
         "glioma",
         "brain-mr",
-        Priority.ROUTINE,
+        RulePriority.ROUTINE,
         ("pacs",),
     )
     assert list(glioma.series) == ["flair", "t1", "t1ce"]
@@ -100,7 +100,7 @@ def test_the_schema_offers_what_rules_can_say() -> None:
     assert "plane" not in schema["$defs"]["Conditions"]["properties"]
     assert schema["$defs"]["Rule"]["required"] == ["name", "pipeline", "series", "send_to"]
     for name in (name for name in offered if name[0].isupper()):
-        assert subject(name)
+        assert keyword_named(name)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.rules.derived.kinds import Kind
+from pipelines.rules.derived.kinds import SequenceKind
 from pipelines.rules.file import parse_rules
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "rules.md"
@@ -21,4 +21,4 @@ def test_the_guide_has_examples_and_names_every_sequence() -> None:
     said = GUIDE.read_text(encoding="utf-8")
 
     assert len(EXAMPLES) == 2
-    assert [kind for kind in Kind if f"`{kind}`" not in said] == []
+    assert [kind for kind in SequenceKind if f"`{kind}`" not in said] == []

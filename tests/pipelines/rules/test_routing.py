@@ -11,7 +11,7 @@ from pipelines.rules.file import parse_rules
 from pipelines.rules.model import RuleSet
 from pipelines.rules.preference import ranked, why_preferred
 from pipelines.rules.routing import Route, Unmatched, route
-from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 from tests.pipelines.rules.studies import SAGITTAL, brain, ct, mr, positions, study
 from tests.pipelines.rules.test_model import DESIGN
 
@@ -91,7 +91,7 @@ def test_a_chain_of_roles_gives_way() -> None:
         assert roles(route(study(*order), rules(text))) == {"a": "1.1", "b": "1.2", "c": "1.3"}
 
 
-BETTER: list[tuple[str, SeriesFacts, SeriesFacts]] = [
+BETTER: list[tuple[str, SeriesAttributes, SeriesAttributes]] = [
     ("the other is a localizer", mr(1, "t2", "AX T2"), mr(9, "t2", "scout T2", slices=40)),
     ("only serves the examination", mr(1, "t2", "AX T2"), mr(9, "t2", "Calibration", slices=40)),
     ("an original acquisition", mr(1, "t2"), mr(9, "t2", slices=40, ImageType=["DERIVED", "SECONDARY"])),
@@ -125,7 +125,9 @@ BETTER: list[tuple[str, SeriesFacts, SeriesFacts]] = [
 
 
 @pytest.mark.parametrize(("why", "better", "other"), BETTER, ids=[item[0] for item in BETTER])
-def test_the_better_series_is_preferred_with_a_reason(why: str, better: SeriesFacts, other: SeriesFacts) -> None:
+def test_the_better_series_is_preferred_with_a_reason(
+    why: str, better: SeriesAttributes, other: SeriesAttributes
+) -> None:
     whole = study(better, other)
 
     assert ranked(whole, [other, better]) == [better, other]
@@ -152,7 +154,7 @@ def test_the_choice_does_not_depend_on_the_order_of_the_series() -> None:
 
 
 def test_our_own_results_take_no_role_unless_asked_for() -> None:
-    seg = SeriesFacts("1.9", {"Modality": "SEG", "SeriesDescription": "FLAIR lesions"}, images=40)
+    seg = SeriesAttributes("1.9", {"Modality": "SEG", "SeriesDescription": "FLAIR lesions"}, images=40)
     by_name = rules("a: {SeriesDescription: {matches: FLAIR}}")
 
     assert reasons(route(study(seg), by_name)) == ("rule rule0: role a: no series with Modality of images; saw 'SEG'",)
@@ -189,7 +191,7 @@ def test_the_nearest_miss_is_said_in_one_line() -> None:
         (brain(), "r: {PatientID: '19500101'}", "no series with PatientID (hidden); saw (hidden)"),
     ],
 )  # fmt: skip
-def test_reasons(whole: StudyFacts, text: str, says: str) -> None:
+def test_reasons(whole: StudyAttributes, text: str, says: str) -> None:
     (reason,) = reasons(route(whole, rules(text)))
 
     assert reason.endswith(says), reason
@@ -240,17 +242,17 @@ rules:
     assert isinstance(route(brain(), parse_rules(text.replace("100", "1000"))), Unmatched)
 
 
-def unrelated(number: int, rng: random.Random) -> SeriesFacts:
+def unrelated(number: int, rng: random.Random) -> SeriesAttributes:
     kind = rng.choice(["flair", "t1", "t2", "dwi", ""])
     tags: dict[str, Any] = {"ImageOrientationPatient": rng.choice([SAGITTAL, [1, 0, 0, 0, 1, 0]])}
     return mr(number, kind, f"series {number} {rng.choice(['ax', 'KM', 'post', 'x'])}", slices=1, **tags)
 
 
-def quickest_route(whole: StudyFacts, ruleset: RuleSet) -> float:
+def quickest_route(whole: StudyAttributes, ruleset: RuleSet) -> float:
     """Processor seconds of the fastest of five; the study is rebuilt, because it remembers what was derived."""
     took = []
     for _ in range(5):
-        fresh = StudyFacts(whole.study_instance_uid, whole.tags, tuple(replace(series) for series in whole.series))
+        fresh = StudyAttributes(whole.study_instance_uid, whole.tags, tuple(replace(series) for series in whole.series))
         began = time.process_time()
         route(fresh, ruleset)
         took.append(time.process_time() - began)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipelines.rules.explain import explain
 from pipelines.rules.file import parse_rules
 from pipelines.rules.routing import Unmatched, route
-from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 
 RULES = parse_rules("""
 rules:
@@ -42,7 +42,7 @@ one = st.one_of(
 )
 tags = st.dictionaries(st.sampled_from(KEYWORDS.split()), st.one_of(one, st.lists(one, max_size=7)), max_size=12)
 series = st.builds(
-    SeriesFacts,
+    SeriesAttributes,
     st.sampled_from([f"1.{number}" for number in range(50)]),
     tags,
     st.lists(tags, max_size=4).map(tuple),
@@ -50,7 +50,7 @@ series = st.builds(
     st.text(max_size=5),
 )
 studies = st.builds(
-    StudyFacts,
+    StudyAttributes,
     st.just("1"),
     tags,
     st.lists(series, max_size=5, unique_by=lambda one: one.series_instance_uid).map(tuple),
@@ -59,7 +59,7 @@ studies = st.builds(
 
 @settings(max_examples=150, deadline=None)
 @given(studies)
-def test_routing_and_explaining_never_fail_and_agree(study: StudyFacts) -> None:
+def test_routing_and_explaining_never_fail_and_agree(study: StudyAttributes) -> None:
     found = route(study, RULES)
     explained = explain(study, RULES)
 

@@ -9,7 +9,7 @@ from engines.backends.tensorrt import build as tensorrt_build
 from engines.backends.tensorrt import engine as tensorrt_engine
 from engines.backends.tensorrt import running as tensorrt_run
 from engines.backends.tensorrt.engine import TensorRtEngine
-from engines.backends.tensorrt.gpu import Pipeline, Tensor
+from engines.backends.tensorrt.gpu import Tensor, TransferPipeline
 from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.errors import BuildFailed, DeviceFull, DeviceLost, DeviceMissing, NoEngine, OutOfDeviceMemory
@@ -129,7 +129,7 @@ def test_copies_in_overlap_the_computation(driver):
     tensors = [Tensor("image", (1, 4), np.dtype("float32"))], [Tensor("logits", (1, 4), np.dtype("float32"))]
     arrived: list[int] = []
     with gpu.entered():
-        pipeline = Pipeline(gpu, *tensors, time_limit=5)
+        pipeline = TransferPipeline(gpu, *tensors, time_limit=5)
         incoming = next(iter(driver.streams.values()))
 
         def launch(slot, batch, stream):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engines.backends.tensorrt.cuda_graphs import GraphFailed
-from engines.backends.tensorrt.gpu import Gpu, Hung, Pipeline, Tensor
+from engines.backends.tensorrt.gpu import Gpu, Hung, Tensor, TransferPipeline
 from engines.errors import DeviceMissing, EngineRefused
 
 pytestmark = pytest.mark.gpu
@@ -27,7 +27,7 @@ def tensors(batch: int, width: int = 1000) -> tuple[list[Tensor], list[Tensor]]:
     return [Tensor("image", shape, np.dtype("float32"))], [Tensor("logits", shape, np.dtype("float32"))]
 
 
-def copier(gpu: Gpu, pipeline: Pipeline, width: int = 1000):
+def copier(gpu: Gpu, pipeline: TransferPipeline, width: int = 1000):
     """Computes logits = image, asynchronously on the computing stream."""
 
     def launch(slot, batch, stream):
@@ -41,7 +41,7 @@ def copier(gpu: Gpu, pipeline: Pipeline, width: int = 1000):
 @pytest.fixture
 def pipeline(gpu):
     with gpu.entered():
-        made = Pipeline(gpu, *tensors(4), time_limit=20)
+        made = TransferPipeline(gpu, *tensors(4), time_limit=20)
     yield made
     with gpu.entered():
         made.free()
@@ -85,7 +85,7 @@ def test_memory_is_given_back(gpu):
     with gpu.entered():
         before = gpu.free_bytes()
         for _ in range(3):
-            pipeline = Pipeline(gpu, *tensors(64, 100_000), time_limit=20)
+            pipeline = TransferPipeline(gpu, *tensors(64, 100_000), time_limit=20)
             taken = before - gpu.free_bytes()
             pipeline.free()
         assert taken >= 4 * 64 * 3 * 100_000 * 4
@@ -103,7 +103,7 @@ def test_too_little_memory(gpu):
 def test_a_piece_that_takes_too_long(gpu):
     """A limit that no piece can keep stands for a kernel that hangs."""
     with gpu.entered():
-        pipeline = Pipeline(gpu, *tensors(64, 100_000), time_limit=-1)
+        pipeline = TransferPipeline(gpu, *tensors(64, 100_000), time_limit=-1)
         images = np.zeros((64, 3, 100_000), np.float32)
         with pytest.raises(Hung):
             pipeline.run([({"image": images}, {"logits": images.copy()})], copier(gpu, pipeline, 100_000))

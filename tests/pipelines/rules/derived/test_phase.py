@@ -14,7 +14,7 @@ from pipelines.rules.explain import explain
 from pipelines.rules.file import load_rules, parse_rules
 from pipelines.rules.model import RuleSet
 from pipelines.rules.routing import Route, Unmatched, route
-from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
+from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 from pipelines.series_notes import remarks
 from pipelines.yaml_file import LocatedYaml
 from tests.pipelines.rules.derived.test_sequence import vendor_headers
@@ -28,11 +28,11 @@ rules:
 """)
 
 
-def phases(whole: StudyFacts) -> dict[str, Any]:
+def phases(whole: StudyAttributes) -> dict[str, Any]:
     return {one.series_instance_uid: whole.derived(one, "phase").value for one in whole.series}
 
 
-def because(whole: StudyFacts) -> list[str]:
+def because(whole: StudyAttributes) -> list[str]:
     return [whole.derived(one, "phase").because for one in whole.series]
 
 
@@ -69,7 +69,7 @@ def test_phases_by_the_time_after_the_injection(seconds: float, phase: str | Non
     assert by_delay(seconds) == phase
 
 
-def scan(number: int, time: str, description: str = "Abdomen 5.0", **tags: Any) -> SeriesFacts:
+def scan(number: int, time: str, description: str = "Abdomen 5.0", **tags: Any) -> SeriesAttributes:
     return ct(number, description, AcquisitionTime=time, **tags)
 
 
@@ -148,13 +148,13 @@ def test_real_headers_name_a_phase_only_where_they_do() -> None:
     found = {}
     for number, case in enumerate(vendor_headers()):
         header = case["header"]
-        whole = study(SeriesFacts(str(number), header, images=case["images"]))
+        whole = study(SeriesAttributes(str(number), header, images=case["images"]))
         found |= {header.get("SeriesDescription", ""): value for value in phases(whole).values() if value}
 
     assert found == {"STEREOTAXIS": "native", "STD BRAIN 1MM, iDose": "native", "BONE BRAIN 1MM": "native"}
 
 
-def four_phases() -> StudyFacts:
+def four_phases() -> StudyAttributes:
     """As a liver is examined: the late phase was acquired last, the arterial one has the finest slices."""
     return study(
         scan(1, "120000", "Abdomen nativ", BodyPartExamined="ABDOMEN"),
@@ -173,7 +173,7 @@ def test_the_portal_phase_is_read(rules: RuleSet) -> None:
     assert found.roles == {"ct": "1.3"}
 
 
-def route_of(whole: StudyFacts, rules: RuleSet) -> list[Route]:
+def route_of(whole: StudyAttributes, rules: RuleSet) -> list[Route]:
     found = route(whole, rules)
     assert not isinstance(found, Unmatched), found
     return found

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from engines.plain_yaml import read_yaml
-from pipelines.rules.derived.kinds import Kind
-from pipelines.rules.study.attributes import SeriesFacts
+from pipelines.rules.derived.kinds import SequenceKind
+from pipelines.rules.study.attributes import SeriesAttributes
 from tests.conftest import SHARED
 from tests.pipelines.rules.derived.public_headers import PUBLIC
 
@@ -27,8 +27,8 @@ def vendor_headers() -> list[dict[str, Any]]:
     return found
 
 
-def facts(header: dict[str, Any], images: int) -> SeriesFacts:
-    return SeriesFacts("1.2.3", header, images=images)
+def facts(header: dict[str, Any], images: int) -> SeriesAttributes:
+    return SeriesAttributes("1.2.3", header, images=images)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -68,14 +68,14 @@ def test_timing_alone_suffices_for_real_headers_without_any_name(shared_data: Pa
 
 
 def test_the_kinds_that_a_rule_can_name_are_those_that_are_tested() -> None:
-    assert {Kind(case[1]) for case in CASES if case[1]} == set(Kind)
+    assert {SequenceKind(case[1]) for case in CASES if case[1]} == set(SequenceKind)
 
 
 def test_dual_echo_series_is_neither_pd_nor_t2() -> None:
     echoes = tuple({"EchoTime": echo} for echo in (14, 85) * 10)
     tags = {"Modality": "MR", "ScanningSequence": "SE", "RepetitionTime": 2500, "EchoTime": 14, "FlipAngle": 90}
 
-    found = SeriesFacts("1", tags, echoes, images=20)
+    found = SeriesAttributes("1", tags, echoes, images=20)
 
     assert found.sequence is None
     assert "several weightings" in found.sequence_derived.because
@@ -91,8 +91,8 @@ def test_philips_diffusion_is_known_by_its_repeated_slices() -> None:
         "EchoTime": 60,
     }
 
-    assert SeriesFacts("1", tags, positions, images=70).sequence == "dwi"
-    assert SeriesFacts("1", tags, positions[:10], images=10).sequence == "t2"
+    assert SeriesAttributes("1", tags, positions, images=70).sequence == "dwi"
+    assert SeriesAttributes("1", tags, positions[:10], images=10).sequence == "t2"
 
 
 def test_secondary_captures_and_other_modalities_have_no_sequence() -> None:

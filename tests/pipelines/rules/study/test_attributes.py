@@ -7,9 +7,9 @@ import pytest
 
 from pipelines.rules.derived.contrast import contrast
 from pipelines.rules.derived.localizer import localizer
-from pipelines.rules.derived.plane import Plane, plane
-from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
-from pipelines.rules.study.keywords import subject
+from pipelines.rules.derived.plane import AnatomicalPlane, plane
+from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
+from pipelines.rules.study.keywords import keyword_named
 from tests.pipelines.rules.studies import ct, study
 
 AXIAL, CORONAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]
@@ -21,7 +21,7 @@ def turned(degrees: float) -> list[float]:
     return [1, 0, 0, 0, math.cos(angle), math.sin(angle)]
 
 
-def plane_of(cosines: object, *others: object) -> Plane | None:
+def plane_of(cosines: object, *others: object) -> AnatomicalPlane | None:
     instances = [{"ImageOrientationPatient": other} for other in others]
     return plane({"ImageOrientationPatient": cosines}, instances).value
 
@@ -194,14 +194,14 @@ def test_study_description_can_rule_contrast_out_but_not_in() -> None:
     assert of("CT ABDOMEN W/WO CONTRAST") is None
 
 
-def mr(number: int, description: str, time: str = "") -> SeriesFacts:
+def mr(number: int, description: str, time: str = "") -> SeriesAttributes:
     tags = {"Modality": "MR", "SeriesNumber": number, "SeriesDescription": description, "AcquisitionTime": time}
-    return SeriesFacts(f"1.{number}", tags, images=20)
+    return SeriesAttributes(f"1.{number}", tags, images=20)
 
 
 def test_a_series_that_says_nothing_after_contrast_is_unknown() -> None:
     before, given, after = mr(3, "T1", "101500"), mr(5, "T1 +C", "103000"), mr(4, "T1 MPRAGE", "103500.25")
-    study = StudyFacts("1", {}, (after, given, before))
+    study = StudyAttributes("1", {}, (after, given, before))
 
     values = [study.derived(series, "contrast").value for series in (before, given, after)]
 
@@ -210,15 +210,15 @@ def test_a_series_that_says_nothing_after_contrast_is_unknown() -> None:
 
 
 def test_series_numbers_stand_in_for_missing_times() -> None:
-    study = StudyFacts("1", {}, (mr(3, "T1", "101500"), mr(5, "T1 +C"), mr(6, "MPRAGE")))
+    study = StudyAttributes("1", {}, (mr(3, "T1", "101500"), mr(5, "T1 +C"), mr(6, "MPRAGE")))
 
     assert [study.derived(series, "contrast").value for series in study.series] == [False, True, None]
 
 
 def test_values_of_a_tag_over_all_images() -> None:
     images = ({"SliceThickness": 4}, {"SliceThickness": 7}, {"SliceThickness": 4})
-    series = SeriesFacts("1", {"SliceThickness": 4, "ImageType": ["ORIGINAL ", "PRIMARY", ""]}, images, images=3)
-    study = StudyFacts("1", {"PatientAge": "045Y"}, (series,))
+    series = SeriesAttributes("1", {"SliceThickness": 4, "ImageType": ["ORIGINAL ", "PRIMARY", ""]}, images, images=3)
+    study = StudyAttributes("1", {"PatientAge": "045Y"}, (series,))
 
     assert study.values(series, "SliceThickness") == (4, 7)
     assert study.values(series, "ImageType") == ("ORIGINAL", "PRIMARY")
@@ -229,7 +229,7 @@ def test_values_of_a_tag_over_all_images() -> None:
 
 
 def test_what_a_study_has() -> None:
-    study = StudyFacts("1", {"StudyDescription": "Brain"}, (mr(1, "a"), mr(2, "b")))
+    study = StudyAttributes("1", {"StudyDescription": "Brain"}, (mr(1, "a"), mr(2, "b")))
 
     assert study.study_values("StudyDescription") == ("Brain",)
     assert study.study_values("SeriesDescription") == ("a", "b")
@@ -241,4 +241,4 @@ def test_units_say_what_the_values_of_a_ct_are() -> None:
     one = study(ct(1), iodine, ct(3, RescaleType="Z_EFF"), mr(4, "T1"))
     assert [one.values(series, "units") for series in one.series] == [("HU",), ("MGML",), ("Z_EFF",), ()]
     assert one.derived(iodine, "units").because == "ImageType says IODINE"
-    assert subject("units").sort == "text"
+    assert keyword_named("units").kind == "text"

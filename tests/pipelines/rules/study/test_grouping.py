@@ -12,8 +12,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from dicomio.files.headers import Header, read_header
 from pipelines.rules.file import load_rules
 from pipelines.rules.routing import Route, route
-from pipelines.rules.study.attributes import SeriesFacts, StudyFacts
-from pipelines.rules.study.grouping import facts_from_headers
+from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
+from pipelines.rules.study.grouping import studies_from_headers
 
 RULES = Path(__file__).resolve().parents[3] / "deploy" / "rules.yaml"
 
@@ -54,7 +54,7 @@ def test_files_become_studies_and_series(tmp_path: Path) -> None:
         write(tmp_path, number, series="1.2.1.2", SeriesDescription="localizer")
     write(tmp_path, 1, study="1.2.2", series="1.2.2.1")
 
-    studies = facts_from_headers(headers(tmp_path))
+    studies = studies_from_headers(headers(tmp_path))
 
     assert [study.study_instance_uid for study in studies] == ["1.2.1", "1.2.2"]
     flair, scout = studies[0].series
@@ -70,27 +70,27 @@ def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:
         write(tmp_path, number)
     found = headers(tmp_path)
 
-    assert facts_from_headers(found) == facts_from_headers(reversed(found))
+    assert studies_from_headers(found) == studies_from_headers(reversed(found))
 
 
 def test_copies_of_an_image_count_once(tmp_path: Path) -> None:
     write(tmp_path, 1)
     (one,) = headers(tmp_path)
 
-    assert facts_from_headers([one, one, one])[0].series[0].images == 1
+    assert studies_from_headers([one, one, one])[0].series[0].images == 1
 
 
 def test_frames_count_as_images(tmp_path: Path) -> None:
     write(tmp_path, 1)
     (one,) = headers(tmp_path)
 
-    assert facts_from_headers([replace(one, frames=160)])[0].series[0].images == 160
+    assert studies_from_headers([replace(one, frames=160)])[0].series[0].images == 160
 
 
 def test_a_folder_is_routed_by_the_example_rules(tmp_path: Path) -> None:
     for number in range(1, 21):
         write(tmp_path, number)
-    (study,) = facts_from_headers(headers(tmp_path))
+    (study,) = studies_from_headers(headers(tmp_path))
 
     found = route(study, load_rules(RULES))
 
@@ -101,16 +101,18 @@ def test_facts_survive_the_database(tmp_path: Path) -> None:
     """The daemon keeps tags as JSON: rules must make the same of what comes back."""
     for number in range(1, 21):
         write(tmp_path, number)
-    (study,) = facts_from_headers(headers(tmp_path))
+    (study,) = studies_from_headers(headers(tmp_path))
 
     def stored(value: Any) -> Any:
         return json.loads(json.dumps(value))
 
-    restored = StudyFacts(
+    restored = StudyAttributes(
         study.study_instance_uid,
         stored(study.tags),
         tuple(
-            SeriesFacts(one.series_instance_uid, stored(one.tags), tuple(stored(one.instance_tags)), one.images, "MR1")
+            SeriesAttributes(
+                one.series_instance_uid, stored(one.tags), tuple(stored(one.instance_tags)), one.images, "MR1"
+            )
             for one in study.series
         ),
     )
@@ -122,5 +124,5 @@ def test_images_under_one_uid_are_counted_one_by_one(tmp_path: Path) -> None:
     for number in range(1, 21):
         path = write(tmp_path, 1, ImagePositionPatient=[0, 0, 6 * number])
         path.rename(tmp_path / f"{number:02d}.dcm")
-    (study,) = facts_from_headers([*headers(tmp_path), *headers(tmp_path)])
+    (study,) = studies_from_headers([*headers(tmp_path), *headers(tmp_path)])
     assert study.series[0].images == 20
