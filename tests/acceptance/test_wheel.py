@@ -55,7 +55,10 @@ def test_everything_of_ours_comes_from_the_wheel(environment: Path, run: Run) ->
     found = [Path(line) for line in run("python", "-c", WHERE).splitlines()]
     assert len(found) == len(OURS)
     assert all(path.is_relative_to(environment) for path in found), found
-    tracked = subprocess.run(["git", "ls-files", *OURS, "models"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["git", "ls-files", *OURS, "models"]
+    tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode != 0:
+        pytest.skip("not a git checkout")
     site = found[0].parents[1]
     assert [name for name in tracked.stdout.splitlines() if not (site / name).is_file()] == []
 
