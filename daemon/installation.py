@@ -46,7 +46,7 @@ class SpoolSide:
     @classmethod
     def of(cls, spool: Spool) -> SpoolSide:
         """What this spool says."""
-        noted = spool.installation()
+        noted = spool.owner.installation()
         return cls(noted[0] if noted else None, noted[1] if noted else "", spool.is_empty)
 
 
@@ -94,7 +94,7 @@ def locked(data_dir: Path | None) -> Iterator[None]:
 def join(config: Config, database: Database, spool: Spool, installation: str) -> None:
     """Writes the identifier into both; first the database, as an empty one with an identifier goes with any spool."""
     moved = database.belong_to(installation, str(config.data_dir), socket.gethostname())
-    spool.belong_to(installation, database.url)
+    spool.owner.set_installation(installation, database.url)
     if moved:
         log.info("paths_made_relative", files=moved)
 

@@ -28,7 +28,8 @@ from daemon.intake.ledger import ledger_of
 from daemon.intake.reported_errors import ReportedErrors, log_name, raised_at
 from daemon.intake.settling import DEEPEST, Settling, Signature, is_ignored, signature_of, walk
 from daemon.loop import LONGEST_PAUSE
-from dicomio.files.spool.spool import Spool, SpoolFull
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.spool import Spool
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,10 @@ from dicomio.files.identity import identity_of
 from dicomio.files.parse_errors import parse_errors_of
 from dicomio.files.part10 import parse
 from dicomio.files.spool import lost
-from dicomio.files.spool.spool import COPY_CHUNK, Part, Spool, SpoolFull, timestamp
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.notes import timestamp
+from dicomio.files.spool.spool import Spool
+from dicomio.files.spool.writer import COPY_CHUNK, SpoolWriter
 from dicomio.files.without_file_meta import BEGINNING, missing_file_meta
 
 log = structlog.get_logger(__name__)
@@ -98,14 +101,14 @@ class SourceFile:
         """Whether it begins as a zip file does; a DICOM file may do so in its preamble."""
         return self.beginning.startswith(ZIP_MARKS) and self.beginning[128:132] != b"DICM"
 
-    def copy_into(self, part: Part, head: bytes = b"") -> None:
+    def copy_into(self, writer: SpoolWriter, head: bytes = b"") -> None:
         """Write `head` and then the whole file; may be called again."""
-        part.write(head)
-        part.write(self.beginning)
+        writer.write(head)
+        writer.write(self.beginning)
         if self.stream.tell() != len(self.beginning):  # zipfile checks no sums after a seek
             self.stream.seek(len(self.beginning))
         while chunk := self.stream.read(COPY_CHUNK):
-            part.write(chunk)
+            writer.write(chunk)
 
 
 @contextmanager
@@ -151,15 +154,15 @@ def store(original: SourceFile, spool: Spool, check: Callable[[], None]) -> Impo
     head = missing_file_meta(original.beginning)
     if original.is_zip or head is None:
         raise _no_dicom(original)
-    with spool.open_part(FROM_OUTSIDE) as part:
-        original.copy_into(part, head)
+    with spool.open_writer(FROM_OUTSIDE) as writer:
+        original.copy_into(writer, head)
         check()
         try:
-            header = header_in(part.path, bare=head not in (b"", PREAMBLE), largest=spool.largest)
+            header = header_in(writer.path, bare=head not in (b"", PREAMBLE), largest=spool.largest)
         except UnreadableFile as error:
             error.path = Path(original.name)  # the message names the file as its owner knows it
             raise UnusableFile(str(error), type(error).__name__, isinstance(error, TruncatedFile)) from error
-        return Imported(images=1, stored=(part.commit(),)) if header is not None else Imported()
+        return Imported(images=1, stored=(writer.commit(),)) if header is not None else Imported()
 
 
 def quarantine(original: SourceFile, spool: Spool, fault: UnusableFile, check: Callable[[], None]) -> Imported:
@@ -169,10 +172,12 @@ def quarantine(original: SourceFile, spool: Spool, fault: UnusableFile, check: C
     """
     suffix = PurePath(original.name).suffix.lower()
     reason = f"{fault} It came in {original.inside}." if original.inside else str(fault)
-    with spool.open_part(FROM_OUTSIDE) as part:
-        original.copy_into(part)
+    with spool.open_writer(FROM_OUTSIDE) as writer:
+        original.copy_into(writer)
         check()
-        kept = part.quarantine(reason, original.name, suffix if suffix in SUFFIXES else "", kind=fault.kind)
+        kept = spool.quarantine_unfinished(
+            writer, reason, original.name, suffix if suffix in SUFFIXES else "", kind=fault.kind
+        )
     log.warning("quarantined", file=kept.name, kind=fault.kind)
     return Imported(quarantined=1)
 

@@ -9,7 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from daemon.intake.settling import Signature
-from dicomio.files.spool.spool import FILE_MODE, sync_folder
+from dicomio.files.spool.durable import sync_folder
+from dicomio.files.spool.temporary import FILE_MODE
 
 Key = tuple[str, int, int]
 

@@ -32,7 +32,8 @@ from dicomio.files.comparison import is_same_image
 from dicomio.files.digest import content_digest
 from dicomio.files.headers import Header, read_header
 from dicomio.files.spool.durable import add_name, make_folder, remove_copies, sync_folder
-from dicomio.files.spool.spool import OUT_OF_SPACE, safe_name
+from dicomio.files.spool.free_space import OUT_OF_SPACE
+from dicomio.files.spool.writer import safe_name
 
 if TYPE_CHECKING:
     from db.database import Database

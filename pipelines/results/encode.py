@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dicomio.files.spool.spool import sync_folder
+from dicomio.files.spool.durable import sync_folder
 from dicomio.results.attributes import changed_attributes, read_source_header
 from dicomio.results.key_images import KeyImage, encode_key_images, patient_orientation
 from dicomio.results.uids import derived_uid

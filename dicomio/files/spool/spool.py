@@ -5,68 +5,34 @@
     associations/  <id>.json             one record per association that ended
     studies/       study/series/sop.dcm  where the indexer puts files; the name in incoming/ goes when they have a row
     quarantine/    <name>                what could not be used, with <name>.reason.json beside it
-    lost/          <name>.json           whose that was, or what was cut off or refused: notes for the indexer
+    lost/          <name>.json           which image that was, or what was cut off or refused: notes for the indexer
     indexed                              number of the newest row that the database had
     installation.json                    which database belongs to it
 
-What `Part.commit` returned for survives a power failure. That takes the file, its inode and a directory entry on the
-disk, and each flush of the disk may take milliseconds, which the sender waits for. So a spool with a `stock` prepares
-empty files in tmp/, makes their entries durable many at once, and a receipt costs one flush instead of two. After a
-crash, `sweep` finds what was finished but not yet (or not durably) renamed, knows it by its mode, and moves it to
-incoming/; what was not finished it removes.
+What `SpoolWriter.commit` returned for survives a power failure. That takes the file, its inode and a directory entry
+on the disk, and each flush of the disk may take milliseconds, which the sender waits for. So a spool can make empty
+files `ahead` and make their entries durable many at once; a receipt then costs one flush instead of two. After a crash,
+`sweep` finds what was finished but not yet (or not durably) renamed, knows it by its mode, and moves it to incoming/;
+what was not finished it removes.
 
 Listener processes use this module, so it imports next to nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
-import itertools
-import json
 import os
-import secrets
-import stat
-import struct
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dicomio.errors import NotDicom
-from dicomio.files.file_meta import read_file_meta
-from dicomio.files.identity import identity_of
 from dicomio.files.inflate import LARGEST_INFLATED
-from dicomio.files.spool import lost
-from dicomio.files.spool.durable import FOLDER_MODE, add_name, make_folder, move, remove_copies, sync_folder
-from dicomio.files.spool.prepared import PreparedFiles
-from dicomio.files.spool.writer import (
-    COPY_CHUNK,
-    FILE_MODE,
-    OUT_OF_SPACE,
-    Part,
-    PreparedFile,
-    SpoolFull,
-    copy_into,
-    open_locked,
-    safe_name,
-)
-
-__all__ = [
-    "COPY_CHUNK",
-    "FILE_MODE",
-    "FOLDER_MODE",
-    "OUT_OF_SPACE",
-    "RESERVE_BYTES",
-    "Part",
-    "Spool",
-    "SpoolFull",
-    "copy_into",
-    "safe_name",
-    "sync_folder",
-    "timestamp",
-]
-
-RESERVE_BYTES = 256 << 20  # kept free, so that the database and the results still find room when the disk fills up
+from dicomio.files.spool.durable import make_folder, move
+from dicomio.files.spool.free_space import RESERVE_BYTES, FreeSpace
+from dicomio.files.spool.notes import SpoolNotes
+from dicomio.files.spool.owner import SpoolOwner
+from dicomio.files.spool.sweep import recover
+from dicomio.files.spool.temporary import TemporaryFiles
+from dicomio.files.spool.writer import SpoolWriter, copy_into, safe_name, safe_suffix
 
 
 class Spool:
@@ -75,15 +41,17 @@ class Spool:
     Args:
         root: The spool's folder; one file system, because files move inside it by rename.
         reserve: Bytes that must stay free on that file system; below it nothing is taken (SpoolFull).
-        stock: How many empty files to prepare at a time; 0 for writers that are in no hurry.
+        ahead: How many empty files to make ahead at a time; 0 for writers that are in no hurry.
         largest: Bytes that a deflated data set may inflate to; asked for by whoever reads what is in the spool.
+
+    Attributes:
+        owner: Which database the spool belongs to.
     """
 
     def __init__(
-        self, root: Path, *, reserve: int = RESERVE_BYTES, stock: int = 0, largest: int = LARGEST_INFLATED
+        self, root: Path, *, reserve: int = RESERVE_BYTES, ahead: int = 0, largest: int = LARGEST_INFLATED
     ) -> None:
         self.root = root
-        self.reserve = reserve
         self.largest = largest
         self.tmp = root / "tmp"
         self.incoming_folder = root / "incoming"
@@ -93,14 +61,28 @@ class Spool:
         self.lost_folder = root / "lost"
         for name in ("", "tmp", "incoming", "associations", "studies", "quarantine", "lost"):
             make_folder(root / name)
-        self._writer = secrets.token_hex(8)
-        self._count = itertools.count(1)
-        self._stock = PreparedFiles(self.tmp, self._new_blank, stock) if stock else None
+        self.owner = SpoolOwner(root)
+        self._space = FreeSpace(self.tmp, reserve)
+        self._files = TemporaryFiles(self.tmp, ahead)
+        self._notes = SpoolNotes(root, self._files, self._space)
 
     def __repr__(self) -> str:
         return f"Spool({str(self.root)!r})"
 
-    def open_part(self, hint: str, receipt: str = "") -> Part:
+    @property
+    def reserve(self) -> int:
+        """Bytes that must stay free."""
+        return self._space.reserve
+
+    @reserve.setter
+    def reserve(self, reserve: int) -> None:
+        self._space.reserve = reserve
+
+    def free_bytes(self) -> int:
+        """Bytes that are free for us on the file system of the spool."""
+        return self._space.bytes()
+
+    def open_writer(self, hint: str, receipt: str = "") -> SpoolWriter:
         """A new file to write to.
 
         Args:
@@ -110,23 +92,23 @@ class Spool:
         Raises:
             SpoolFull: Less than the reserve is free.
         """
-        self.require_room()
+        self._space.require()
         try:
-            blank = self._stock.take() if self._stock else self._new_blank()
-            return Part(self, f"{safe_name(hint)}.{receipt or self._receipt()}", blank)
+            name = f"{safe_name(hint)}.{receipt or self._files.unique_name()}"
+            return SpoolWriter(self._files.take(), self.incoming_folder, name, self._space)
         except OSError as error:
-            raise self.explained(error) from error
+            raise self._space.explain(error) from error
 
-    def store(self, source: bytes | Path | Callable[[Part], object], hint: str) -> Path:
+    def store(self, source: bytes | Path | Callable[[SpoolWriter], object], hint: str) -> Path:
         """Put bytes, a copy of a file, or what a function writes into incoming/, durably; returns the path there."""
-        with self.open_part(hint) as part:
+        with self.open_writer(hint) as writer:
             if isinstance(source, Path):
-                copy_into(part, source)
+                copy_into(writer, source)
             elif callable(source):
-                source(part)
+                source(writer)
             else:
-                part.write(source)
-            return part.commit()
+                writer.write(source)
+            return writer.commit()
 
     def store_bytes(self, data: bytes, hint: str) -> Path:
         """Put a whole DICOM file that is in memory into incoming/."""
@@ -144,10 +126,14 @@ class Spool:
         """The records of ended associations, oldest first."""
         return _oldest_first(self.associations_folder, ".json")
 
+    def lost(self) -> list[Path]:
+        """The notes on lost images that wait for the indexer, oldest first."""
+        return _oldest_first(self.lost_folder, ".json")
+
     def quarantine(self, path: Path, reason: str, origin: str, *, kind: str = "", association: str = "") -> Path:
         """Move a file of the spool into quarantine/, with the reason beside it; returns the path there.
 
-        First it is noted in lost/ whose it is: a study must not be taken for whole because a crash came in between.
+        First it is noted in lost/ which image it was: a study must not be taken for whole because a crash came between.
 
         Args:
             path: The file.
@@ -156,64 +142,30 @@ class Spool:
             kind: The kind of fault, the name of an error class.
             association: The association that brought it.
         """
-        target = self.quarantine_folder / f"{safe_name(path.stem)}.{self._receipt()}{safe_name(path.suffix)}"
-        self.note_quarantined(path, target.name, reason.removeprefix(f"{path} "), kind, association)
+        name = f"{safe_name(path.stem)}.{self._files.unique_name()}{safe_name(path.suffix)}"
+        target = self.quarantine_folder / name
+        self._notes.write_quarantined(path, target.name, reason.removeprefix(f"{path} "), kind, association)
         move(path, target)
-        self.write_reason(target, reason, origin)
+        self._notes.write_reason(target, reason, origin)
         return target
 
-    def note_quarantined(self, path: Path, kept: str, reason: str, kind: str, association: str = "") -> None:
-        """Note that a file cannot be used; see `dicomio.files.spool.lost`."""
-        how = lost.CUT_OFF if kind == "TruncatedFile" else lost.QUARANTINED
-        self.note_lost(kept, lost.note(how, reason, identity_of(path), timestamp(), file=kept, association=association))
+    def quarantine_unfinished(
+        self, writer: SpoolWriter, reason: str, origin: str, suffix: str = ".dcm", *, kind: str = ""
+    ) -> Path:
+        """Make a file that is being written durable in quarantine/ instead of incoming/; see `quarantine`."""
+        target = self.quarantine_folder / f"{writer.name}{safe_suffix(suffix)}"
+        self._notes.write_quarantined(writer.path, target.name, reason.removeprefix(f"{origin} "), kind)
+        writer.move(target, sync_entry=True)
+        self._notes.write_reason(target, reason, origin)
+        return target
 
     def note_lost(self, name: str, note: Mapping[str, Any]) -> None:
-        """Leave a note that something came and could not be used, for the indexer; the name makes it unique."""
-        self._write_json(self.lost_folder / f"{safe_name(name)}.{self._receipt()}.json", note)
-
-    def lost(self) -> list[Path]:
-        """The notes that wait for the indexer, oldest first."""
-        return _oldest_first(self.lost_folder, ".json")
-
-    def write_reason(self, target: Path, reason: str, origin: str) -> None:
-        """Write `<target>.reason.json`: why the file is here, the base name that it had, and when."""
-        note = {"reason": reason, "origin": Path(origin).name, "time": timestamp()}
-        self._write_json(target.with_name(f"{target.name}.reason.json"), note)
+        """Leave a note (`lost.note`) that something came and could not be used; the name makes it unique."""
+        self._notes.write_lost(name, note)
 
     def record_association(self, association_id: str, record: Mapping[str, Any]) -> Path:
         """Write the record of an association that ended."""
-        path = self.associations_folder / f"{safe_name(association_id)}.json"
-        self._write_json(path, record)
-        return path
-
-    def indexed(self) -> int | None:
-        """Number of the newest row that a database had for this spool; None if nobody has noted it yet."""
-        try:
-            return int((self.root / "indexed").read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-
-    def note_indexed(self, newest: int) -> None:
-        """Note the number of the newest row. It may be lost in a power failure: an older number is true as well."""
-        self._replace("indexed", str(newest), durable=False)
-
-    def installation(self) -> tuple[str, str] | None:
-        """Identifier that the spool shares with its database, and where that was; None if it has none yet."""
-        try:
-            note = json.loads((self.root / "installation.json").read_text())
-            return str(note["id"]), str(note["database"])
-        except FileNotFoundError:
-            return None
-
-    def belong_to(self, installation: str, database: str) -> None:
-        """Write down whose spool this is, durably.
-
-        Args:
-            installation: The identifier.
-            database: Where the database is, without a password.
-        """
-        if self.installation() != (installation, database):
-            self._replace("installation.json", json.dumps({"id": installation, "database": database}), durable=True)
+        return self._notes.write_association(association_id, record)
 
     @property
     def is_empty(self) -> bool:
@@ -226,109 +178,11 @@ class Spool:
         Returns:
             How many files were finished, and went to incoming/.
         """
-        return sum(self._recover(Path(entry.path)) for entry in _files(self.tmp, ""))
-
-    def free_bytes(self) -> int:
-        """Bytes that are free for us on the file system of the spool."""
-        status = os.statvfs(self.tmp)
-        return status.f_bavail * status.f_frsize
-
-    def require_room(self) -> None:
-        """Raise SpoolFull if less than the reserve is free."""
-        free = self.free_bytes()
-        if free < self.reserve:
-            raise SpoolFull(free=free, reserve=self.reserve)
-
-    def explained(self, error: OSError) -> Exception:
-        """SpoolFull for the ways in which a disk says that it is full, else the error itself."""
-        if error.errno in OUT_OF_SPACE:
-            return SpoolFull(free=self.free_bytes(), reserve=self.reserve)
-        return error
+        return sum(recover(Path(entry.path), self.incoming_folder, self._notes) for entry in _files(self.tmp, ""))
 
     def close(self) -> None:
-        """Remove the prepared files that were not needed."""
-        if self._stock is not None:
-            self._stock.close()
-
-    def _receipt(self) -> str:
-        return f"{self._writer}_{next(self._count)}"
-
-    def _new_blank(self, *, suffix: str = ".part") -> PreparedFile:
-        path = self.tmp / f"{self._receipt()}{suffix}"
-        return PreparedFile(fd=open_locked(path), path=path, listed=False)
-
-    def _recover(self, path: Path) -> bool:
-        """Whether a file in tmp/ was finished, and is in incoming/ now; what has a living writer is left alone."""
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            status = os.fstat(fd)
-            finished = path.suffix == ".part" and status.st_size > 0 and not status.st_mode & stat.S_ISVTX
-            if not finished:
-                self._note_unfinished(path, status.st_size)
-                os.unlink(path)
-                return False
-            os.fsync(fd)
-            self._move_to_incoming(path)
-        except (BlockingIOError, FileNotFoundError):
-            return False
-        finally:
-            os.close(fd)
-        return True
-
-    def _note_unfinished(self, path: Path, size: int) -> None:
-        """An image that was on its way when its writer died; nobody heard that it was stored."""
-        if size > 0 and path.suffix == ".part":
-            reason = "was still coming when Scanward was stopped"
-            association = _meant_name(path).rpartition(".")[2].partition("-")[0]
-            note = lost.note(lost.NOT_FINISHED, reason, identity_of(path), timestamp(), association=association)
-            self.note_lost(path.stem, note)
-
-    def _move_to_incoming(self, path: Path) -> None:
-        """Moves a finished file to incoming/, under the name that its writer meant to give it."""
-        target = self.incoming_folder / f"{_meant_name(path) or path.stem}.dcm"
-        try:
-            add_name(path, target)
-        except FileExistsError:  # the writer died between giving that name and taking this one
-            if not target.samefile(path):
-                target = self.incoming_folder / f"{path.stem}.dcm"
-                add_name(path, target)
-        remove_copies([(path, target)])
-
-    def _replace(self, name: str, text: str, *, durable: bool) -> None:
-        """Writes a small file of the spool's own anew; a reader finds the old one or the new one."""
-        draft = self.root / f"{name}.new"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "w") as stream:
-            stream.write(f"{text}\n")
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        os.replace(draft, self.root / name)
-        if durable:
-            sync_folder(self.root)
-
-    def _write_json(self, target: Path, content: Mapping[str, Any]) -> None:
-        with Part(self, target.name, self._new_blank(suffix=".note")) as part:
-            part.write(json.dumps(content, indent=1).encode())
-            part.move(target, sync_entry=True)
-
-
-def _meant_name(path: Path) -> str:
-    """What a file of the listener was to be called, '' for others: the name says by which association it came."""
-    try:
-        head = read_file_meta(path)
-    except (NotDicom, OSError, struct.error):
-        return ""
-    return f"{safe_name(head.sop_instance_uid)}.{safe_name(head.receipt)}" if head.receipt else ""
-
-
-def timestamp() -> str:
-    """Now, in UTC, as ISO 8601 with milliseconds."""
-    seconds = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
+        """Remove the files that were made ahead and not needed."""
+        self._files.close()
 
 
 def _oldest_first(folder: Path, suffix: str) -> list[Path]:

@@ -22,7 +22,7 @@ from dicomio.network.scp.association import AcceptedAssociation, ProcessResource
 
 LOG = logging.getLogger(__name__)
 
-PREPARED_FILES = 32  # prepared files: one flush more per so many images
+FILES_AHEAD = 32  # empty files made ahead: one flush more per so many images
 YIELD_SECONDS = 0.002  # seconds between looks at whether a less busy process takes a connection
 YIELD_TRIES = 10  # such looks
 CHECK_EVERY = 10.0  # seconds between looks at whether images can be stored
@@ -34,7 +34,7 @@ class ListenerProcess:
 
     def __init__(self, settings: ListenerSettings, listening: socket.socket, table: ConnectionTable) -> None:
         self.settings = settings
-        self.spool = Spool(settings.spool, reserve=settings.reserve_bytes, stock=PREPARED_FILES)
+        self.spool = Spool(settings.spool, reserve=settings.reserve_bytes, ahead=FILES_AHEAD)
         self.health = StorageHealth(self.spool)
         self.tls = settings.tls and settings.tls.server_context()
         self.records = AssociationRecords(self.spool)

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from dicomio.files.spool.spool import Spool, SpoolFull
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.spool import Spool
 
 LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import socket
 import sys
 import warnings
 
-from dicomio.files.spool.spool import timestamp
+from dicomio.files.spool.notes import timestamp
 from dicomio.network.listener.settings import ListenerSettings
 
 UNNEEDED = ("numpy", "gdcm", "requests", "pylibjpeg", "openjpeg", "jpeg_ls", "PIL")

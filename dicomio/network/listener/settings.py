@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from dicomio.files.spool.spool import RESERVE_BYTES
+from dicomio.files.spool.free_space import RESERVE_BYTES
 from dicomio.network.tls import TLSFiles
 
 LOOKUP_SECONDS = 300.0  # how long a looked-up name is good

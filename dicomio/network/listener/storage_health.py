@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 
-from dicomio.files.spool.spool import Spool, SpoolFull
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.spool import Spool
 
 LOG = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ class StorageHealth:
     def check(self) -> bool:
         """Whether an image could be stored now: opens a file in the spool, writes, and removes it again."""
         try:
-            with self._spool.open_part("check") as part:
-                part.write(b"check")
+            with self._spool.open_writer("check") as writer:
+                writer.write(b"check")
             os.stat(self._spool.incoming_folder)
             if not os.access(self._spool.incoming_folder, os.W_OK | os.X_OK):
                 raise PermissionError("the spool's folder incoming cannot be written to")

@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_items import PresentationContextItemAC, TransferSyntaxSubItem
@@ -30,7 +30,8 @@ from dicomio.network.scp.protocol_errors import (
 from dicomio.network.scp.upper_layer import CLOSE_SECONDS, TICK, UnthreadedUpperLayer
 
 if TYPE_CHECKING:
-    from dicomio.network.scp.association import AcceptedAssociation
+    from dicomio.network.listener.settings import ListenerSettings
+    from dicomio.network.scp.message_receiver import MessageReceiver
 
 LOG = logging.getLogger(__name__)
 
@@ -42,10 +43,25 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _TICK = struct.pack("ll", 0, int(TICK * 1e6))
 
 
+class LimitedAssociation(Protocol):
+    """What the upper layer needs to know of the association that it carries: its limits, and who asked for it."""
+
+    settings: ListenerSettings
+    dimse: MessageReceiver
+    requestor: Any
+    association_id: str
+    peer_host: str
+    is_established: bool
+    end_soon: bool
+
+    def deadline(self, state: str) -> float:
+        """Until when the next PDU has to begin, monotonic seconds."""
+
+
 class AcceptorSocket(PolledSocket):
     """The socket of a connection that we accepted: no read and no write goes on beyond `deadline`."""
 
-    def __init__(self, assoc: AcceptedAssociation, connection: socket.socket) -> None:
+    def __init__(self, assoc: LimitedAssociation, connection: socket.socket) -> None:
         super().__init__(assoc, client_socket=connection)
         self.deadline = float("inf")
         self._flags = 0
@@ -103,9 +119,9 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         lost: Whether the connection ended, or the peer fell silent, before the association did.
     """
 
-    assoc: AcceptedAssociation
+    assoc: LimitedAssociation
 
-    def __init__(self, assoc: AcceptedAssociation) -> None:
+    def __init__(self, assoc: LimitedAssociation) -> None:
         super().__init__(assoc)
         self._buffer = bytearray()
         self._abort_reason = 0x00

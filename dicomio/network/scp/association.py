@@ -16,8 +16,9 @@ from pynetdicom.transport import AddressInformation
 
 from dicomio.files.file_meta import encode_file_meta
 from dicomio.files.spool import lost
-from dicomio.files.spool.spool import Part, timestamp
-from dicomio.files.spool.writer import OUT_OF_DESCRIPTORS, SpoolFull
+from dicomio.files.spool.free_space import OUT_OF_DESCRIPTORS, SpoolFull
+from dicomio.files.spool.notes import timestamp
+from dicomio.files.spool.writer import SpoolWriter
 from dicomio.network.scp.acceptor import AcceptorSocket, AcceptorUpperLayer
 from dicomio.network.scp.association_request import WRONG_APPLICATION, WRONG_VERSION
 from dicomio.network.scp.message_receiver import (
@@ -143,7 +144,7 @@ class AcceptedAssociation(UnthreadedAssociation):
         """Where the data set of `request` goes; raises MalformedPDU when its context was not accepted."""
         context = self._context(request.context_id)
 
-        def open_part() -> Part:
+        def open_writer() -> SpoolWriter:
             receipt = f"{self.association_id}-{next(self._receipts)}"
             head = encode_file_meta(
                 sop_class_uid=request.sop_class_uid,
@@ -152,15 +153,15 @@ class AcceptedAssociation(UnthreadedAssociation):
                 source_ae=self.calling_ae,
                 receipt=receipt,
             )
-            part = self._resources.spool.open_part(request.sop_instance_uid, receipt)
+            writer = self._resources.spool.open_writer(request.sop_instance_uid, receipt)
             try:
-                part.write(head)
+                writer.write(head)
             except BaseException:
-                part.discard()
+                writer.discard()
                 raise
-            return part
+            return writer
 
-        return IncomingDataSet(open_part, self.settings.max_object)
+        return IncomingDataSet(open_writer, self.settings.max_object)
 
     def store(self, request: StoreRequest, data_set: IncomingDataSet) -> None:
         """Answer a request whose data set has come: success once it is durable."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pynetdicom.dimse import DIMSEServiceProvider
 
 from dicomio.files.identity import Identity, identity_of
 from dicomio.files.spool import lost
-from dicomio.files.spool.writer import Part, SpoolFull
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.writer import SpoolWriter
 from dicomio.network.scp.messages import StoreRequest, command_field, decode_request, has_data_set, parse_command
 from dicomio.network.scp.protocol_errors import MalformedPDU, MessageTooLarge, PeerTooSlow
 
 if TYPE_CHECKING:
-    from dicomio.network.scp.association import AcceptedAssociation
+    from dicomio.network.listener.settings import ListenerSettings
 
 LARGEST_COMMAND = 1 << 16
 LARGEST_OTHER_DATA_SET = 1 << 20
@@ -40,13 +41,13 @@ class IncomingDataSet:
     What goes wrong is kept in `failure` and answered when the data set has ended: the association stays usable.
 
     Args:
-        open_part: Opens its file in the spool, the head already written.
+        open_writer: Opens its file in the spool, the head already written.
         limit: Bytes that it may have. As much again is read and thrown away, so that the peer hears why.
     """
 
-    def __init__(self, open_part: Callable[[], Part], limit: int) -> None:
-        self._open_part = open_part
-        self._part: Part | None = None
+    def __init__(self, open_writer: Callable[[], SpoolWriter], limit: int) -> None:
+        self._open_writer = open_writer
+        self._writer: SpoolWriter | None = None
         self._limit = limit
         self.size = 0
         self.failure: Exception | None = None
@@ -62,9 +63,9 @@ class IncomingDataSet:
         try:
             if self.size > self._limit:
                 raise ObjectTooLarge(f"an object of more than {self._limit} bytes")
-            if self._part is None:
-                self._part = self._open_part()
-            self._part.write(fragment)
+            if self._writer is None:
+                self._writer = self._open_writer()
+            self._writer.write(fragment)
         except (OSError, SpoolFull, ObjectTooLarge) as error:
             self.discard()
             self.failure = error
@@ -73,22 +74,42 @@ class IncomingDataSet:
         """Make the file durable; returns its name, raises what went wrong on the way, EmptyDataSet if nothing came."""
         if self.failure is not None:
             raise self.failure
-        if self._part is None or not self.size:
+        if self._writer is None or not self.size:
             raise EmptyDataSet("the data set is empty")
-        return self._part.commit().name
+        return self._writer.commit().name
 
     def discard(self) -> None:
         """Leave nothing behind but whose it was; harmless after `commit`."""
-        if self._part is not None and self._part.is_open:
+        if self._writer is not None and self._writer.is_open:
             with suppress(OSError):
-                self.identity = identity_of(self._part.path)
-            self._part.discard()
+                self.identity = identity_of(self._writer.path)
+            self._writer.discard()
+
+
+class MessageHandler(Protocol):
+    """What is done with messages: the side of an association that the receiver needs."""
+
+    settings: ListenerSettings
+
+    def incoming(self, request: StoreRequest) -> IncomingDataSet:
+        """Where the data set of `request` goes; raises MalformedPDU when its context was not accepted."""
+
+    def store(self, request: StoreRequest, data_set: IncomingDataSet) -> None:
+        """Answer a request whose data set has come: success once it is durable."""
+
+    def lose(self, request: StoreRequest, data_set: IncomingDataSet, kind: str, reason: str) -> None:
+        """Note an image that did not get in."""
+
+    def answer(self, context_id: int, command: Command) -> None:
+        """Answer any other request."""
 
 
 class MessageReceiver(DIMSEServiceProvider):  # type: ignore[misc]
     """Takes messages apart as their fragments arrive, and has each served before the next one is looked at."""
 
-    def __init__(self, assoc: AcceptedAssociation) -> None:
+    assoc: MessageHandler
+
+    def __init__(self, assoc: MessageHandler) -> None:
         super().__init__(assoc)
         self._command = bytearray()
         self._request: StoreRequest | None = None

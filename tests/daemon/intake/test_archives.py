@@ -13,7 +13,8 @@ import pytest
 
 from daemon.intake.archives import LIMITS, SINGLE_FAULTS, ZipLimits, unpack
 from daemon.intake.import_file import FileChanged, Imported, SourceFile, UnusableFile
-from dicomio.files.spool.spool import Spool, SpoolFull
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.spool import Spool
 from pipelines.phantoms.dicom import write_phantom
 
 

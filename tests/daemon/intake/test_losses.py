@@ -144,7 +144,7 @@ def test_an_image_that_is_refused_for_its_size(spool: Spool, database: Database,
 def test_an_image_on_its_way_when_the_power_went(spool: Spool, database: Database, slices: list[Path]) -> None:
     for path in slices[:-1]:
         spool.store_file(path)
-    part = spool.open_part("1.2.3", "0123456789abcdef-1")
+    part = spool.open_writer("1.2.3", "0123456789abcdef-1")
     part.write(slices[-1].read_bytes()[:-40])
     part._close()  # and here the process dies
     assert Spool(spool.root, reserve=0).sweep() == 0

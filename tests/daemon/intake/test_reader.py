@@ -135,7 +135,7 @@ def test_killed_at_any_step_each_image_has_one_file_one_row_and_its_association(
 ) -> None:
     """A process is killed (SIGKILL) before or after each step of the second of two batches; the next one goes on."""
     for number, path in enumerate(images):
-        with spool.open_part("1.2.3", f"0123456789abcdef-{number}") as part:
+        with spool.open_writer("1.2.3", f"0123456789abcdef-{number}") as part:
             part.write(path.read_bytes())
             part.commit()
     code = f"""
@@ -277,7 +277,7 @@ def test_a_file_without_group_length_is_digested_as_a_whole() -> None:
 
 
 def test_only_what_a_listener_stored_belongs_to_an_association(spool: Spool, images: list[Path]) -> None:
-    with spool.open_part("1.2.3", "0123456789abcdef-17") as part:  # as dicomio/network/scp/association.py names it
+    with spool.open_writer("1.2.3", "0123456789abcdef-17") as part:  # as dicomio/network/scp/association.py names it
         part.write(images[0].read_bytes())
         assert _association_of(part.commit()) == "0123456789abcdef"
     for hint in ("1.2.3", "IM-0001-0017", "export.0123456789abcdef-17"):  # as the watcher lets the spool name it

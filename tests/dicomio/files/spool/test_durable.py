@@ -103,8 +103,8 @@ import os, sys
 from pathlib import Path
 from dicomio.files.file_meta import encode_file_meta
 from dicomio.files.spool.spool import Spool
-spool = Spool(Path(sys.argv[1]), stock=2)
-part = spool.open_part("1.2.3", "0123456789abcdef-7")
+spool = Spool(Path(sys.argv[1]), ahead=2)
+part = spool.open_writer("1.2.3", "0123456789abcdef-7")
 uids = {"sop_class_uid": "1.2", "sop_instance_uid": "1.2.3", "transfer_syntax_uid": "1.2.840.10008.1.2"}
 part.write(encode_file_meta(**uids, source_ae="CT1", receipt="0123456789abcdef-7") + b"data set")
 setattr(os, sys.argv[2], lambda *names, **options: os.kill(os.getpid(), 9))

@@ -13,13 +13,15 @@ import pytest
 
 from dicomio.errors import NotDicom
 from dicomio.files.file_meta import encode_file_meta, read_file_meta
-from dicomio.files.spool.spool import Spool, SpoolFull, safe_name
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.spool import Spool
+from dicomio.files.spool.writer import safe_name
 from tests.dicomio.support.peers import ct_image, write_series
 
 
-@pytest.fixture(params=[0, 4], ids=["no stock", "stock"])
+@pytest.fixture(params=[0, 4], ids=["none ahead", "ahead"])
 def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool", stock=request.param)
+    return Spool(tmp_path / "spool", ahead=request.param)
 
 
 def mode(path: Path) -> int:
@@ -65,7 +67,7 @@ def test_hostile_names_stay_in_the_folder(spool: Spool, name: str) -> None:
 
 
 def test_nothing_is_visible_before_commit_and_nothing_left_without_it(spool: Spool) -> None:
-    with spool.open_part("1.2.3") as part:
+    with spool.open_writer("1.2.3") as part:
         part.write(b"half")
         assert spool.incoming() == []
     spool.close()
@@ -94,7 +96,8 @@ def test_a_full_disk_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     code = """
 import resource, sys
 from pathlib import Path
-from dicomio.files.spool.spool import Spool, SpoolFull
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -132,7 +135,7 @@ def test_association_records_are_written_whole(spool: Spool) -> None:
 
 
 def test_sweep_spares_what_has_a_living_writer(spool: Spool) -> None:
-    with spool.open_part("1.2.3") as part:
+    with spool.open_writer("1.2.3") as part:
         part.write(b"half")
         assert Spool(spool.root).sweep() == 0
         part.write(b"whole")
@@ -143,10 +146,10 @@ CRASHING_WRITER = """
 import os, sys
 from pathlib import Path
 from dicomio.files.spool.spool import Spool
-spool = Spool(Path(sys.argv[1]), stock=3)
-half = spool.open_part("half")
+spool = Spool(Path(sys.argv[1]), ahead=3)
+half = spool.open_writer("half")
 half.write(b"half")
-done = spool.open_part("done")
+done = spool.open_writer("done")
 done.write(b"whole")
 os.link = lambda *names, **options: os.kill(os.getpid(), 9)
 done.commit()
@@ -166,7 +169,7 @@ def test_sweep_after_a_crash_keeps_what_was_finished_and_clears_the_rest(tmp_pat
 
 
 def test_many_threads_share_a_spool(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, stock=4)
+    spool = Spool(tmp_path, ahead=4)
 
     def write(letter: int) -> None:
         for number in range(20):

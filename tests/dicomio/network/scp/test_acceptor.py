@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from dicomio.files.spool.spool import Part, Spool, SpoolFull
+from dicomio.files.spool.free_space import SpoolFull
+from dicomio.files.spool.spool import Spool
+from dicomio.files.spool.writer import SpoolWriter
 from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerSettings
 from dicomio.network.scu.sender import echo
 from tests.dicomio.support.peers import data_set, until
@@ -40,7 +42,7 @@ def descriptors(pid: int) -> int:
 
 def test_unfinished_data_sets_leave_no_descriptor_open(settings: ListenerSettings, spool: Spool) -> None:
     with Listener(settings) as listener:
-        with wire(listener.port, request()) as peer:  # the stock of prepared files is there
+        with wire(listener.port, request()) as peer:  # the files made ahead are there
             peer.send(p_data(store_command(), (1, 2, b"an image")))
             assert peer.status() == 0
         until(lambda: listener.loads == (0,))
@@ -119,7 +121,7 @@ def test_the_reserve_is_looked_at_while_writing() -> None:
     try:
         spool = Spool(root, reserve=0)
         spool.reserve = spool.free_bytes() - (10 << 20)
-        with pytest.raises(SpoolFull), spool.open_part("1.2.3") as part:
+        with pytest.raises(SpoolFull), spool.open_writer("1.2.3") as part:
             _pour(part)
         assert (8 << 20) < part.size < (20 << 20)
         assert not list(spool.tmp.iterdir())
@@ -127,7 +129,7 @@ def test_the_reserve_is_looked_at_while_writing() -> None:
         shutil.rmtree(root)
 
 
-def _pour(part: Part) -> None:
+def _pour(part: SpoolWriter) -> None:
     for _ in range(40):
         part.write(bytes(1 << 20))
 
