@@ -17,12 +17,11 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from dicomio.files.part10 import Part10, open_values, parse
+from dicomio.files.vr import NOT_TOLD
 from dicomio.volumes.frames import stored_pixels
 from dicomio.volumes.pixels import PixelError
 
 _CHUNK = 1 << 20
-_UNKNOWN = frozenset({"UN", "US or SS", "US or OW", "US or SS or OW", "OB or OW"})
-"""Implicit VR does not tell which of these it is, and of a private element nothing."""
 
 
 def is_same_image(first: Path, second: Path) -> bool:
@@ -56,7 +55,7 @@ def _equal(one: DataElement, other: DataElement) -> bool:
 def _understood(element: DataElement, vr: str) -> DataElement:
     """An element whose VR its encoding does not tell, by the VR that the other one has."""
     value = element.value
-    if element.VR not in _UNKNOWN or vr in _UNKNOWN or not isinstance(value, bytes):
+    if element.VR not in NOT_TOLD or vr in NOT_TOLD or not isinstance(value, bytes):
         return element
     return convert_raw_data_element(RawDataElement(element.tag, vr, len(value), value, 0, True, True))
 

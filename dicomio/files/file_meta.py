@@ -12,7 +12,10 @@ from dicomio.errors import NotDicom
 
 IMPLEMENTATION_CLASS_UID = "2.25.179410055838821618184381208025348654463"
 IMPLEMENTATION_VERSION = "SCANWARD_0"
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"})  # PS3.5, 7.1.2
+LENGTH_OF_4_BYTES = frozenset(
+    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+)
+"""Explicit VRs whose length field has four bytes (PS3.5, 7.1.2). pydicom knows them too, but takes long to import."""
 PREAMBLE = b"\x00" * 128 + b"DICM"
 
 
@@ -105,6 +108,6 @@ def meta_elements(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
             stream.seek(start)
             return
         length = int.from_bytes(head[6:8], "little")
-        if head[4:6] in _LONG_VRS:
+        if head[4:6] in LENGTH_OF_4_BYTES:
             length = int.from_bytes(stream.read(4), "little")
         yield int.from_bytes(head[2:4], "little"), stream.read(length)

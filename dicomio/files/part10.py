@@ -17,7 +17,7 @@ from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicomio.errors import NotDicom, TruncatedFile
-from dicomio.files.file_meta import PREAMBLE, meta_elements, read_file_meta
+from dicomio.files.file_meta import LENGTH_OF_4_BYTES, PREAMBLE, meta_elements, read_file_meta
 from dicomio.files.inflate import LARGEST_HEADER, LARGEST_INFLATED, Inflated
 from dicomio.files.parse_errors import parse_errors_of
 
@@ -25,7 +25,6 @@ PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer
 _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
-_LONG_LENGTH_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 _PREFIX_AT = 128
 _NO_LIMIT = sys.maxsize
 _FIRST_GROUPS = range(0x0004, 0x0100)  # what a data set begins with; the other way round they are 0x0400 and more
@@ -195,7 +194,7 @@ def _decode_head(head: bytes, start: int, *, implicit: bool, order: str) -> tupl
     """
     group, element = struct.unpack_from(f"{order}HH", head)
     vr = head[4:6]
-    if vr in _LONG_LENGTH_VRS and len(head) == 12:
+    if vr in LENGTH_OF_4_BYTES and len(head) == 12:
         at, (length,) = 12, struct.unpack_from(f"{order}L", head, 8)
     elif implicit or not vr.isalpha():
         at, vr, (length,) = 8, b"", struct.unpack_from(f"{order}L", head, 4)

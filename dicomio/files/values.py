@@ -19,12 +19,14 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicomio.files.parse_errors import DamagedElement
+from dicomio.files.vr import NUMERIC_TEXT, TEXT, TEXT_WITH_BACKSLASH
 
 Plain = str | int | float | list[str] | list[int] | list[float] | list[int | float | str]
 
-_TEXT = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI", "UR"})
-_LONG_TEXT = frozenset({"LT", "ST", "UT"})  # a backslash is a character there, not a separator
-_BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d", "US or SS": "H"}
+# As the module `struct` calls them.
+_STRUCT_CODES = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_STRUCT_CODES["US or SS"] = "H"
+_PLAIN = TEXT | TEXT_WITH_BACKSLASH | NUMERIC_TEXT | frozenset(_STRUCT_CODES)
 _PADDING = " \0\t\r\n"
 LONGEST_VALUE = 1024  # bytes: what is longer is bulk data or prose, and no rule asks for it
 
@@ -119,10 +121,10 @@ def _convert(dataset: Dataset, raw: Any) -> Plain | None:
     tag = int(raw.tag)
     vr = raw.VR if raw.VR is not None and raw.VR != "UN" else _described(tag)[1]
     value = raw.value
-    if vr in _TEXT or vr in _LONG_TEXT or vr in ("DS", "IS"):
+    if vr in TEXT or vr in TEXT_WITH_BACKSLASH or vr in NUMERIC_TEXT:
         return _text_value(dataset, raw, vr)
-    if vr in _BINARY and value is not None and len(value) <= LONGEST_VALUE:
-        return _numbers(value, _BINARY[vr], little=raw.is_little_endian)
+    if vr in _STRUCT_CODES and value is not None and len(value) <= LONGEST_VALUE:
+        return _numbers(value, _STRUCT_CODES[vr], little=raw.is_little_endian)
     return None
 
 
@@ -135,14 +137,14 @@ def _text_value(dataset: Dataset, raw: RawDataElement, vr: str) -> Plain | None:
     if not value.isascii() or b"\x1b" in value:
         return _by_pydicom(dataset, raw.tag)
     decoded = value.decode("ascii").strip(_PADDING)
-    if vr in _LONG_TEXT or "\\" not in decoded:
+    if vr in TEXT_WITH_BACKSLASH or "\\" not in decoded:
         return _parsed(decoded, vr)
     return [_parsed(part.strip(_PADDING), vr) for part in decoded.split("\\")]
 
 
 def _parsed(value: str, vr: str) -> str | int | float:
     """A decimal or integer string as the number that it says, unchanged if it says none."""
-    if vr not in ("DS", "IS"):
+    if vr not in NUMERIC_TEXT:
         return value
     try:
         number = float(value)
@@ -177,11 +179,11 @@ def _by_pydicom(dataset: Dataset, tag: int) -> Plain | None:
 def _from_element(element: DataElement) -> Plain | None:
     """The value of an element that pydicom has converted already."""
     vr = element.VR
-    if vr not in _TEXT and vr not in _LONG_TEXT and vr not in ("DS", "IS") and vr not in _BINARY:
+    if vr not in _PLAIN:
         return None
     value = element.value
     if value is None or value == "":
         return ""
     if isinstance(value, str | int | float):
-        return _parsed(str(value), vr) if isinstance(value, str) or vr in ("DS", "IS") else value
-    return [_parsed(str(part), vr) if vr not in _BINARY else part for part in value]
+        return _parsed(str(value), vr) if isinstance(value, str) or vr in NUMERIC_TEXT else value
+    return [_parsed(str(part), vr) if vr not in _STRUCT_CODES else part for part in value]

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicomio.files.file_meta import PREAMBLE, encode_file_meta
+from dicomio.files.file_meta import LENGTH_OF_4_BYTES, PREAMBLE, encode_file_meta
+from dicomio.files.vr import IN_FILES
 
 BEGINNING = 4096
 """Bytes from the start of a file in which everything is found that `missing_file_meta` needs."""
 
 _SOP_CLASS, _SOP_INSTANCE = 0x0016, 0x0018
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"})  # PS3.5, 7.1.2
-_META_VRS = frozenset({b"UL", b"OB", b"UI", b"SH", b"AE"})
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
@@ -32,7 +31,7 @@ def missing_file_meta(beginning: bytes) -> bytes | None:
     """
     if beginning[128:132] == b"DICM":
         return b""
-    if beginning[:2] == b"\x02\x00" and beginning[4:6] in _META_VRS:
+    if beginning[:2] == b"\x02\x00" and beginning[4:6] in IN_FILES:
         return PREAMBLE
     syntax = _syntax(beginning)
     if syntax is None:
@@ -72,6 +71,6 @@ def _value(data: bytes, at: int, order: str, *, explicit: bool) -> tuple[int, in
     """Where the value of the element at `at` begins, and its length."""
     if not explicit:
         return at + 8, struct.unpack_from(f"{order}L", data, at + 4)[0]
-    if data[at + 4 : at + 6] in _LONG_VRS:
+    if data[at + 4 : at + 6] in LENGTH_OF_4_BYTES:
         return at + 12, struct.unpack_from(f"{order}L", data, at + 8)[0]
     return at + 8, struct.unpack_from(f"{order}H", data, at + 6)[0]

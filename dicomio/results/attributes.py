@@ -20,6 +20,7 @@ from pydicom.valuerep import DA, DT, TM
 
 from dicomio.files.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomio.files.part10 import read_data_set
+from dicomio.files.vr import ANY_CHARACTER_SET
 from dicomio.results.coding import Code
 from dicomio.results.valid_values import make_valid, valid_character_set, valid_uid, valid_value
 
@@ -72,7 +73,6 @@ _OF_STUDY = frozenset(
     )
 )
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
-_TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _character_set(result: Dataset, subject: Dataset, header: Dataset) -> Any:
 def _texts(dataset: Dataset) -> Iterator[str]:
     """All text, except in the description of the frames, which has none and is long."""
     for element in dataset:
-        if element.VR in _TEXT_VRS:
+        if element.VR in ANY_CHARACTER_SET:
             yield str(element.value)
         elif element.VR == "SQ" and element.keyword != "PerFrameFunctionalGroupsSequence":
             for item in element.value:

@@ -22,6 +22,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
+from dicomio.files.vr import ANY_CHARACTER_SET, BINARY_NUMBERS, LONGEST, TEXT_WITH_BACKSLASH
 from dicomio.results.dependent_attributes import drop_unmet
 from dicomio.results.uids import derived_uid
 
@@ -31,10 +32,8 @@ _NOT_IN_PROSE = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]+")  # line feed, 
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:(?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?)?)?")
 _AGE = re.compile(r"[0-9]{3}[DWMY]")
 _CODE = re.compile(r"[A-Z0-9 _]{1,16}")
-_LENGTHS = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UC": 2**20, "UT": 2**20, "AE": 16}
-_PROSE = frozenset({"ST", "LT", "UT"})
+_LENGTHS = {vr: LONGEST.get(vr, 2**20) for vr in ANY_CHARACTER_SET - {"PN"} | {"AE"}}
 _PADDING = " \0"
-_BINARY = frozenset({"US", "SS", "UL", "SL", "FL", "FD"})
 
 _TERMS: Mapping[str, frozenset[str]] = {
     "PatientSex": frozenset({"M", "F", "O"}),
@@ -63,7 +62,7 @@ _ITEMS_NEED: Mapping[str, tuple[str, ...]] = {
 def valid_uid(value: str) -> str:
     """The UID itself where it is one (PS3.5, 9.1), else one that follows from it: equal ones stay equal."""
     value = value.strip(_PADDING)
-    if len(value) <= 64 and _UID.fullmatch(value):
+    if len(value) <= LONGEST["UI"] and _UID.fullmatch(value):
         return value
     return derived_uid("in place of an illegal UID", value)
 
@@ -151,16 +150,16 @@ def _element(tag: BaseTag, vr: str, vm: str, value: Any) -> tuple[DataElement | 
 
 
 def _corrected(keyword: str, vr: str, value: Any) -> Any:
-    if vr in _BINARY:
+    if vr in BINARY_NUMBERS:
         number = value if isinstance(value, int | float) else None
         return None if keyword == "PregnancyStatus" and number not in _PREGNANCY else number
     text = (value.decode("ascii", "ignore") if isinstance(value, bytes) else str(value)).strip(_PADDING)
-    if vr not in _PROSE:
+    if vr not in TEXT_WITH_BACKSLASH:
         text = text.replace("\\", "/")  # it would part two values
     if keyword in _TERMS:
         return text.upper() if text.upper() in _TERMS[keyword] else None
     if vr in _LENGTHS:
-        return (_NOT_IN_PROSE if vr in _PROSE else _CONTROL).sub("", text)[: _LENGTHS[vr]].strip()
+        return (_NOT_IN_PROSE if vr in TEXT_WITH_BACKSLASH else _CONTROL).sub("", text)[: _LENGTHS[vr]].strip()
     return _BY_VR[vr](text) if vr in _BY_VR else None
 
 
@@ -172,13 +171,13 @@ def _date(text: str) -> str | None:
 
 def _number(text: str) -> str | None:
     with suppress(ValueError):
-        return text if len(text) <= 16 and abs(float(text)) < 1e15 else None
+        return text if len(text) <= LONGEST["DS"] and abs(float(text)) < 1e15 else None
     return None
 
 
 def _integer(text: str) -> str | None:
     with suppress(ValueError):
-        return text if len(text) <= 12 and abs(int(text)) < 2**31 else None
+        return text if len(text) <= LONGEST["IS"] and abs(int(text)) < 2**31 else None
     return None
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from pydicom.datadict import dictionary_VR, keyword_dict
 
+from dicomio.files.vr import LONGEST
 from pipelines.rules.conditions import Condition
 from pipelines.rules.model import Rule, RuleSet
 from pipelines.rules.tag_values import Scalar, scalars
 
-_LONGEST = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "UI": 64}
-"""Characters of one value (PS3.5, table 6.2-1)."""
 _ASKS_FOR = {"sequence": "MR", "phase": "CT"}
 """What is known of one modality only."""
 
@@ -43,8 +42,8 @@ def _of_values(vr: str, values: tuple[Scalar, ...]) -> Iterator[str]:
     for value in (part for one in values for part in scalars(one) if isinstance(part, str)):
         if vr == "CS" and value != value.upper():
             yield f"{value!r} never comes: codes are in capitals; write {value.upper()}"
-        if len(value) > _LONGEST.get(vr, len(value)):
-            yield f"{value!r} never comes: a value has at most {_LONGEST[vr]} characters"
+        if len(value) > LONGEST.get(vr, len(value)):
+            yield f"{value!r} never comes: a value has at most {LONGEST[vr]} characters"
 
 
 def _between(study: Mapping[str, Condition], role: Mapping[str, Condition]) -> Iterator[str]:

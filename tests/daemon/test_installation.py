@@ -47,7 +47,7 @@ def started(config: Config) -> list[Path]:
 def received(config: Config, images: list[Path]) -> list[Path]:
     started(config)
     for path in images:
-        Spool(config.spool_dir).store_file(path)
+        Spool(config.spool_dir).store(path)
     return started(config)
 
 
@@ -115,7 +115,7 @@ def test_an_older_database_that_is_told_another_path_loses_no_file(
         intake = SpoolReader(spool, database)
         intake.step()
         for path in images:
-            spool.store_file(path)
+            spool.store(path)
         intake.step()
         known = sorted(database.known_paths())
     check_all_there(configured(tmp_path, data_dir=str(tmp_path / "renamed")), images, known)

@@ -45,7 +45,7 @@ def test_an_image_with_a_patient_id_of_256_numbers_is_indexed_with_the_others(
 
     for number in range(3):
         ds = strange(number) if number == 1 else classic(number, (0, 0, 2.5 * number))
-        spool.store_file(write(ds, tmp_path / f"{number}.dcm"))
+        spool.store(write(ds, tmp_path / f"{number}.dcm"))
     intake = Intake(spool, database)
     while intake.step():
         pass

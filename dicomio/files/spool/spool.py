@@ -99,9 +99,17 @@ class Spool:
         except OSError as error:
             raise self._space.explain(error) from error
 
-    def store(self, source: bytes | Path | Callable[[SpoolWriter], object], hint: str) -> Path:
-        """Put bytes, a copy of a file, or what a function writes into incoming/, durably; returns the path there."""
-        with self.open_writer(hint) as writer:
+    def store(self, source: bytes | Path | Callable[[SpoolWriter], object], hint: str = "") -> Path:
+        """Put a whole DICOM file into incoming/, durably.
+
+        Args:
+            source: Its bytes, a file to copy (not to link: its owner may still change it), or what writes it.
+            hint: See `open_writer`; by default the name of the file that is copied.
+
+        Returns:
+            The path in incoming/.
+        """
+        with self.open_writer(hint or (source.stem if isinstance(source, Path) else "")) as writer:
             if isinstance(source, Path):
                 copy_into(writer, source)
             elif callable(source):
@@ -109,14 +117,6 @@ class Spool:
             else:
                 writer.write(source)
             return writer.commit()
-
-    def store_bytes(self, data: bytes, hint: str) -> Path:
-        """Put a whole DICOM file that is in memory into incoming/."""
-        return self.store(data, hint)
-
-    def store_file(self, path: Path, hint: str = "") -> Path:
-        """Put a copy of a file into incoming/; a copy and no link, because its owner may still change the original."""
-        return self.store(path, hint or path.stem)
 
     def incoming(self) -> list[Path]:
         """The files that wait to be indexed, oldest first; whoever reads them in turn asks once."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_items import PresentationContextItemAC, TransferSyntaxSubItem
 
+from dicomio.network.polled_socket import PolledSocket
 from dicomio.network.scp.association_request import AssociationRequest, parse_association_request
-from dicomio.network.scp.polled_socket import PolledSocket
 from dicomio.network.scp.protocol_errors import (
     MalformedPDU,
     MessageTooLarge,

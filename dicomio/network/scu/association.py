@@ -15,7 +15,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation
 
 from dicomio.errors import PeerRefused, PeerUnreachable
-from dicomio.network.scp.polled_socket import PolledSocket, tune
+from dicomio.network.polled_socket import PolledSocket, tune
 from dicomio.network.scu.association_accept import ACCEPT_PDU, clean_accept
 from dicomio.network.scu.checkpoint import Checkpoint
 from dicomio.network.scu.connection_control import ConnectionControl

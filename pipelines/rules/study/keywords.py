@@ -11,15 +11,14 @@ from typing import Literal
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
 
 from dicomio.files.personal import PERSONAL_ATTRIBUTES
+from dicomio.files.vr import NOT_SCALAR, NUMBERS
 from pipelines.rules.derived.kinds import Phase, SequenceKind
 from pipelines.rules.derived.plane import AnatomicalPlane
 from pipelines.rules.study.attributes import DERIVED
 
 ValueKind = Literal["text", "number", "moment", "flag", "choice"]
 
-_NUMERIC = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV"})
 _MOMENTS = frozenset({"DA", "TM", "DT"})
-_NO_VALUE = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _CHOICES = {
     "plane": tuple(map(str, AnatomicalPlane)),
     "sequence": tuple(map(str, SequenceKind)),
@@ -83,7 +82,7 @@ def keyword_named(name: str, *, of_study: bool = False) -> Keyword:
         raise UnknownKeyword(_unknown(name))
     vr = dictionary_VR(keyword_dict[name])
     _refuse_unseen(name, vr)
-    if set(vr.split(" or ")) & _NO_VALUE:
+    if set(vr.split(" or ")) & NOT_SCALAR:
         raise UnknownKeyword(f"holds data ({vr}) that a rule cannot compare; ask about another keyword")
     return Keyword(name, _value_kind(set(vr.split(" or "))), personal=any(part in name for part in _IDENTIFYING))
 
@@ -100,7 +99,7 @@ def _refuse_unseen(name: str, vr: str) -> None:
 def _value_kind(vrs: set[str]) -> ValueKind:
     if vrs & _MOMENTS:
         return "moment"
-    return "number" if vrs & _NUMERIC else "text"
+    return "number" if vrs & NUMBERS else "text"
 
 
 def _unknown(name: str) -> str:

@@ -41,7 +41,7 @@ def receive(tmp_path: Path, database: Database, images: list[Path]) -> Callable[
             for keyword, value in changed.items():
                 setattr(dataset, keyword, value)
             dataset.save_as(tmp_path / "one.dcm", enforce_file_format=True)
-            came.append(content_digest(spool.store_file(tmp_path / "one.dcm")))
+            came.append(content_digest(spool.store(tmp_path / "one.dcm")))
         intake.step()
         return sorted(came)
 

@@ -65,7 +65,7 @@ def test_a_folder_and_the_database_say_the_same_of_a_study(tmp_path: Path, study
     paths = sorted(study.iterdir())
     random.Random(5).shuffle(paths)
     for path in paths:  # in no order, and in batches of one
-        spool.store_file(path)
+        spool.store(path)
         SpoolReader(spool, database).step()
     (row,) = database.list_jobs()
 

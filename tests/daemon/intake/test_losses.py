@@ -61,7 +61,7 @@ def test_a_cut_off_image_in_the_spool(spool: Spool, database: Database, slices: 
     uid = str(pydicom.dcmread(slices[-1]).SOPInstanceUID)
     cut(slices[-1])
     for path in slices:
-        spool.store_file(path)
+        spool.store(path)
     (found,) = losses(spool, database)
     assert (found.kind, found.sop_instance_uid, found.series_instance_uid) == (LossKind.CUT_OFF, uid, SERIES)
     assert (found.number, found.position) == ("996", (-10.0, -20.0, 40.0))
@@ -143,7 +143,7 @@ def test_an_image_that_is_refused_for_its_size(spool: Spool, database: Database,
 
 def test_an_image_on_its_way_when_the_power_went(spool: Spool, database: Database, slices: list[Path]) -> None:
     for path in slices[:-1]:
-        spool.store_file(path)
+        spool.store(path)
     part = spool.open_writer("1.2.3", "0123456789abcdef-1")
     part.write(slices[-1].read_bytes()[:-40])
     part._close()  # and here the process dies

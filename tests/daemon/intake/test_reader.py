@@ -43,7 +43,7 @@ def only_study(database: Database):  # type: ignore[no-untyped-def]
 
 def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database, images: list[Path]) -> None:
     for path in images:
-        spool.store_file(path)
+        spool.store(path)
     assert SpoolReader(spool, database).step() is False
     assert spool.incoming() == []
     (series,) = only_study(database).series
@@ -56,8 +56,8 @@ def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database
 def test_the_same_image_twice_leaves_one_copy(spool: Spool, database: Database, images: list[Path]) -> None:
     intake = SpoolReader(spool, database)
     for _ in range(2):
-        spool.store_file(images[0])
-        spool.store_file(images[0])
+        spool.store(images[0])
+        spool.store(images[0])
         intake.step()
     assert len(list(spool.studies_folder.rglob("*.dcm"))) == 1
     assert len(only_study(database).series[0].instances) == 1
@@ -70,8 +70,8 @@ def test_same_uid_with_other_content_keeps_both_and_is_recorded(
     other = pydicom.dcmread(images[0])
     other.PixelData = bytes(len(other.PixelData))
     other.save_as(tmp_path / "other.dcm")
-    spool.store_file(images[0])
-    spool.store_file(tmp_path / "other.dcm")
+    spool.store(images[0])
+    spool.store(tmp_path / "other.dcm")
     SpoolReader(spool, database).step()
     assert len(list(spool.studies_folder.rglob("*.dcm"))) == 2
     (conflict,) = database.recent_conflicts()
@@ -92,7 +92,7 @@ def test_the_same_image_in_another_encoding_is_no_conflict(
     pydicom.dcmwrite(tmp_path / "implicit.dcm", dataset, implicit_vr=True, little_endian=True)
     intake = SpoolReader(spool, database)
     for path in (tmp_path / "implicit.dcm", images[0], images[0]):
-        spool.store_file(path)
+        spool.store(path)
         intake.step()
     assert database.recent_conflicts() == []
     assert database.list_jobs()[0].study.images == 1
@@ -105,9 +105,9 @@ def test_the_same_image_in_another_encoding_is_no_conflict(
 def test_what_is_cut_off_goes_to_quarantine_and_takes_nothing_with_it(
     spool: Spool, database: Database, images: list[Path]
 ) -> None:
-    spool.store_bytes(images[0].read_bytes()[:-500], "1.2.3")
-    spool.store_bytes(b"not DICOM at all", "1.2.4")
-    spool.store_file(images[1])
+    spool.store(images[0].read_bytes()[:-500], "1.2.3")
+    spool.store(b"not DICOM at all", "1.2.4")
+    spool.store(images[1])
     SpoolReader(spool, database).step()
     assert len(only_study(database).series[0].instances) == 1
     reasons = [path.read_text() for path in spool.quarantine_folder.glob("*.reason.json")]
@@ -182,7 +182,7 @@ def test_what_was_indexed_is_not_looked_at_again(
     spool: Spool, database: Database, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in images:
-        spool.store_file(path)
+        spool.store(path)
     SpoolReader(spool, database).step()
     looked: list[Path] = []
     real = os.scandir
@@ -201,7 +201,7 @@ def test_a_backlog_is_listed_once(
 ) -> None:
     monkeypatch.setattr("daemon.intake.reader.BATCH", 1)
     for path in images:
-        spool.store_file(path)
+        spool.store(path)
     listed = []
     real = Spool.incoming
     monkeypatch.setattr(Spool, "incoming", lambda self: listed.append(1) or real(self))
@@ -219,7 +219,7 @@ def test_a_database_from_a_backup_gets_the_rows_that_it_lacks(
         if number == 2:
             with closing(sqlite3.connect(database.file)) as source, closing(sqlite3.connect(tmp_path / "old")) as copy:
                 source.backup(copy)
-        spool.store_file(path)
+        spool.store(path)
         SpoolReader(spool, database).step()
     restored = Database(f"sqlite:///{tmp_path / 'old'}")
     intake = SpoolReader(spool, restored)
@@ -231,7 +231,7 @@ def test_a_database_from_a_backup_gets_the_rows_that_it_lacks(
 
 def test_a_stored_name_that_collides_overwrites_nothing(spool: Spool, database: Database, images: list[Path]) -> None:
     """Whatever has the name already stays, also where it has the name that would come next."""
-    spool.store_file(images[0])
+    spool.store(images[0])
     intake = SpoolReader(spool, database)
     intake.step()
     (first,) = spool.studies_folder.rglob("*.dcm")
@@ -241,7 +241,7 @@ def test_a_stored_name_that_collides_overwrites_nothing(spool: Spool, database: 
     taken = [first.with_name(f"{first.stem}.{content_digest(path)[:length]}.dcm") for length in (8, 64)]
     for name in taken:
         name.write_bytes(b"somebody's")
-    spool.store_file(path)
+    spool.store(path)
     intake.step()
     assert content_digest(first) == content_digest(images[0])
     assert [name.read_bytes() for name in taken] == [b"somebody's"] * 2
@@ -255,7 +255,7 @@ def test_folders_belong_to_nobody_else_whatever_the_umask(
     before = os.umask(0)
     try:
         spool = Spool(tmp_path / "new" / "data" / "spool")
-        spool.store_file(images[0])
+        spool.store(images[0])
         SpoolReader(spool, database).step()
     finally:
         os.umask(before)
@@ -281,7 +281,7 @@ def test_only_what_a_listener_stored_belongs_to_an_association(spool: Spool, ima
         part.write(images[0].read_bytes())
         assert _association_of(part.commit()) == "0123456789abcdef"
     for hint in ("1.2.3", "IM-0001-0017", "export.0123456789abcdef-17"):  # as the watcher lets the spool name it
-        assert _association_of(spool.store_file(images[0], hint)) is None
+        assert _association_of(spool.store(images[0], hint)) is None
 
 
 class Flaky:
@@ -310,7 +310,7 @@ def test_what_was_moved_while_the_database_was_away_gets_its_rows_once_it_is_bac
     intake = SpoolReader(spool, flaky)  # type: ignore[arg-type]
     flaky.fault = DatabaseUnavailable(url="postgresql://", reason="away")
     for path in images[:2]:
-        spool.store_file(path)
+        spool.store(path)
         with pytest.raises(DatabaseUnavailable):
             intake.step()
     before = intake.indexed_until
@@ -327,7 +327,7 @@ def test_an_image_that_the_database_does_not_take_holds_up_no_other(
     flaky = Flaky(database)
     flaky.unwanted = pydicom.dcmread(images[1], stop_before_pixels=True).SOPInstanceUID
     for path in images:
-        spool.store_file(path)
+        spool.store(path)
     SpoolReader(spool, flaky).step()  # type: ignore[arg-type]
     assert len(only_study(database).series[0].instances) == 3
     (reason,) = spool.quarantine_folder.glob("*.reason.json")
@@ -337,8 +337,8 @@ def test_an_image_that_the_database_does_not_take_holds_up_no_other(
 def test_a_file_that_cannot_be_read_holds_up_no_other(
     spool: Spool, database: Database, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = spool.store_file(images[0])
-    spool.store_file(images[1])
+    bad = spool.store(images[0])
+    spool.store(images[1])
     real = content_digest
 
     def digest(path: Path) -> str:
@@ -358,7 +358,7 @@ def test_while_there_is_a_backlog_only_what_came_before_it_counts_as_indexed(
 ) -> None:
     monkeypatch.setattr("daemon.intake.reader.BATCH", 1)
     for number, path in enumerate(images[:2]):
-        os.utime(spool.store_file(path), (1000 + number, 1000 + number))
+        os.utime(spool.store(path), (1000 + number, 1000 + number))
     intake = SpoolReader(spool, database)
     assert intake.indexed_until.timestamp() == 0  # nobody has looked yet
     assert intake.step() is True

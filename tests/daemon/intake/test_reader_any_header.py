@@ -122,9 +122,9 @@ def through_intake(root: Path, files: list[bytes], **limits: int) -> tuple[int, 
     database.upgrade()
     try:
         for content in files:
-            spool.store_bytes(content, "1.2.3")
+            spool.store(content, "1.2.3")
         good = write(classic(2, (0, 0, 0)), root / "good.dcm")
-        spool.store_file(good)
+        spool.store(good)
         intake = SpoolReader(spool, database)
         intake.reconcile()
         while intake.step():

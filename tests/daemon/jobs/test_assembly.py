@@ -37,7 +37,7 @@ def intake(tmp_path: Path, database: Database) -> SpoolReader:
         out = tmp_path / f"phantom{seed}"
         write_phantom("abdomen-ct", out, slices=20, matrix=64, slice_mm=5.0, seed=seed)
         for path in out.rglob("*.dcm"):
-            spool.store_file(path)
+            spool.store(path)
     intake = SpoolReader(spool, database)
     intake.step()
     return intake
@@ -89,7 +89,7 @@ def test_images_that_share_one_uid_are_told_before_the_rules_that_saw_one_image(
         dataset = pydicom.dcmread(path)
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
         dataset.save_as(path)
-        spool.store_file(path)
+        spool.store(path)
     SpoolReader(spool, database).step()
     Assembly(database, builtin_rules, quiet_period=timedelta(0)).step()
     (row,) = database.list_jobs()

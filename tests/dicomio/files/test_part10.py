@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from dicomio.errors import NotDicom
-from dicomio.files.file_meta import encode_file_meta, read_file_meta
+from dicomio.files.file_meta import LENGTH_OF_4_BYTES, encode_file_meta, read_file_meta
 from dicomio.files.part10 import parse
 from dicomio.volumes.refusals import TooFewSlices, UndecodablePixels
 from dicomio.volumes.volume import load_volume
@@ -85,3 +86,7 @@ def test_a_wrong_byte_order_is_said(tmp_path: Path, written: str, labelled: str,
     (path,) = stack(tmp_path, 1, syntax=written)
     with pytest.raises(NotDicom, match=words):
         parse(relabelled(path, labelled))
+
+
+def test_lengths_of_four_bytes_are_those_that_pydicom_knows() -> None:
+    assert {vr.decode() for vr in LENGTH_OF_4_BYTES} == {str(vr) for vr in EXPLICIT_VR_LENGTH_32}

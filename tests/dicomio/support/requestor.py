@@ -15,7 +15,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation
 
-from dicomio.network.scp.polled_socket import PolledSocket, tune
+from dicomio.network.polled_socket import PolledSocket, tune
 from dicomio.network.scp.upper_layer import UnthreadedAssociation
 from dicomio.network.scu.association import Peer
 

@@ -29,7 +29,7 @@ def mode(path: Path) -> int:
 
 
 def test_stored_bytes_appear_whole_and_private(spool: Spool) -> None:
-    path = spool.store_bytes(b"contents", "1.2.3")
+    path = spool.store(b"contents", "1.2.3")
     assert spool.incoming() == [path]
     assert path.parent.name == "incoming"
     assert path.name.startswith("1.2.3.")
@@ -40,7 +40,7 @@ def test_stored_bytes_appear_whole_and_private(spool: Spool) -> None:
 
 
 def test_storing_twice_makes_two_files(spool: Spool) -> None:
-    paths = [spool.store_bytes(content, "1.2.3") for content in (b"one", b"two", b"three")]
+    paths = [spool.store(content, "1.2.3") for content in (b"one", b"two", b"three")]
     assert len(set(paths)) == 3
     assert [path.read_bytes() for path in spool.incoming()] == [b"one", b"two", b"three"]
 
@@ -48,7 +48,7 @@ def test_storing_twice_makes_two_files(spool: Spool) -> None:
 def test_a_file_is_copied_not_linked(spool: Spool, tmp_path: Path) -> None:
     source = tmp_path / "source.dcm"
     source.write_bytes(b"before" * 400_000)
-    stored = spool.store_file(source)
+    stored = spool.store(source)
     source.write_bytes(b"after")
     assert stored.read_bytes() == b"before" * 400_000
 
@@ -59,7 +59,7 @@ def test_a_function_may_write(spool: Spool) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", ".hidden", "/abs", "a\0b", "1.2\n3", "", "x" * 500, "ä/ö"])
 def test_hostile_names_stay_in_the_folder(spool: Spool, name: str) -> None:
-    path = spool.store_bytes(b"x", name)
+    path = spool.store(b"x", name)
     assert path.resolve().parent == spool.incoming_folder.resolve()
     assert not path.name.startswith(".")
     assert len(path.name) < 200
@@ -78,7 +78,7 @@ def test_nothing_is_visible_before_commit_and_nothing_left_without_it(spool: Spo
 def test_commit_is_durable_and_private_whatever_the_umask(spool: Spool) -> None:
     before = os.umask(0o777)
     try:
-        path = spool.store_bytes(b"x", "1")
+        path = spool.store(b"x", "1")
     finally:
         os.umask(before)
     assert mode(path) == 0o600
@@ -87,7 +87,7 @@ def test_commit_is_durable_and_private_whatever_the_umask(spool: Spool) -> None:
 def test_below_the_reserve_nothing_is_taken(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", reserve=1 << 60)
     with pytest.raises(SpoolFull, match="disk of the spool is full"):
-        spool.store_bytes(b"x", "1")
+        spool.store(b"x", "1")
     assert list(spool.tmp.iterdir()) == []
 
 
@@ -101,7 +101,7 @@ from dicomio.files.spool.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    spool.store_bytes(bytes(1_000_000), "1.2.3")
+    spool.store(bytes(1_000_000), "1.2.3")
 except SpoolFull:
     sys.exit(7)
 """
@@ -111,7 +111,7 @@ except SpoolFull:
 
 
 def test_quarantine_keeps_the_file_and_the_reason(spool: Spool) -> None:
-    path = spool.store_bytes(b"junk", "1.2.3")
+    path = spool.store(b"junk", "1.2.3")
     kept = spool.quarantine(path, "not DICOM", "/inbox/SOME/photo.jpg")
     assert kept.read_bytes() == b"junk"
     note = json.loads(kept.with_name(kept.name + ".reason.json").read_text())
@@ -123,7 +123,7 @@ def test_quarantine_keeps_the_file_and_the_reason(spool: Spool) -> None:
 
 
 def test_two_of_the_same_name_in_quarantine(spool: Spool) -> None:
-    kept = {spool.quarantine(spool.store_bytes(b"junk", "same"), "no", "same") for _ in range(2)}
+    kept = {spool.quarantine(spool.store(b"junk", "same"), "no", "same") for _ in range(2)}
     assert len(kept) == 2
 
 
@@ -173,7 +173,7 @@ def test_many_threads_share_a_spool(tmp_path: Path) -> None:
 
     def write(letter: int) -> None:
         for number in range(20):
-            spool.store_bytes(bytes([letter]) * 1000, str(number))
+            spool.store(bytes([letter]) * 1000, str(number))
 
     threads = [threading.Thread(target=write, args=(letter,)) for letter in range(5)]
     for thread in threads:
