@@ -47,7 +47,7 @@ from pipelines.brain import glioma as brain_mr
 from pipelines.job import EngineChoice, JobDescription
 from pipelines.phantoms.dicom import write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.worker import perform
+from pipelines.worker import JobRunner
 
 NETWORK = "wait for the network"
 WORKING = "the network works"
@@ -222,19 +222,19 @@ def job_of(case: Case, folder: Path, settings: EngineSettings, models: tuple[Pat
     )
 
 
-def measure(job: JobDescription, repeat: int, *, cpu: bool) -> tuple[dict[str, float], str]:
+def measure(runner: JobRunner, job: JobDescription, repeat: int, *, cpu: bool) -> tuple[dict[str, float], str]:
     """Median seconds per step, `other` for what no step covers, `WORKING` for the network's; and what was found."""
     clock = time.process_time if cpu else time.perf_counter
     threads = max(choice.settings.threads or 1 for choice in job.models.values()) if cpu else 1
     runs = []
-    outcome = perform(job)  # opens engines, loads tables and decoders
+    outcome = runner.run(job)  # opens engines, loads tables and decoders
     if outcome.refused:
         raise SystemExit(f"the phantom was refused: {outcome.refused}")
     for _ in range(repeat):
         with watched(clock, overlapping=not cpu) as watch:
             started = clock()
-            outcome = perform(job)
-            give_back_memory()  # as `tasks.run_task` does
+            outcome = runner.run(job)
+            give_back_memory()  # as `daemon.workers.task.run_task` does
             total = clock() - started
         other = total - sum(watch.seconds.values())
         waiting, working = watch.seconds[NETWORK] / threads, watch.working / threads
@@ -259,11 +259,11 @@ def show(console: Console, case: Case, steps: Mapping[str, float], found: str) -
     console.print(found, style="dim")
 
 
-def profile(console: Console, job: JobDescription) -> None:
+def profile(console: Console, runner: JobRunner, job: JobDescription) -> None:
     """Prints what cProfile says of one run, by own time."""
-    perform(job)
+    runner.run(job)
     profiler = cProfile.Profile()
-    profiler.runcall(perform, job)
+    profiler.runcall(runner.run, job)
     pstats.Stats(profiler, stream=console.file).sort_stats("tottime").print_stats(30)
 
 
@@ -295,12 +295,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         case = CASES[name]
         if options.slices:
             case = replace(case, slices=options.slices, title=f"{case.title} (here {options.slices})")
-        with tempfile.TemporaryDirectory(prefix="scanward-around-") as folder:
+        with tempfile.TemporaryDirectory(prefix="scanward-around-") as folder, JobRunner() as runner:
             job = job_of(case, Path(folder), settings, tuple(options.models))
             if options.profile:
-                profile(console, job)
+                profile(console, runner, job)
             else:
-                show(console, case, *measure(job, options.repeat, cpu=options.cpu))
+                show(console, case, *measure(runner, job, options.repeat, cpu=options.cpu))
 
 
 if __name__ == "__main__":

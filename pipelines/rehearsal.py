@@ -18,40 +18,40 @@ from engines.packages.package import load_package
 from pipelines.job import JobDescription
 from pipelines.phantoms.dicom import write_phantom
 from pipelines.registry import model_digest, pipeline_named
-from pipelines.worker import network_of, perform
 
 if TYPE_CHECKING:
     from pipelines.job import EngineChoice, ModelChoices
+    from pipelines.worker import JobRunner
 
 log = structlog.get_logger(__name__)
 
 
-def open_engines(choices: ModelChoices) -> None:
+def open_engines(runner: JobRunner, choices: ModelChoices) -> None:
     """Opens every network, which builds the plans that are not stored yet; a fault is logged, as in `rehearse`."""
     for name, models in choices.items():
         for choice in models.values():
             try:
-                network_of(choice)
+                runner.network_of(choice)
             except Exception as error:
                 log.warning("engine_not_opened", pipeline=name, error=type(error).__name__, reason=str(error))
 
 
-def rehearse(choices: ModelChoices) -> None:
+def rehearse(runner: JobRunner, choices: ModelChoices) -> None:
     """Runs every pipeline once; a fault is logged here, and reported by the job that meets it."""
     for name, models in choices.items():
         try:
             with TemporaryDirectory(prefix="scanward-rehearsal-") as folder:
-                _run_once(name, models, Path(folder))
+                _run_once(runner, name, models, Path(folder))
         except Exception as error:
             log.warning("rehearsal_failed", pipeline=name, error=type(error).__name__, reason=str(error))
 
 
-def _run_once(name: str, models: Mapping[str, EngineChoice], folder: Path) -> None:
+def _run_once(runner: JobRunner, name: str, models: Mapping[str, EngineChoice], folder: Path) -> None:
     scans = folder / "dicom"
     write_phantom(name, scans, slices=12, matrix=128, glioma=False)  # a whole brain in 3D would take too long for this
     pipeline = pipeline_named(name)
     packages = {slot: load_package(Path(choice.folder)) for slot, choice in models.items()}
-    outcome = perform(
+    outcome = runner.run(
         JobDescription(
             job_id=f"rehearsal-{name}",
             pipeline=name,

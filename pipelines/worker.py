@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -38,10 +38,6 @@ log = structlog.get_logger(__name__)
 
 RunPipeline = Callable[[Mapping[str, Volume], Mapping[str, Network], Progress], "Findings"]
 
-_POOL = EnginePool()
-_PACKAGES: dict[str, ModelPackage] = {}
-_OWN_GPU: list[int] = []  # of this process; empty for "as the job says"
-
 
 class _Clock:
     """Seconds spent per step."""
@@ -58,38 +54,92 @@ class _Clock:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
 
 
-def perform(job: JobDescription, report: Progress = no_progress) -> Outcome:
-    """Runs one job: load, infer and measure, encode.
+class JobRunner:
+    """Runs jobs one after the other, and keeps model packages and engines open between them.
 
-    Input that cannot be used is an answer (`refused`), not an error; anything else that goes wrong raises.
+    A context manager: everything is opened when it is first needed and closed on exit.
+
+    Args:
+        gpu: The GPU that jobs run on, whatever their settings say; None: the one of their settings.
     """
-    clock = _Clock()
-    pipeline = pipeline_named(job.pipeline)
-    with structlog.contextvars.bound_contextvars(job_id=job.job_id):
-        try:
-            with clock.step("load"):
-                volumes, left_out = load(job, report)
-        except BadInput as error:
-            log.info("input_refused", reason=str(error), kind=type(error).__name__)
-            known = losses_of(job, [series.uid for series in job.series.values()])
-            return _refused(job, f"{error}{also_known(known)}", type(error).__name__, clock)
-        lost = losses_of(job, [volume.series_instance_uid for volume in volumes.values()])
-        if lost and not job.lenient:
-            log.info("input_refused", lost_images=len(lost))
-            return _refused(job, refusal(lost, volumes), "LostImages", clock)
-        with clock.step("engines"):
-            networks = networks_of(job)
-        with clock.step("infer"):
-            findings = _code_of(pipeline)(volumes, networks, report)
-            read = series_read(job, volumes)
-            told = (*notes(job, lost, volumes), *job.notes, *left_out, *findings.notes)
-            told += inheritance_notes(findings.volume)
-            findings = replace(findings, notes=told, read=told_read(job, read))
-        with clock.step("encode"):
-            others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
-            results, pictures = encode_results(findings, pipeline, job, report, others=others)
-        outcome = _outcome(job, findings, results, pictures, clock)
-        return replace(outcome, read=read, told_read=findings.read)
+
+    def __init__(self, gpu: int | None = None) -> None:
+        self.gpu = gpu
+        self._engines = EnginePool()
+        self._packages: dict[str, ModelPackage] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the engines, and with them frees memory of a GPU; what is asked for later is opened again."""
+        self._engines.close()
+
+    def run(self, job: JobDescription, report: Progress = no_progress) -> Outcome:
+        """Runs one job: load, infer and measure, encode.
+
+        Input that cannot be used is an answer (`refused`), not an error; anything else that goes wrong raises.
+        """
+        clock = _Clock()
+        pipeline = pipeline_named(job.pipeline)
+        with structlog.contextvars.bound_contextvars(job_id=job.job_id):
+            try:
+                with clock.step("load"):
+                    volumes, left_out = load(job, report)
+            except BadInput as error:
+                log.info("input_refused", reason=str(error), kind=type(error).__name__)
+                known = losses_of(job, [series.uid for series in job.series.values()])
+                return _refused(job, f"{error}{also_known(known)}", type(error).__name__, clock)
+            lost = losses_of(job, [volume.series_instance_uid for volume in volumes.values()])
+            if lost and not job.lenient:
+                log.info("input_refused", lost_images=len(lost))
+                return _refused(job, refusal(lost, volumes), "LostImages", clock)
+            with clock.step("engines"):
+                networks = self.networks_of(job)
+            with clock.step("infer"):
+                findings = _code_of(pipeline)(volumes, networks, report)
+                read = series_read(job, volumes)
+                told = (*notes(job, lost, volumes), *job.notes, *left_out, *findings.notes)
+                told += inheritance_notes(findings.volume)
+                findings = replace(findings, notes=told, read=told_read(job, read))
+            with clock.step("encode"):
+                others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
+                results, pictures = encode_results(findings, pipeline, job, report, others=others)
+            outcome = _outcome(job, findings, results, pictures, clock)
+            return replace(outcome, read=read, told_read=findings.read)
+
+    def network_of(self, choice: EngineChoice) -> Network:
+        """The network of a package, opened if it is not open yet."""
+        return self._network(self._package(choice), choice)
+
+    def networks_of(self, job: JobDescription) -> Networks:
+        """The networks by slot: those that the job was made for, whatever packages are on this machine.
+
+        Raises:
+            ModelsDiffer: The packages here are other ones; results would name a model that did not make them.
+        """
+        pipeline = pipeline_named(job.pipeline)
+        for attempt in range(2):
+            packages = {slot: self._package(choice) for slot, choice in job.models.items()}
+            if model_digest(pipeline, packages) == job.model_digest:
+                return Networks(packages, lambda package, slot: self._network(package, job.models[slot]))
+            if attempt == 0:  # replaced since they were read
+                for choice in job.models.values():
+                    self._packages.pop(choice.folder, None)
+        raise ModelsDiffer(pipeline=job.pipeline, folders=tuple(choice.folder for choice in job.models.values()))
+
+    def _package(self, choice: EngineChoice) -> ModelPackage:
+        package = self._packages.get(choice.folder)
+        if package is None:
+            package = self._packages[choice.folder] = load_package(Path(choice.folder))
+        return package
+
+    def _network(self, package: ModelPackage, choice: EngineChoice) -> Network:
+        own = {} if self.gpu is None else {"gpu": self.gpu}
+        return self._engines.network(package, choice.settings.model_copy(update=own))
 
 
 def _refused(job: JobDescription, reason: str, code: str, clock: _Clock) -> Outcome:
@@ -121,50 +171,6 @@ def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tupl
 def _code_of(pipeline: Pipeline) -> RunPipeline:
     run: RunPipeline = import_module(pipeline.module).run
     return run
-
-
-def networks_of(job: JobDescription) -> Networks:
-    """The networks by slot: those that the job was made for, whatever this process or machine has at hand.
-
-    Raises:
-        ModelsDiffer: The packages here are other ones; results would name a model that did not make them.
-    """
-    pipeline = pipeline_named(job.pipeline)
-    for attempt in range(2):
-        packages = {slot: _package(choice) for slot, choice in job.models.items()}
-        if model_digest(pipeline, packages) == job.model_digest:
-            return Networks(packages, lambda package, slot: _network(package, job.models[slot]))
-        if attempt == 0:  # replaced since this process read them
-            for choice in job.models.values():
-                _PACKAGES.pop(choice.folder, None)
-    raise ModelsDiffer(pipeline=job.pipeline, folders=tuple(choice.folder for choice in job.models.values()))
-
-
-def take_gpu(number: int | None) -> None:
-    """Jobs of this process run on that GPU from now on, whatever their settings say; None: as they say."""
-    _OWN_GPU[:] = [] if number is None else [number]
-
-
-def network_of(choice: EngineChoice) -> Network:
-    """The network of a package, opened if this process has not opened it yet."""
-    return _network(_package(choice), choice)
-
-
-def close_engines() -> None:
-    """Frees what this process keeps for its next job: its engines, and with them memory of a GPU."""
-    _POOL.close()
-
-
-def _package(choice: EngineChoice) -> ModelPackage:
-    package = _PACKAGES.get(choice.folder)
-    if package is None:
-        package = _PACKAGES[choice.folder] = load_package(Path(choice.folder))
-    return package
-
-
-def _network(package: ModelPackage, choice: EngineChoice) -> Network:
-    settings = choice.settings.model_copy(update={"gpu": _OWN_GPU[0]}) if _OWN_GPU else choice.settings
-    return _POOL.network(package, settings)
 
 
 def _outcome(

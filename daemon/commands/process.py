@@ -24,7 +24,7 @@ from pipelines.rules.builtin import builtin_rules
 from pipelines.rules.file import load_rules
 from pipelines.rules.routing import PlannedJob, Unmatched, planned, route
 from pipelines.series_notes import remarks
-from pipelines.worker import close_engines, perform
+from pipelines.worker import JobRunner
 
 if TYPE_CHECKING:
     from pipelines.rules.model import RuleSet
@@ -165,25 +165,23 @@ def _description(study: FolderStudy, uid: str) -> str:
 
 def _run_all(jobs: list[JobDescription], *, show: bool) -> list[Outcome]:
     outcomes = []
-    try:
+    with JobRunner() as runner:
         for job in jobs:
-            outcome = _run(job)
+            outcome = _run(runner, job)
             outcomes.append(outcome)
             if show:
                 _show(job, outcome)
-    finally:
-        close_engines()
     return outcomes
 
 
-def _run(job: JobDescription) -> Outcome:
+def _run(runner: JobRunner, job: JobDescription) -> Outcome:
     with _progress() as progress:
         task = progress.add_task(f"{job.pipeline}: starting", total=1.0)
 
         def report(step: str, share: float) -> None:
             progress.update(task, description=f"{job.pipeline}: {step}", completed=share)
 
-        outcome = perform(job, report)
+        outcome = runner.run(job, report)
         progress.update(task, description=f"{job.pipeline}: done", completed=1.0)
     return outcome
 

@@ -46,7 +46,7 @@ DASK: Mapping[str, object] = {
     # a busy machine the 15 s that Dask allows are too few.
     "distributed.deploy.lost-worker-timeout": "5 minutes",
     # With Dask's own value the C library hands each large array back at once and is given fresh pages for the next one,
-    # which was a quarter of a CT's time. `tasks.run_task` gives back what is free after each job instead.
+    # which was a quarter of a CT's time. `run_task` gives back what is free after each job instead.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
 }
 """What we want otherwise than Dask does."""

@@ -1,4 +1,4 @@
-"""What a worker process is sent to do, and the five ways in which that comes home."""
+"""The task that a worker process runs, and the five results that it can have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distributed import KilledWorker
+from distributed import KilledWorker, get_worker
 
 from daemon.jobs.disk_space import is_disk_full
 from engines.errors import DeviceLost
@@ -65,10 +65,11 @@ class DeviceGone:
 
 
 def perform(job: JobDescription) -> Outcome:
-    """Runs a job; the code of the pipelines is imported only where jobs run."""
-    from pipelines import worker
+    """Runs a job with what this worker process keeps open, which its Dask plugin `WarmUp` holds."""
+    from daemon.workers.warm_up import WarmUp  # imports the code of the pipelines, which only workers need
 
-    return worker.perform(job)
+    plugin: WarmUp = get_worker().plugins[WarmUp.name]
+    return plugin.runner.run(job)
 
 
 def run_task(job: JobDescription) -> Outcome | DeviceGone | DiskFull:
@@ -92,7 +93,7 @@ def give_back_memory() -> None:
 
 
 def result_of(job_id: str, future: Any) -> TaskResult | DeviceGone:
-    """What a Dask future that is done came home with."""
+    """The result of a Dask future that is done."""
     if future.status in {"cancelled", "lost"}:  # such a future has no exception, and raises when asked for its result
         return WorkerLost(job_id, "its worker was lost")
     try:

@@ -1,4 +1,4 @@
-"""What a worker process does before its first job: takes its GPU, opens engines, rehearses."""
+"""What a worker process does before its first job: takes its GPU, opens engines, runs each pipeline once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daemon.logs import set_up_logs
 from daemon.workers.roster import WorkerState
 from pipelines.job import ModelChoices
 from pipelines.rehearsal import open_engines, rehearse
-from pipelines.worker import close_engines, take_gpu
+from pipelines.worker import JobRunner
 
 if TYPE_CHECKING:
     from daemon.config import LoggingSection
@@ -21,10 +21,16 @@ PROGRESS = "scanward-workers"
 
 
 class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
-    """Opens engines and rehearses every pipeline when a worker process starts, so that no study pays for it."""
+    """Opens engines and runs every pipeline once when a worker process starts, so that no study waits for that.
+
+    Attributes:
+        runner: Runs the jobs of this worker process, and holds all that it keeps between them; from `setup` on.
+    """
+
+    runner: JobRunner
 
     # A scheduler elsewhere keeps the plugin of an earlier daemon under its name: another one when it says other things.
-    name = "scanward-warm-up-3"
+    name = "scanward-warm-up-4"
     idempotent = True
 
     def __init__(self, choices: ModelChoices, logging_section: LoggingSection, gpus: tuple[int, ...]) -> None:
@@ -35,20 +41,20 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
     def setup(self, worker: Any) -> None:
         """Dask calls it in the worker's event loop, so it must return at once."""
         set_up_logs(self._logging.level, json_lines=self._logging.json_lines)
-        take_gpu(gpu_of(worker.name, self._gpus))
+        self.runner = JobRunner(gpu_of(worker.name, self._gpus))
         threading.Thread(target=self._warm_up, args=(worker,), name="warm-up", daemon=True).start()
 
     def teardown(self, worker: Any) -> None:
-        """Dask calls it when the worker ends in peace."""
-        close_engines()
+        """Dask calls it when the worker is stopped in order."""
+        self.runner.close()
 
     def _warm_up(self, worker: Any) -> None:
         _say(worker, WorkerState.OPENING)
         try:
-            open_engines(self._choices)
+            open_engines(self.runner, self._choices)
         finally:  # whatever happened: its jobs say what is wrong, each in its own words
             _say(worker, WorkerState.READY)
-        rehearse(self._choices)
+        rehearse(self.runner, self._choices)
 
 
 def _say(worker: Any, state: WorkerState) -> None:

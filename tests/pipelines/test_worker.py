@@ -22,10 +22,12 @@ from pipelines.errors import ModelsDiffer
 from pipelines.job import EngineChoice, JobDescription, Outcome
 from pipelines.phantoms.dicom import PhantomTruth, write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.worker import perform
+from pipelines.worker import JobRunner
 
 WHEN = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 SETTINGS = EngineSettings(threads=len(os.sched_getaffinity(0)))
+
+perform = JobRunner().run  # one for all tests here: each engine is opened once
 
 
 def job(pipeline: str, inputs: dict[str, list[Path]], output: Path, digest: str = "d1") -> JobDescription:

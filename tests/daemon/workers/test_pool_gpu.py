@@ -10,7 +10,7 @@ from daemon.config import Config, WorkersSection, load_config
 from daemon.errors import BadConfiguration
 from daemon.settings import engine_settings
 from daemon.workers.pool import WorkerPool
-from daemon.workers.warm_up import gpu_of
+from daemon.workers.warm_up import WarmUp, gpu_of
 
 
 def config(folder: Path, text: str) -> Config:
@@ -21,9 +21,10 @@ def config(folder: Path, text: str) -> Config:
 
 def own_gpu() -> int | None:
     """Runs in a worker: the GPU that its jobs are given."""
-    from pipelines import worker as work
+    from distributed import get_worker
 
-    return work._OWN_GPU[0] if work._OWN_GPU else None
+    gpu: int | None = get_worker().plugins[WarmUp.name].runner.gpu
+    return gpu
 
 
 @pytest.mark.parametrize(
@@ -87,12 +88,13 @@ def test_each_worker_has_its_own_and_keeps_it_when_it_is_replaced(tmp_path: Path
 def test_a_job_runs_on_the_workers_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from engines.contract import EngineSettings
     from engines.packages.package import shipped_folder
-    from pipelines import worker as work
+    from pipelines.job import EngineChoice
+    from pipelines.networks import EnginePool
+    from pipelines.worker import JobRunner
 
     asked: list[int] = []
-    monkeypatch.setattr(work._POOL, "network", lambda package, settings: asked.append(settings.gpu))
-    choice = work.EngineChoice(str(shipped_folder() / "brain-lgg-classifier"), EngineSettings(gpu=1))
+    monkeypatch.setattr(EnginePool, "network", lambda pool, package, settings: asked.append(settings.gpu))
+    choice = EngineChoice(str(shipped_folder() / "brain-lgg-classifier"), EngineSettings(gpu=1))
     for own in (7, None):
-        work.take_gpu(own)
-        work.network_of(choice)
+        JobRunner(own).network_of(choice)
     assert asked == [7, 1]

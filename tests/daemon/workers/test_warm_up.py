@@ -28,8 +28,8 @@ class Worker:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     happened: list[object] = []
-    monkeypatch.setattr(warm_up, "open_engines", lambda cast: happened.append(("opened", cast)))
-    monkeypatch.setattr(warm_up, "rehearse", lambda cast: happened.append(("rehearsed", cast)))
+    monkeypatch.setattr(warm_up, "open_engines", lambda runner, choices: happened.append(("opened", choices)))
+    monkeypatch.setattr(warm_up, "rehearse", lambda runner, choices: happened.append(("rehearsed", choices)))
     return happened
 
 
@@ -41,7 +41,7 @@ def test_it_is_ready_when_its_engines_are_open_and_rehearses_then(heard: list[ob
 def test_engines_that_do_not_open_do_not_keep_it_from_saying_so_job_by_job(
     heard: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(cast: object) -> None:
+    def broken(runner: object, choices: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(warm_up, "open_engines", broken)

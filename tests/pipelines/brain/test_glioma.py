@@ -21,7 +21,7 @@ from pipelines.brain.volume import SHAPE
 from pipelines.job import EngineChoice, JobDescription, Outcome
 from pipelines.phantoms.dicom import PhantomTruth, write_phantom
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.worker import perform
+from pipelines.worker import JobRunner
 from tests.pipelines.brain.brains import NAME, dice, stand_in
 
 SETTINGS = EngineSettings(backend="onnxruntime", threads=len(os.sched_getaffinity(0)))
@@ -31,6 +31,7 @@ KNOWN = ("Edema", "Enhancing")
 """What the stand-in can tell apart; a necrosis takes more than one threshold per sequence."""
 
 Inputs = dict[str, tuple[str, ...]]
+perform = JobRunner().run  # one for all tests here: each engine is opened once
 
 
 @pytest.fixture(scope="module")
