@@ -4,7 +4,7 @@ ScanwardError
 ├── BadConfiguration        hospital IT must change a file; exit code 2
 ├── NotRunnable             the machine is at fault (another daemon runs here, port taken, disk read-only); exit code 1
 │   └── WrongDatabase       the database is not that of the data folder
-├── NoWorkerFree            a worker went away meanwhile; the job waits for the next one
+├── NoWorkerFree            the free worker is gone meanwhile; the job waits for the next one
 └── WrongUsage              the command line is at fault; exit code 2
 """
 
@@ -40,7 +40,7 @@ class WrongDatabase(NotRunnable):
 
 
 class NoWorkerFree(ScanwardError):
-    """There is nobody to give the job to."""
+    """No worker is free to run the job."""
 
 
 class WrongUsage(ScanwardError):

@@ -1,4 +1,4 @@
-"""A thread that does one step again and again, and that no fault of a step can end."""
+"""A thread that repeats one step, and goes on when a step fails."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dicomio.network.backoff import Backoff
 log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE = 30.0
-"""Seconds between two tries of a step that keeps failing (disk full, database away)."""
+"""Seconds between two tries of a step that keeps failing (disk full, database not available)."""
 
 LONG = 60.0
-"""Seconds after which a step is worth telling: it may be a large delivery, or hang."""
+"""Seconds after which a step is reported as busy: it may be a large delivery, or hang."""
 
 _OURS = ("daemon", "db", "dicomio", "engines", "pipelines")
 
@@ -75,7 +75,7 @@ class Loop:
                 log.warning("step_still_running", loop=self.name, waited_s=round(timeout, 1))
 
     def restart_if_ended(self) -> None:
-        """Starts it again if its thread has ended though nobody told it to."""
+        """Starts it again if its thread has ended without having been told to."""
         if self._has_ended():
             log.error("thread_ended", loop=self.name, instead="started again")
             self._thread = self._new_thread()
@@ -83,17 +83,17 @@ class Loop:
 
     @property
     def status(self) -> PartStatus:
-        """How it stands, and why."""
+        """Its state, since when, and why."""
         if self._has_ended():
-            return self._stands(PartState.ENDED, "its thread has ended")
+            return self._part_status(PartState.ENDED, "its thread has ended")
         if self.failing_since is not None:
-            return self._stands(PartState.FAILING, self._fault)
+            return self._part_status(PartState.FAILING, self._fault)
         began = self._began
         if began is not None and (taken := time.monotonic() - began) > LONG:
-            return self._stands(PartState.BUSY, f"one step has taken {taken // 60:.0f} min so far")
-        return self._stands(PartState.WORKING, self._notice())
+            return self._part_status(PartState.BUSY, f"one step has taken {taken // 60:.0f} min so far")
+        return self._part_status(PartState.WORKING, self._notice())
 
-    def _stands(self, state: PartState, reason: str) -> PartStatus:
+    def _part_status(self, state: PartState, reason: str) -> PartStatus:
         return PartStatus(name=self.name, state=state, since=self._since, reason=reason)
 
     def _has_ended(self) -> bool:

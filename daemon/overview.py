@@ -1,4 +1,4 @@
-"""What waits: work that is going on, what needs a person and for which reasons, and how far each destination is."""
+"""The state of the work: jobs and studies by state, what needs a person and why, and each destination."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Overview:
         jobs: State -> number.
         studies: State -> number, of studies that have no job.
         reasons: State -> code of a reason -> number, of what needs a person.
-        lost: What came and cannot be used: `of_studies` that are here, and `of_none`.
+        lost: Received and not usable: images `of_studies` that are known, and files `of_none`.
         quarantined: Files in the spool's quarantine.
         destinations: Those that are configured or that something was sent to.
     """
@@ -47,8 +47,8 @@ class Overview:
     destinations: tuple[DestinationRow, ...]
 
 
-def look(config: Config, database: Database) -> Overview:
-    """Asks the database, and counts what is in quarantine."""
+def read_overview(config: Config, database: Database) -> Overview:
+    """Queries the database, and counts the files in quarantine."""
     counts = database.counts()
     of_studies, of_none = database.count_lost()
     return Overview(
@@ -76,8 +76,8 @@ def _destinations(config: Config, database: Database) -> tuple[DestinationRow, .
     return tuple(known[name] for name in sorted(known))
 
 
-def shown(overview: Overview, configured: Mapping[str, object]) -> RenderableType:
-    """For a terminal; what is not configured any more is said to be so."""
+def overview_table(overview: Overview, configured: Mapping[str, object]) -> RenderableType:
+    """For a terminal; marks destinations that are not configured any more."""
     counted = {"Jobs": overview.jobs, "Studies": overview.studies}
     parts: list[RenderableType] = [
         Text(f"{what}: " + ", ".join(f"{number} {state}" for state, number in states.items()))
@@ -89,8 +89,8 @@ def shown(overview: Overview, configured: Mapping[str, object]) -> RenderableTyp
             parts.append(Text(f"  {state}: {told}", style="yellow"))
     if any(overview.lost.values()):
         of_studies, of_none = overview.lost["of_studies"], overview.lost["of_none"]
-        told = f"Lost images: {of_studies} of studies that are here; {of_none} files that tell no such study"
-        parts.append(Text(f"{told}, see quarantine", style="yellow"))
+        told = f"Lost images: {of_studies} belong to known studies, {of_none} files to none"
+        parts.append(Text(f"{told}; see quarantine", style="yellow"))
     style = "yellow" if overview.quarantined else ""
     parts.append(Text(f"Quarantined: {overview.quarantined} files", style=style))
     if overview.destinations:
@@ -99,7 +99,7 @@ def shown(overview: Overview, configured: Mapping[str, object]) -> RenderableTyp
 
 
 def _destination_table(rows: tuple[DestinationRow, ...], configured: Mapping[str, object]) -> RenderableType:
-    table = plain_table("Destination", ">Waiting", ">Failed", "Last success", "Last error of what waits or failed")
+    table = plain_table("Destination", ">Waiting", ">Failed", "Last success", "Last error")
     for row in rows:
         name = row.name if row.name in configured else f"{row.name} (not configured)"
         error = f"{row.reason_code or 'no code'}: {row.last_error}" if row.last_error else ""

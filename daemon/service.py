@@ -174,7 +174,7 @@ class Service:
             warm_up=warm_up_models(config, settings),
             gpus=config.engine.gpu,
             logging_section=config.logging,
-            on_return=wake_dispatch,
+            on_result=wake_dispatch,
         )
         self._pool = self._stack.enter_context(pool)
         dispatcher = Dispatcher(database, pool, config, settings, on_computed=wake_senders)

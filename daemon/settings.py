@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 def engine_settings(config: Config) -> EngineSettings:
     """How workers of this configuration run engines; threads are shared out among the workers of this machine.
 
-    Of several GPUs the first stands here, for whoever is no worker; a worker takes its own (`WorkerPool`).
+    Of several GPUs the first stands here, for commands that run without workers; a worker takes its own (`WorkerPool`).
     """
     threads = config.engine.threads or max(1, usable_cores() // config.workers.count)
     return EngineSettings(
@@ -45,7 +45,7 @@ def warm_up_models(config: Config, settings: EngineSettings) -> ModelChoices:
         try:
             packages = packages_for(pipeline, config.models)
         except (EngineError, PipelineError) as error:
-            log.warning("not_rehearsed", pipeline=pipeline.name, reason=str(error))
+            log.warning("warm_up_skipped", pipeline=pipeline.name, reason=str(error))
             continue
         models[pipeline.name] = {slot: EngineChoice(str(one.folder), settings) for slot, one in packages.items()}
     return models

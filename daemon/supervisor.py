@@ -42,7 +42,7 @@ class Supervisor:
         return tuple(loop.status for loop in self._loops)
 
     def restart_ended(self) -> None:
-        """Starts every loop again whose thread has ended though nobody told it to."""
+        """Starts every loop again whose thread has ended without having been told to."""
         for loop in list(self._loops):
             try:
                 loop.restart_if_ended()

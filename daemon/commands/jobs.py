@@ -1,4 +1,4 @@
-"""What is there, what is stuck and why, and what to do about it."""
+"""List jobs, show one, and retry, cancel or re-send them."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def list_jobs(
     elif as_csv:
         console.file.write(jobs_csv(rows))
     elif not rows:
-        console.print("Nothing to show.")
+        console.print("No job matches.")
     else:
         console.print(jobs_table(rows))
 
 
 @app.command("show")
 def show(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Everything about one job: its way, results, figures, deliveries, and who sent the images."""
+    """Show one job: its history, results, measurements, deliveries, and who sent the images."""
     _, database = open_database(config)
     detail = database.show_job(job_id)
     if as_json:
@@ -98,7 +98,7 @@ def show(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption
 def retry(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="Job numbers, or Study Instance UIDs to put before the rules again; or options instead."),
+        typer.Argument(help="Job numbers, or UIDs of studies to route again; or options instead."),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     state: Annotated[list[str] | None, typer.Option(help="failed, refused (both by default) or unmatched.")] = None,
@@ -109,16 +109,16 @@ def retry(
     since: SinceOption = None,
     until: UntilOption = None,
 ) -> None:
-    """Put failed or refused jobs back in the queue; where only the sending failed, only that is done again.
+    """Put failed or refused jobs back in the queue; where only the delivery failed, only that is repeated.
 
-    With options instead of numbers: all jobs that they fit, or with --state unmatched all studies.
+    With options instead of numbers: all jobs that match them, or with --state unmatched all studies.
     """
     exact = {"pipeline": pipeline, "rule": rule, "source_ae": source_ae, "reason_code": reason}
     by_options = bool(state or since or until or any(exact.values()))
     if bool(what) == by_options:
-        raise WrongUsage("name jobs or studies, or say by options which: --state failed, --reason CODE, --since 2h")
-    if strangers := set(state or ()) - {*WORTH_A_RETRY, StudyState.UNMATCHED}:
-        raise WrongUsage(f"what is {', '.join(sorted(strangers))} cannot be retried; failed, refused or unmatched can")
+        raise WrongUsage("name jobs or studies, or select jobs with options: --state failed, --reason CODE, --since 2h")
+    if unknown := set(state or ()) - {*WORTH_A_RETRY, StudyState.UNMATCHED}:
+        raise WrongUsage(f"state {', '.join(sorted(unknown))} cannot be retried; failed, refused and unmatched can")
     _, database = open_database(config)
     if what:
         for name in what:
@@ -133,11 +133,11 @@ def _retry(database: Database, name: str) -> None:
         console.print(f"job {name}: {database.retry_job(int(name), BY_HAND)}")
     else:
         database.reroute_study(name, BY_HAND)
-        console.print(f"study {name}: will be put before the rules again")
+        console.print(f"study {name}: will be routed again")
 
 
 def _retry_all(database: Database, rows: Sequence[JobSummary]) -> None:
-    """One that has moved meanwhile stops none of the others."""
+    """One whose state has changed meanwhile does not stop the others."""
     done = 0
     for row in rows:
         try:
@@ -145,7 +145,7 @@ def _retry_all(database: Database, rows: Sequence[JobSummary]) -> None:
             done += 1
         except BadRequest as error:
             notes.print(str(error), style="yellow")
-    console.print(f"{done} of {len(rows)} retried")
+    console.print(f"Retried {done} of {len(rows)}.")
 
 
 @app.command("resend")
@@ -167,7 +167,9 @@ def cancel(job_ids: list[int], config: ConfigOption = DEFAULT_CONFIG) -> None:
     _, database = open_database(config)
     for job_id in job_ids:
         state = database.cancel_job(job_id, BY_HAND)
-        console.print(f"job {job_id}: {state}" + ("; what was not sent is dropped" if state is JobState.DONE else ""))
+        console.print(
+            f"job {job_id}: {state}" + ("; what was not sent yet is dropped" if state is JobState.DONE else "")
+        )
 
 
 @app.command("drop")
@@ -176,10 +178,10 @@ def drop(
     destination: Annotated[str, typer.Option(help="Its name, as in the configuration.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Send nothing more of a job to one destination; the others get what they are to get."""
+    """Send nothing more of a job to one destination; deliveries to the others go on."""
     _, database = open_database(config)
     state = database.drop_destination(job_id, destination, BY_HAND)
-    console.print(f"job {job_id}: {state}; nothing more of it goes to {destination}")
+    console.print(f"job {job_id}: {state}; nothing more of it is sent to {destination}")
 
 
 @app.command("conflicts")
@@ -189,9 +191,9 @@ def conflicts(
     use: Annotated[Use | None, typer.Option(help="Decide: use the first or the last of each image.")] = None,
     study: Annotated[str | None, typer.Option(help="Decide only for this Study Instance UID.")] = None,
 ) -> None:
-    """Images that came twice under one UID with different content; both are kept, the first one is used.
+    """List images that came twice under one UID with different content; both are kept, the first one is used.
 
-    With --use it is decided which one is used from now on; studies whose images change are put before the rules again.
+    With --use, decide which one is used from now on; studies whose images change are routed again.
     """
     _, database = open_database(config)
     if use is not None:
@@ -221,6 +223,8 @@ def _by_study(rows: list[Conflict]) -> list[dict[str, Any]]:
 def _decide(database: Database, use: Use, study: str | None) -> None:
     decided = database.resolve_conflicts(use.value, study)
     for uid, images in decided.items():
-        console.print(f"study {uid}: the {use.value} of {images} images", markup=False, soft_wrap=True)
+        console.print(
+            f"study {uid}: the {use.value} version of {images} images is used now", markup=False, soft_wrap=True
+        )
     if not decided:
         console.print("No conflicts.")

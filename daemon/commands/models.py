@@ -185,9 +185,9 @@ def _contenders(package: ModelPackage, *, threads: int, compiled: bool) -> list[
 
 def _wanted(config: Path | None, names: list[str] | None) -> list[ModelPackage]:
     packages = packages_in(load_config(config).models if config else ())
-    strangers = set(names or ()) - set(packages)
-    if strangers:
-        raise WrongUsage(f"there is no package {', '.join(sorted(strangers))}; there are: {', '.join(packages)}")
+    unknown = set(names or ()) - set(packages)
+    if unknown:
+        raise WrongUsage(f"unknown package {', '.join(sorted(unknown))}; available: {', '.join(packages)}")
     return [package for name, package in packages.items() if not names or name in names]
 
 

@@ -1,4 +1,4 @@
-"""Which jobs a command is about: the same options for listing and for doing something with them."""
+"""Options that select jobs, the same for listing them and for acting on them."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def job_filter(
     limit: int = 100,
 ) -> JobFilter:
     """The filter that the options name; `exact` are the fields of `JobFilter` that must be equal."""
-    strangers = set(state or ()) - set(STATES)
-    if strangers:
-        raise WrongUsage(f"there is no state {', '.join(sorted(strangers))}; there are: {', '.join(STATES)}")
+    unknown = set(state or ()) - set(STATES)
+    if unknown:
+        raise WrongUsage(f"unknown state {', '.join(sorted(unknown))}; valid states: {', '.join(STATES)}")
     now = datetime.now(UTC)
     return JobFilter(
         states=frozenset(state or ()),
@@ -68,4 +68,4 @@ def moment(option: str, text: str, now: datetime) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
-        raise WrongUsage(f"{option}: {text!r} is no duration (2h, 7d) and no date or time (2026-11-20)") from None
+        raise WrongUsage(f"{option}: {text!r} is neither a duration (2h, 7d) nor a date or time (2026-11-20)") from None

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, open_database
-from daemon.overview import look, shown
+from daemon.overview import overview_table, read_overview
 from daemon.terminal.jobs import plain as as_json_values
 from daemon.terminal.tables import moment, plain_table
 from daemon.workers.roster import WorkerState
@@ -25,48 +25,50 @@ PART_STYLES = {
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Say whether the daemon runs, how far its workers are, what waits or needs a person, and where results went."""
+    """Show whether the daemon runs, the state of its workers, what waits or needs a person, and what was delivered."""
     loaded, database = open_database(config)
-    standing, now = read_status(loaded.status_file), datetime.now(UTC)
-    runs = standing is not None and standing.looked is not None
-    late = _seconds(now, standing.looked) if standing is not None and standing.looked else 0.0
-    away, overview = "", None
+    daemon, now = read_status(loaded.status_file), datetime.now(UTC)
+    runs = daemon is not None and daemon.looked is not None
+    late = _seconds(now, daemon.looked) if daemon is not None and daemon.looked else 0.0
+    unavailable, overview = "", None
     try:
-        overview = look(loaded, database)
+        overview = read_overview(loaded, database)
     except DatabaseUnavailable as error:
-        away = str(error)
+        unavailable = str(error)
     if as_json:
-        plain = standing.model_dump(mode="json") if standing else {}
-        told = as_json_values(overview) if overview else {}
-        console.print_as_json({**plain, "running": runs and late <= 3 * REFRESH, **told, "database": away})
+        plain = daemon.model_dump(mode="json") if daemon else {}
+        rest = as_json_values(overview) if overview else {}
+        console.print_as_json({**plain, "running": runs and late <= 3 * REFRESH, **rest, "database": unavailable})
     else:
-        _print(standing, now, late)
-        console.print(shown(overview, loaded.destinations) if overview else Text(away, style="bold red"))
-    if not runs or late > 3 * REFRESH or away:
+        _print(daemon, now, late)
+        console.print(
+            overview_table(overview, loaded.destinations) if overview else Text(unavailable, style="bold red")
+        )
+    if not runs or late > 3 * REFRESH or unavailable:
         raise typer.Exit(1)
 
 
-def _print(standing: DaemonStatus | None, now: datetime, late: float) -> None:
-    if standing is None:
-        console.print("The daemon does not run on this data folder.", style="bold red")
+def _print(daemon: DaemonStatus | None, now: datetime, late: float) -> None:
+    if daemon is None:
+        console.print("The daemon is not running with this data folder.", style="bold red")
         return
     if late > 3 * REFRESH:
-        console.print(f"The daemon was killed or hangs: nothing was heard of it for {_span(late)}.", style="bold red")
+        console.print(f"The daemon was killed or hangs: it has not reported for {_span(late)}.", style="bold red")
     table = plain_table("Worker", "State", ">For", ">Job")
-    for one in standing.workers:
+    for one in daemon.workers:
         state = Text(one.state, style=STYLES[one.state])
         table.add_row(one.address, state, _span(_seconds(now, one.since)), one.job or "")
-    for _ in range(standing.wanted - len(standing.workers)):
+    for _ in range(daemon.wanted - len(daemon.workers)):
         table.add_row("", Text("starting", style="yellow"), "", "")
     console.print(table)
-    if standing.listener is not None:
-        _print_listener(standing.listener)
-    _print_parts(standing.parts, now)
-    for gone in standing.replaced:
+    if daemon.listener is not None:
+        _print_listener(daemon.listener)
+    _print_parts(daemon.parts, now)
+    for gone in daemon.replaced:
         console.print(f"{moment(gone.when)}: {gone.worker} was replaced: {gone.reason}", style="yellow")
-    if standing.rules_rejected:
-        console.print("The rule file is rejected, the rules from before are in force:", style="bold red")
-    for problem in standing.rules_rejected:
+    if daemon.rules_rejected:
+        console.print("The changed rule file is invalid; the previous rules stay in force:", style="bold red")
+    for problem in daemon.rules_rejected:
         console.print(f"  {problem}", style="red", soft_wrap=True)
 
 
@@ -79,12 +81,12 @@ def _print_listener(listener: ListenerStatus) -> None:
         table.add_row(str(one.pid or ""), state, str(one.connections))
     console.print(table)
     if not listener.watched:
-        console.print("Nobody replaces listener processes that die: restart the daemon.", style="bold red")
+        console.print("Listener processes that die are no longer replaced: restart the daemon.", style="bold red")
 
 
 def _print_parts(parts: tuple[PartStatus, ...], now: datetime) -> None:
-    """What works says nothing, unless there is something to know."""
-    table = plain_table("Part", "State", ">For", "Why")
+    """Only the parts that do not simply work."""
+    table = plain_table("Part", "State", ">For", "Reason")
     for one in parts:
         if one.state is not PartState.WORKING or one.reason:
             state = Text(one.state, style=PART_STYLES[one.state])

@@ -74,7 +74,7 @@ class LimitsSection(Section):
 
 
 class AssemblySection(Section):
-    """When a study is complete: nothing came for `quiet_period`, or for `after_release` since a sender hung up.
+    """When a study is complete: nothing came for `quiet_period`, or for `after_release` after the release.
 
     `lost_images` says what becomes of a job one of whose series lost an image, that is, one came and cannot be used.
     """

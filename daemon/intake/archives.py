@@ -99,7 +99,7 @@ def unpack(original: SourceFile, spool: Spool, check: Callable[[], None], limits
     Args:
         original: The zip file.
         spool: Where to.
-        check: Called before anything becomes durable; what it raises ends the matter.
+        check: Called before anything becomes durable; what it raises ends the import.
         limits: Beyond them nothing is taken.
 
     Raises:

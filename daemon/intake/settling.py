@@ -37,7 +37,7 @@ class Signature(NamedTuple):
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file or folder of this name is none of our business: hidden, temporary, or a file manager's."""
+    """Whether a file or folder of this name is passed over: hidden, temporary, or made by a file manager."""
     lower = name.lower()
     return name.startswith((".", "~")) or lower.endswith(UNFINISHED_SUFFIXES) or lower in _MADE_BY_FILE_MANAGERS
 

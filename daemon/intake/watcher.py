@@ -41,7 +41,7 @@ warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWa
 log = structlog.get_logger(__name__)
 
 RESTART = 60.0
-"""Seconds until an observer that died is tried again; meanwhile everything is looked at regularly."""
+"""Seconds until an observer that died is tried again; meanwhile everything is scanned regularly."""
 
 RESCAN = 5.0
 """Seconds between two looks at everything in a folder."""
@@ -166,7 +166,7 @@ REGULARLY = "scanned regularly"
 
 
 def _is_dead(observer: Any) -> bool:
-    """Whether one of its threads has ended by itself; watchdog says so to nobody."""
+    """Whether one of its threads has ended by itself; watchdog does not report it."""
     reader = getattr(observer, "_inotify_fd", None)  # a thread too, on Linux
     threads = [observer, *observer.emitters, *([reader] if isinstance(reader, threading.Thread) else [])]
     return not all(thread.is_alive() for thread in threads)

@@ -76,7 +76,7 @@ class Assembly:
         return bool(ready)
 
     def _try_route(self, study_uid: str, rules: RuleSet) -> None:
-        """Routes a study; one that cannot be routed says why, waits for a person, and holds up no other."""
+        """Routes a study. One that cannot be routed becomes unmatched, with the reason, and delays no other."""
         try:
             self.route_study(study_uid, rules)
         except DatabaseUnavailable:
@@ -106,7 +106,7 @@ class Assembly:
             log.info("routing_postponed", study=study_uid)  # the study is receiving again and will be back
             return
         for found, job in zip(routes, made, strict=True):
-            _tell(job, study_uid, found)
+            _log_job(job, study_uid, found)
         if any(isinstance(job, Created) or job.added for job in made):
             self._on_created()
 
@@ -135,7 +135,7 @@ def _why_fewer(lost: Iterable[records.LostImage]) -> tuple[str, ...]:
     return (f"{sharing} more images carry the SOP Instance UID of another image: each needs its own to be used",)
 
 
-def _tell(made: Created | AlreadyExists, study_uid: str, found: Route) -> None:
+def _log_job(made: Created | AlreadyExists, study_uid: str, found: Route) -> None:
     match made:
         case Created(job_id=job_id):
             log.info("job_created", job_id=job_id, study=study_uid, rule=found.rule, pipeline=found.pipeline)

@@ -1,4 +1,4 @@
-"""From the queue to the workers and back: claim by priority, submit, write down what came of it."""
+"""From the queue to the workers and back: claim by priority, submit, record the result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Keeps the workers busy. `step` takes home what has returned and submits what fits.
+    """Keeps the workers busy. `step` records the results that are there and submits jobs to free workers.
 
     Args:
         database: Where the rows are.
@@ -65,15 +65,14 @@ class Dispatcher:
         self._on_computed = on_computed
         self._wishes = wishes_of(config)
         self._disk = DiskSpaceWait(config.outbox_dir)
-        # Both survive a step that fails half-way (database or scheduler away): what was claimed must not be forgotten
-        # before it is submitted, nor what has come home before it is written down.
+        # Both survive a step that fails half-way (database or scheduler not available): a claimed job must not be lost
+        # before it is submitted, nor a result before it is recorded.
         self._claimed: deque[ClaimedJob] = deque()
         self._unrecorded: deque[TaskResult] = deque()
 
     def step(self) -> bool:
         """One round; True when something moved."""
-        for answer in self._pool.collect_results():
-            self._unrecorded.append(answer)
+        self._unrecorded.extend(self._pool.collect_results())
         moved = self._record_all()
         while self._claim():
             self._submit(self._claimed[0])
@@ -100,7 +99,7 @@ class Dispatcher:
         try:
             pipeline = pipeline_named(job.pipeline)
             if job.model_digest != model_digest(pipeline, packages_for(pipeline, self._config.models)):
-                self._order_anew(job)
+                self._replace_job(job)
                 return
             description = self.describe(job)
         except DatabaseUnavailable:
@@ -112,13 +111,13 @@ class Dispatcher:
         log.info("job_started", job_id=job.id, pipeline=job.pipeline, priority=str(job.priority), attempt=job.attempts)
         self._pool.submit(description)
 
-    def _order_anew(self, job: ClaimedJob) -> None:
+    def _replace_job(self, job: ClaimedJob) -> None:
         """The model packages were replaced since the job was made: its digest would lie about what ran."""
         log.info("models_replaced", job_id=job.id)
         with suppress(BadRequest):  # it is on its way to the rules already
             self._database.reroute_study(job.study_uid, "the models were replaced")
         with suppress(BadRequest):  # the new job was quicker, and has superseded it
-            self._database.cancel_job(job.id, "the models were replaced since it was made; it is ordered anew")
+            self._database.cancel_job(job.id, "the models were replaced since it was made; a new job takes its place")
 
     def describe(self, job: ClaimedJob) -> JobDescription:
         """The job as a worker sees it."""
@@ -154,10 +153,10 @@ class Dispatcher:
         roles = {role: series_of.get(files[0].path, "") for role, files in job.inputs.items()}
         return remarks(routing_facts(recorded), pipeline, roles)
 
-    def _record_result(self, answer: TaskResult) -> None:
-        job_id = int(answer.job_id)
+    def _record_result(self, result: TaskResult) -> None:
+        job_id = int(result.job_id)
         try:
-            match answer:
+            match result:
                 case Finished(outcome=outcome) if outcome.refused:
                     log.info("job_refused", job_id=job_id, reason=outcome.refused)
                     self._database.refuse_job(job_id, outcome.refused, code=code_named(outcome.refused_as) or REFUSED)
@@ -170,17 +169,17 @@ class Dispatcher:
                     log.error("job_failed", job_id=job_id, reason=reason)
                     self._database.fail_job(job_id, reason, code=code_named(kind))
                 case DiskFull(reason=reason):
-                    log.error("disk_full", job_id=job_id, reason=reason, instead="it waits until there is room")
+                    log.error("disk_full", job_id=job_id, reason=reason, instead="the job waits until there is space")
                     self._disk.begin()
-                    self._database.postpone_job(job_id, f"waits for room: {reason}")
+                    self._database.postpone_job(job_id, f"waits for disk space: {reason}")
                 case WorkerLost(reason=reason):
                     log.warning("worker_lost", job_id=job_id, reason=reason)
                     self._database.lose_job(job_id, reason)
-        except BadRequest as error:  # cancelled or superseded while it ran: its answer is not wanted any more
+        except BadRequest as error:  # cancelled or superseded while it ran: its result is not needed any more
             log.info("result_discarded", job_id=job_id, reason=str(error))
         except DatabaseUnavailable:
             raise
-        except Exception as error:  # its files are gone, say: this job's misfortune, and nobody else's
+        except Exception as error:  # its files are gone, for example: this fails one job and stops no other
             log.exception("result_unusable", job_id=job_id)
             reason = f"its results cannot be used: {type(error).__name__}: {error}"
             self._fail(job_id, reason, RESULTS_UNUSABLE)
@@ -254,11 +253,11 @@ class Dispatcher:
                 self._pool.cancel(str(job_id))
 
     def notice(self) -> str:
-        """What a person should know of it."""
+        """What a person should know about it; '' for nothing."""
         return "" if self._disk.is_over else "no job is started: the disk is full"
 
     def stop(self) -> None:
-        """Takes home what has returned; what still runs goes back to the queue for the next daemon."""
+        """Records the results that are there; jobs that still run go back to the queue for the next daemon."""
         self._unrecorded.extend(self._pool.collect_results())
         self._record_all()
         for job_id in (*map(int, self._pool.running), *(job.id for job in self._claimed)):

@@ -31,7 +31,7 @@ def jobs_table(rows: Sequence[JobSummary]) -> RenderableType:
     """One line per job or study without one."""
     table = plain_table(
         *("Job", "State", "Pipeline", ">Images", "Patient ID, accession, study", "From", "Changed"),
-        "Found, or why it waits",
+        "Result or reason",
     )
     for column in ("State", "Pipeline"):
         next(one for one in table.columns if one.header == column).no_wrap = True
@@ -45,15 +45,15 @@ def jobs_table(rows: Sequence[JobSummary]) -> RenderableType:
             "\n".join(part for part in (study.patient_id, study.accession_number, study.study_instance_uid) if part),
             "\n".join(row.senders),
             moment(row.updated_at).replace(" ", "\n"),
-            Text("; ".join(_told(row))),
+            Text("; ".join(_remarks(row))),
         )
     return table
 
 
-def _told(row: JobSummary) -> Iterator[str]:
+def _remarks(row: JobSummary) -> Iterator[str]:
     sent = ", ".join(f"{count} {state}" for state, count in row.deliveries.items() if state != "accepted")
     for text in (
-        f"{row.lost} images came that cannot be used" if row.lost else "",
+        f"{row.lost} received images cannot be used" if row.lost else "",
         row.summary,
         row.why,
         f"deliveries: {sent}" if sent else "",
@@ -71,11 +71,11 @@ def jobs_csv(rows: Sequence[JobSummary]) -> str:
     writer.writeheader()
     for row in rows:
         line = {"job": row.job_id, **plain(row.study), **plain(row), "senders": " ".join(row.senders)}
-        writer.writerow({key: _harmless(value) for key, value in line.items()})
+        writer.writerow({key: _without_formula(value) for key, value in line.items()})
     return out.getvalue()
 
 
-def _harmless(value: Any) -> Any:
+def _without_formula(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return escaped(f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value)
@@ -89,8 +89,8 @@ def job_detail(detail: JobDetail) -> RenderableType:
     if detail.measurements:
         parts.append(_figures(detail))
     if detail.deliveries:
-        columns = {"result": "Result", "destination": "To", "state": "State", "attempts": "Tries"}
-        columns |= {"next_attempt_at": "Next try", "reason_code": "Code", "last_error": "Last error"}
+        columns = {"result": "Result", "destination": "To", "state": "State", "attempts": "Attempts"}
+        columns |= {"next_attempt_at": "Next attempt", "reason_code": "Code", "last_error": "Last error"}
         parts.append(rows_table([_delivery(plain(row)) for row in detail.deliveries], columns))
     if detail.associations:
         columns = {"calling_ae": "From", "peer_host": "Host", "opened_at": "Opened", "closed_at": "Closed"}
@@ -111,8 +111,8 @@ def _head(detail: JobDetail) -> Text:
         f"{study.images} images in {len(detail.series)} series\n",
         f"Read: {_read(job.read)}\n" if job.read else "",
         f"Since then: {study.became}\n" if study.became else "",
-        f"Found: {job.summary}\n" if job.summary else "",
-        f"Why: {job.reason} [{job.reason_code or 'no code'}]\n" if job.reason else "",
+        f"Result: {job.summary}\n" if job.summary else "",
+        f"Reason: {job.reason} [{job.reason_code or 'no code'}]\n" if job.reason else "",
         *(f"Note: {note}\n" for note in job.notes),
         *(
             f"Model {name} {digest[:12]} on {job.engines.get(name, 'none yet')}\n"
@@ -136,7 +136,7 @@ def _read(read: Mapping[str, Any]) -> str:
 def _moves(detail: JobDetail) -> RenderableType:
     names = {row.id: f"{row.result} to {row.destination}" for row in detail.deliveries}
     rows = [_move(event, names) for event in detail.events]
-    return rows_table(rows, {"at": "When", "of": "Of", "event": "Move", "why": "Why"}, state_column="")
+    return rows_table(rows, {"at": "When", "of": "Of", "event": "Change", "why": "Reason"}, state_column="")
 
 
 def _move(event: EventRow, names: Mapping[int, str]) -> dict[str, str]:
@@ -149,7 +149,7 @@ def _figures(detail: JobDetail) -> RenderableType:
         {"of": m.subject or "Study", "what": m.quantity, "value": m.text or quantity(m.quantity, m.value, m.unit)}
         for m in detail.measurements
     ]
-    return rows_table(rows, {"of": "Of", "what": "What", "value": "Value"})
+    return rows_table(rows, {"of": "Of", "what": "Measurement", "value": "Value"})
 
 
 def _lost(lost: Sequence[LostImage]) -> RenderableType:
@@ -164,7 +164,7 @@ def _lost(lost: Sequence[LostImage]) -> RenderableType:
         | _moments(one, "lost_at")
         for one in lost
     ]
-    columns = {"image": "Image", "series": "Series", "from": "From", "lost_at": "When", "reason": "Cannot be used: it"}
+    columns = {"image": "Image", "series": "Series", "from": "From", "lost_at": "When", "reason": "The image ..."}
     columns |= {"kept": "In quarantine"}
     return rows_table(rows, columns)
 

@@ -1,7 +1,7 @@
 """The worker processes, by Dask's `distributed`: a local cluster, or a TLS scheduler when one machine is outgrown.
 
 A job that kills its worker, hangs it or eats all its memory costs that worker process, nothing else: the nanny starts
-a new one, and the job comes home as `WorkerLost`. How often it is tried again is for the database to say, not for Dask.
+a new one, and the result of the job is `WorkerLost`. The database decides how often it is tried again, not Dask.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ DASK: Mapping[str, object] = {
     # which was a quarter of a CT's time. `run_task` gives back what is free after each job instead.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
 }
-"""What we want otherwise than Dask does."""
+"""Where we differ from Dask's defaults."""
 
 _RESTART_TIMEOUT = 30
 _GRACE = 10  # seconds in which Dask says by itself that a job's worker is gone
 _MISSED = 60  # seconds with too few workers after which Dask is asked for the missing ones
-_REMEMBERED = 20  # replacements that `standing` tells about
+_REPLACED_SHOWN = 20  # replacements that `status` lists
 
 
 @dataclass(frozen=True)
 class _Running:
-    """A job that is out: where, and since when (monotonic seconds)."""
+    """A job that runs: where, and since when (monotonic seconds)."""
 
     future: Any
     started: float
@@ -67,15 +67,15 @@ class _Running:
 
 
 class WorkerPool:
-    """Runs jobs in worker processes; `submit` does not wait, `returned` yields what has come home.
+    """Runs jobs in worker processes; `submit` does not wait, `collect_results` yields the results that are there.
 
     Args:
         settings: Count, limits, scheduler address.
         scratch: Folder for Dask's own files, on a local disk.
-        warm_up: Pipelines that a worker rehearses when it starts, with their models.
+        warm_up: Pipelines that a worker runs once when it starts, with their models.
         gpus: The workers' GPUs, dealt out in turn; empty leaves them to the jobs.
         logging_section: How workers write their log.
-        on_return: Called from a Dask thread whenever a job has come home; must only wake somebody.
+        on_result: Called from a Dask thread whenever a job has ended; must return at once.
     """
 
     def __init__(
@@ -86,20 +86,20 @@ class WorkerPool:
         warm_up: ModelChoices = MappingProxyType({}),
         gpus: tuple[int, ...] = (),
         logging_section: LoggingSection | None = None,
-        on_return: Callable[[], None] = lambda: None,
+        on_result: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._scratch = scratch
         self._warm_up = warm_up
         self._gpus = gpus
         self._logging = logging_section or LoggingSection()
-        self._on_return = on_return
+        self._on_result = on_result
         self._cluster: QuietCluster | None = None
         self._client: Client | None = None
         self._entered = 0.0
         self._announced = False
         self._short_since: float | None = None
-        self._lock = threading.Lock()  # what follows is also read by whoever asks for `standing`
+        self._lock = threading.Lock()  # what follows is also read by `status`, from another thread
         self._running: dict[str, _Running] = {}
         self._roster = Roster()
         self._replaced: list[Replaced] = []
@@ -156,19 +156,19 @@ class WorkerPool:
     @property
     def free(self) -> int:
         """How many more jobs can be submitted now: to workers whose engines are open, which may take them minutes."""
-        self._take_stock()
+        self._refresh()
         with self._lock:
             return len(self._places())
 
     @property
     def running(self) -> tuple[str, ...]:
-        """Ids of the jobs that have not come home."""
+        """Ids of the jobs whose result was not collected yet."""
         with self._lock:
             return tuple(self._running)
 
     @property
     def status(self) -> DaemonStatus:
-        """The workers as a person should see them, when they were last looked at."""
+        """The workers and their jobs, as of the last refresh."""
         with self._lock:
             jobs = {one.address: job_id for job_id, one in self._running.items()}
             workers = [
@@ -191,14 +191,14 @@ class WorkerPool:
         future = self.client.submit(run_task, job, key=key, pure=False, retries=0, workers=[places[0]])
         with self._lock:
             self._running[job.job_id] = _Running(future, time.monotonic(), places[0])
-        future.add_done_callback(lambda _: self._on_return())
+        future.add_done_callback(lambda _: self._on_result())
 
     def collect_results(self) -> Iterator[TaskResult]:
-        """What has come home since the last call; ends jobs that are over the time limit and yields them as lost."""
+        """The results since the last call; ends jobs that are over the time limit and yields them as lost."""
         with self._lock:
             running = dict(self._running)
         for job_id, one in running.items():
-            answer = self._answer(job_id, one)
+            answer = self._result(job_id, one)
             if answer is None:
                 continue
             with self._lock:
@@ -207,7 +207,7 @@ class WorkerPool:
             yield answer
 
     def cancel(self, job_id: str) -> None:
-        """Stops a job at once by replacing its worker process; it does not come home any more."""
+        """Stops a job at once by replacing its worker process; it has no result."""
         with self._lock:
             one = self._running.pop(job_id, None)
         if one is not None:
@@ -224,8 +224,8 @@ class WorkerPool:
         ]
         return [address for _, address in sorted(places)]
 
-    def _take_stock(self) -> None:
-        """Asks the scheduler who is there and how far they are; has those replaced that do not get ready."""
+    def _refresh(self) -> None:
+        """Asks the scheduler for the workers and their states; replaces those that do not become ready in time."""
         present = dict(self.client.nthreads())
         said = [(word["worker"], word["state"]) for _, word in self.client.get_events(PROGRESS)]
         now, limit = time.monotonic(), self._settings.start_limit.total_seconds()
@@ -251,7 +251,7 @@ class WorkerPool:
             self._short_since = now
             self._cluster.scale(wanted)  # starts those that it has given up, under their old names; no others
 
-    def _answer(self, job_id: str, one: _Running) -> TaskResult | None:
+    def _result(self, job_id: str, one: _Running) -> TaskResult | None:
         """What is to be said of a job, None while it runs."""
         limit, taken = self._settings.time_limit.total_seconds(), time.monotonic() - one.started
         if one.future.done():
@@ -274,7 +274,7 @@ class WorkerPool:
     def _give_up(self, one: _Running, reason: str) -> None:
         try:
             one.future.cancel(force=True)
-        except Exception as error:  # the scheduler is slow or away: the job is given up all the same
+        except Exception as error:  # the scheduler is slow or not available: the job is given up nevertheless
             log.warning("job_not_cancelled", reason=f"{type(error).__name__}: {error}")
         with self._lock:
             there = one.address in self._roster
@@ -287,7 +287,7 @@ class WorkerPool:
         with self._lock:
             self._roster.mark_leaving(address, time.monotonic())
             self._replaced.append(Replaced(when=datetime.now(UTC), worker=address, reason=reason))
-            del self._replaced[:-_REMEMBERED]
+            del self._replaced[:-_REPLACED_SHOWN]
         threading.Thread(target=self._restart, args=(address,), name="replace-worker", daemon=True).start()
 
     def _restart(self, address: str) -> None:

@@ -20,7 +20,7 @@ _FETCH_TIMEOUT = 60
 
 @dataclass(frozen=True)
 class Finished:
-    """The worker answered: with what it found, or with why it refused."""
+    """The job ran: what it found, or why it was refused."""
 
     job_id: str
     outcome: Outcome
@@ -28,7 +28,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The worker raised: our bug, or an input that nobody foresaw. Trying again would give the same.
+    """The worker raised an error: our bug, or an unforeseen input. Trying again would give the same.
 
     `kind` is the name of the error's class.
     """
@@ -48,7 +48,7 @@ class WorkerLost:
 
 @dataclass(frozen=True)
 class DiskFull:
-    """The disk was full: no fault of the job, which waits until there is room."""
+    """The disk was full: no fault of the job, which waits until there is space."""
 
     job_id: str
     reason: str
@@ -59,7 +59,7 @@ TaskResult = Finished | Failed | WorkerLost | DiskFull
 
 @dataclass(frozen=True)
 class DeviceGone:
-    """A job whose device is gone: its worker is of no more use."""
+    """The device (GPU) of the job failed: its worker has to be replaced."""
 
     reason: str
 
@@ -73,14 +73,14 @@ def perform(job: JobDescription) -> Outcome:
 
 
 def run_task(job: JobDescription) -> Outcome | DeviceGone | DiskFull:
-    """Runs in the worker: what happened to a device or a disk is no fault of the job, and worth another try."""
+    """Runs in the worker. What happens to a device or a disk is no fault of the job, which is tried again."""
     try:
         return perform(job)
     except DeviceLost as error:
         return DeviceGone(str(error))
     except Exception as error:
         if is_disk_full(error):
-            return DiskFull(job.job_id, f"no room on the disk ({type(error).__name__})")
+            return DiskFull(job.job_id, f"no space on the disk ({type(error).__name__})")
         raise
     finally:
         give_back_memory()
@@ -106,5 +106,5 @@ def result_of(job_id: str, future: Any) -> TaskResult | DeviceGone:
                 return WorkerLost(job_id, "its worker process died (crash or memory limit)")
             case _:
                 return Failed(job_id, f"{type(error).__name__}: {error}", kind=type(error).__name__)
-    except Exception as error:  # the worker died between finishing and handing over
-        return WorkerLost(job_id, f"its answer could not be fetched ({type(error).__name__})")
+    except Exception as error:  # the worker died between finishing and handing over its result
+        return WorkerLost(job_id, f"its result could not be fetched ({type(error).__name__})")

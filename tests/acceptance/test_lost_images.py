@@ -73,7 +73,7 @@ def test_two_top_slices_that_came_cut_in_half(
     assert all(uid in row.why for uid in uids)
     shown = json.loads(scanward(daemon, "jobs", "show", str(row.job_id), "--json"))
     assert {one["sop_instance_uid"] for one in shown["lost"]} == uids
-    assert "2 images came that cannot be used" in " ".join(scanward(daemon, "jobs", "list").split())
+    assert "2 received images cannot be used" in " ".join(scanward(daemon, "jobs", "list").split())
     assert json.loads(scanward(daemon, "status", "--json"))["lost"] == {"of_studies": 2, "of_none": 0}
 
     send(daemon, slices[-2:])  # whole this time

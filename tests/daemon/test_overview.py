@@ -16,29 +16,29 @@ from daemon.config import load_config
 from daemon.service import Service
 from daemon.terminal.tables import moment
 from daemon.workers.status import DaemonStatus, StatusFile, read_status
-from tests.daemon.house import NOON, House
+from tests.daemon.stored_jobs import NOON, StoredJobs
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def stored(tmp_path: Path) -> StoredJobs:
+    return StoredJobs(tmp_path)
 
 
 @pytest.fixture
-def status(house: House, scanward: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def status(stored: StoredJobs, scanward: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     monkeypatch.setenv("COLUMNS", "200")
-    return lambda *options: scanward("status", "-c", house.config, *options).stdout
+    return lambda *options: scanward("status", "-c", stored.config, *options).stdout
 
 
-def test_what_needs_a_person_is_counted_by_reason(house: House, status: Callable[..., str]) -> None:
+def test_what_needs_a_person_is_counted_by_reason(stored: StoredJobs, status: Callable[..., str]) -> None:
     for number, code in enumerate(["tilted-gantry", "tilted-gantry", "uneven-spacing"]):
-        job_id = house.order(f"1.{number}")
-        house.claim(job_id)
-        house.database.refuse_job(job_id, "in words", code=code, now=NOON)
-    house.arrive("1.9")
-    house.database.complete_study("1.9", "quiet", now=NOON)
-    house.database.set_unmatched("1.9", ["liver: it is MR"], now=NOON)
-    quarantine = house.data / "spool" / "quarantine"
+        job_id = stored.order(f"1.{number}")
+        stored.claim(job_id)
+        stored.database.refuse_job(job_id, "in words", code=code, now=NOON)
+    stored.arrive("1.9")
+    stored.database.complete_study("1.9", "quiet", now=NOON)
+    stored.database.set_unmatched("1.9", ["liver: it is MR"], now=NOON)
+    quarantine = stored.data / "spool" / "quarantine"
     quarantine.mkdir(parents=True)
     for name in ("a.dcm", "a.dcm.reason.json", "b.dcm"):
         (quarantine / name).touch()
@@ -53,23 +53,25 @@ def test_what_needs_a_person_is_counted_by_reason(house: House, status: Callable
 
 
 def test_destinations_say_when_they_last_took_something_and_what_they_said(
-    house: House, status: Callable[..., str]
+    stored: StoredJobs, status: Callable[..., str]
 ) -> None:
     assert re.search(r"pacs +0 +0 +never", status())
     took = NOON + timedelta(minutes=3)
-    house.answer(house.compute("1.2"), at=took)
-    house.answer(house.compute("1.3", send_to=("old",)), 0xA700, at=took)
+    stored.answer(stored.compute("1.2"), at=took)
+    stored.answer(stored.compute("1.3", send_to=("old",)), 0xA700, at=took)
     said = status()
     assert re.search(rf"pacs +0 +0 +{re.escape(moment(took))}", said)
     assert re.search(r"old \(not configured\) +0 +2 +never +status-a700: out of resources", said)
 
 
-def test_a_rule_file_that_was_rejected_is_told_of_with_what_is_wrong(house: House, status: Callable[..., str]) -> None:
-    rules = house.config.with_name("rules.yaml")
+def test_a_rule_file_that_was_rejected_is_told_of_with_what_is_wrong(
+    stored: StoredJobs, status: Callable[..., str]
+) -> None:
+    rules = stored.config.with_name("rules.yaml")
     rules.write_text(RULES)
-    with house.config.open("a") as file:
+    with stored.config.open("a") as file:
         file.write("rules: rules.yaml\nlistener: null\n")
-    with Service(load_config(house.config)) as service:
+    with Service(load_config(stored.config)) as service:
         path = service.config.status_file
         wait(path.exists)
         assert "rejected" not in status()
@@ -97,8 +99,8 @@ def wait(until: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-def test_standing_file_of_a_version_without_rules_is_understood(house: House) -> None:
-    path = house.data / "status.json"
+def test_standing_file_of_a_version_without_rules_is_understood(stored: StoredJobs) -> None:
+    path = stored.data / "status.json"
     StatusFile(path, lambda: DaemonStatus(wanted=0, workers=(), replaced=())).step()
     plain = json.loads(path.read_text())
     del plain["rules_rejected"]

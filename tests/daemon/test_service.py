@@ -22,7 +22,7 @@ from daemon.workers.status import PartState, PartStatus, read_status
 from db.database import Database
 from dicomio.files.spool.spool import Spool
 from dicomio.network.scu.sender import Peer, send
-from tests.daemon.house import House
+from tests.daemon.stored_jobs import StoredJobs
 from tests.postgres import Cluster
 
 HERE = "127.0.0.1"
@@ -156,42 +156,42 @@ def silent_peer() -> Iterator[tuple[int, list[socket.socket]]]:
 def test_two_destinations_that_hang_do_not_hold_up_the_stop(
     tmp_path: Path, make_config: Callable[..., Config], port: int, images: list[Path]
 ) -> None:
-    house = House(tmp_path)
-    job_id = house.compute("1.2", send_to=("a", "b"))
-    for result in house.database.show_job(job_id).results:
+    stored = StoredJobs(tmp_path)
+    job_id = stored.compute("1.2", send_to=("a", "b"))
+    for result in stored.database.show_job(job_id).results:
         result.path.parent.mkdir(parents=True, exist_ok=True)
         result.path.write_bytes(images[0].read_bytes())
     with silent_peer() as (silent, taken):
         hanging = {name: {"ae_title": "HANGS", "host": HERE, "port": silent} for name in ("a", "b")}
-        config = make_config(data_dir=house.data, destinations=hanging)
+        config = make_config(data_dir=stored.data, destinations=hanging)
         with serving(config) as service:
             until(lambda: len(taken) == 2)
             start = time.monotonic()
             service.stopped.set()
         assert time.monotonic() - start < 15
-    due = [item.attempts for batch in house.database.due_deliveries(datetime.now(UTC)) for item in batch.items]
+    due = [item.attempts for batch in stored.database.due_deliveries(datetime.now(UTC)) for item in batch.items]
     assert due == [0, 0, 0, 0]  # given back, and no try was counted
-    house.database.close()
+    stored.database.close()
 
 
 def test_a_pacs_that_was_down_gets_everything_once_it_is_back(
     tmp_path: Path, make_config: Callable[..., Config], images: list[Path]
 ) -> None:
-    house = House(tmp_path)
-    job_id = house.compute("1.2", send_to=("pacs",))
-    for result, image in zip(house.database.show_job(job_id).results, images, strict=False):
+    stored = StoredJobs(tmp_path)
+    job_id = stored.compute("1.2", send_to=("pacs",))
+    for result, image in zip(stored.database.show_job(job_id).results, images, strict=False):
         result.path.parent.mkdir(parents=True, exist_ok=True)
         result.path.write_bytes(image.read_bytes())
     (port,) = free_ports(1)
     pacs = {"ae_title": "PACS", "host": HERE, "port": port}
-    with serving(make_config(data_dir=house.data, destinations={"pacs": pacs})):
-        until(lambda: "Connection refused" in (house.database.show_job(job_id).deliveries[0].last_error or ""))
+    with serving(make_config(data_dir=stored.data, destinations={"pacs": pacs})):
+        until(lambda: "Connection refused" in (stored.database.show_job(job_id).deliveries[0].last_error or ""))
         entity = AE("PACS")
         entity.supported_contexts = AllStoragePresentationContexts
         server = entity.start_server((HERE, port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0x0000)])
         try:
-            until(lambda: house.database.job(job_id).state == "done")
+            until(lambda: stored.database.job(job_id).state == "done")
         finally:
             server.shutdown()
-    assert [row.state for row in house.database.show_job(job_id).deliveries] == ["accepted", "accepted"]
-    house.database.close()
+    assert [row.state for row in stored.database.show_job(job_id).deliveries] == ["accepted", "accepted"]
+    stored.database.close()

@@ -136,7 +136,7 @@ def test_a_models_folder_that_holds_no_package_is_warned_of(check: Check, tmp_pa
     (tmp_path / "mine" / "liver" / "model.onnx").touch()
     code, said = check("models: [mine]")
     assert code == 0
-    assert "mine warning holds no model package: none of its folders has a model.yaml" in said
+    assert "mine warning contains no model package: none of its folders has a model.yaml" in said
     code, said = check("models: [nowhere]")
     assert code == 1
     assert "nowhere error there is no such folder" in said

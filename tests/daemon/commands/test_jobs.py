@@ -13,21 +13,21 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from tests.daemon.house import NOON, House
+from tests.daemon.stored_jobs import NOON, StoredJobs
 
 Jobs = Callable[..., Result]
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def stored(tmp_path: Path) -> StoredJobs:
+    return StoredJobs(tmp_path)
 
 
 @pytest.fixture
-def jobs(house: House, scanward: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Jobs:
+def jobs(stored: StoredJobs, scanward: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Jobs:
     """`jobs("list", "--csv")`, on a wide terminal in India."""
     monkeypatch.setenv("COLUMNS", "300")
-    return lambda command, *options: scanward("jobs", command, *options, "-c", house.config)
+    return lambda command, *options: scanward("jobs", command, *options, "-c", stored.config)
 
 
 @pytest.fixture(autouse=True)
@@ -43,27 +43,27 @@ def listed(jobs: Jobs, *options: str) -> list[int]:
     return sorted(row["job_id"] for row in json.loads(jobs("list", "--json", *options).stdout))
 
 
-def test_the_list_tells_study_sender_and_the_moment_with_its_offset(house: House, jobs: Jobs) -> None:
-    house.order("1.2.3", source_ae="CT7")
+def test_the_list_tells_study_sender_and_the_moment_with_its_offset(stored: StoredJobs, jobs: Jobs) -> None:
+    stored.order("1.2.3", source_ae="CT7")
     said = jobs("list").stdout
     assert all(word in said for word in ("1.2.3", "CT7", "P1", "A1", "queued"))
     assert "2026-11-20" in said
     assert "17:30:00+05:30" in said
 
 
-def test_csv_opens_in_a_spreadsheet_and_holds_no_formula(house: House, jobs: Jobs) -> None:
-    house.compute("1.2.3", patient_id="=HYPERLINK()", source_ae="CT7")
+def test_csv_opens_in_a_spreadsheet_and_holds_no_formula(stored: StoredJobs, jobs: Jobs) -> None:
+    stored.compute("1.2.3", patient_id="=HYPERLINK()", source_ae="CT7")
     (row,) = csv.DictReader(jobs("list", "--csv").stdout.splitlines())
     assert (row["job"], row["state"], row["study_instance_uid"]) == ("1", "delivering", "1.2.3")
     assert (row["patient_id"], row["senders"], row["images"]) == ("'=HYPERLINK()", "CT7", "2")
     assert row["updated_at"] == "2026-11-20T17:30:00+05:30"
 
 
-def test_the_list_can_be_narrowed_by_sender_reason_and_time(house: House, jobs: Jobs) -> None:
-    early = house.order("1.2", source_ae="CT7", at=NOON - timedelta(days=2))
-    house.claim(early)
-    house.database.refuse_job(early, "tilted", code="tilted-gantry", now=NOON - timedelta(days=2))
-    late = house.order("1.3", source_ae="CT8")
+def test_the_list_can_be_narrowed_by_sender_reason_and_time(stored: StoredJobs, jobs: Jobs) -> None:
+    early = stored.order("1.2", source_ae="CT7", at=NOON - timedelta(days=2))
+    stored.claim(early)
+    stored.database.refuse_job(early, "tilted", code="tilted-gantry", now=NOON - timedelta(days=2))
+    late = stored.order("1.3", source_ae="CT8")
     assert listed(jobs, "--source-ae", "CT8") == [late]
     assert listed(jobs, "--reason", "tilted-gantry") == [early]
     assert listed(jobs, "--until", "2026-11-20") == [early]
@@ -73,9 +73,9 @@ def test_the_list_can_be_narrowed_by_sender_reason_and_time(house: House, jobs: 
     assert "no duration (2h, 7d)" in str(wrong.exception)
 
 
-def test_a_job_tells_of_which_object_each_move_is_and_what_was_counted(house: House, jobs: Jobs) -> None:
-    job_id = house.compute("1.2", results=2)
-    house.answer(job_id, 0xA700)
+def test_a_job_tells_of_which_object_each_move_is_and_what_was_counted(stored: StoredJobs, jobs: Jobs) -> None:
+    job_id = stored.compute("1.2", results=2)
+    stored.answer(job_id, 0xA700)
     said = jobs("show", job_id).stdout
     assert re.search(r"seg2\.dcm to pacs +sending -> failed", said)
     assert re.search(r"2026-11-20 17:30:00\.000\+05:30 +job +-> queued", said)
@@ -88,62 +88,64 @@ def test_a_job_tells_of_which_object_each_move_is_and_what_was_counted(house: Ho
     assert set(moments) == {"+05:30"}
 
 
-def test_what_failed_for_one_reason_is_retried_at_once(house: House, jobs: Jobs) -> None:
+def test_what_failed_for_one_reason_is_retried_at_once(stored: StoredJobs, jobs: Jobs) -> None:
     ids = []
     for study in ("1.2", "1.3", "1.4"):
-        ids.append(house.order(study))
-        house.claim(ids[-1])
-    house.database.fail_job(ids[0], "no such package", code="model-missing", now=NOON)
-    house.database.fail_job(ids[1], "no such package", code="model-missing", now=NOON)
-    house.database.refuse_job(ids[2], "tilted", code="tilted-gantry", now=NOON)
+        ids.append(stored.order(study))
+        stored.claim(ids[-1])
+    stored.database.fail_job(ids[0], "no such package", code="model-missing", now=NOON)
+    stored.database.fail_job(ids[1], "no such package", code="model-missing", now=NOON)
+    stored.database.refuse_job(ids[2], "tilted", code="tilted-gantry", now=NOON)
     run = jobs("retry", "--reason", "model-missing")
     assert run.exit_code == 0, run.stdout
-    assert "2 of 2 retried" in run.stdout
-    assert [house.database.job(job).state.value for job in ids] == ["queued", "queued", "refused"]
-    assert "1 of 1 retried" in jobs("retry", "--state", "refused", "--until", "2026-11-21").stdout
+    assert "Retried 2 of 2." in run.stdout
+    assert [stored.database.job(job).state.value for job in ids] == ["queued", "queued", "refused"]
+    assert "Retried 1 of 1." in jobs("retry", "--state", "refused", "--until", "2026-11-21").stdout
 
 
-def test_a_retry_of_everything_must_be_meant(house: House, jobs: Jobs) -> None:
+def test_a_retry_of_everything_must_be_meant(stored: StoredJobs, jobs: Jobs) -> None:
     assert "which" in str(jobs("retry").exception)
     assert "which" in str(jobs("retry", 1, "--state", "failed").exception)
     assert "cannot be retried" in str(jobs("retry", "--state", "done").exception)
 
 
-def test_studies_that_no_rule_took_go_before_the_rules_again(house: House, jobs: Jobs) -> None:
-    house.arrive("1.2")
-    house.database.complete_study("1.2", "quiet", now=NOON)
-    house.database.set_unmatched("1.2", ["liver: it is MR"], now=NOON)
-    assert "1 of 1 retried" in jobs("retry", "--state", "unmatched").stdout
-    assert house.database.show_study("1.2").study.state == "complete"
+def test_studies_that_no_rule_took_go_before_the_rules_again(stored: StoredJobs, jobs: Jobs) -> None:
+    stored.arrive("1.2")
+    stored.database.complete_study("1.2", "quiet", now=NOON)
+    stored.database.set_unmatched("1.2", ["liver: it is MR"], now=NOON)
+    assert "Retried 1 of 1." in jobs("retry", "--state", "unmatched").stdout
+    assert stored.database.show_study("1.2").study.state == "complete"
 
 
-def test_results_are_sent_again_to_a_pacs_that_lost_them(house: House, jobs: Jobs) -> None:
-    job_id = house.compute("1.2", send_to=("pacs", "archive"))
-    house.answer(job_id)
-    assert house.database.job(job_id).state == "done"
+def test_results_are_sent_again_to_a_pacs_that_lost_them(stored: StoredJobs, jobs: Jobs) -> None:
+    job_id = stored.compute("1.2", send_to=("pacs", "archive"))
+    stored.answer(job_id)
+    assert stored.database.job(job_id).state == "done"
     assert "accepted by other" in str(jobs("resend", job_id, "--destination", "other").exception)
     assert "2 results will be sent again" in jobs("resend", job_id, "--destination", "archive").stdout
-    pending = [row.destination for row in house.database.show_job(job_id).deliveries if row.state == "pending"]
+    pending = [row.destination for row in stored.database.show_job(job_id).deliveries if row.state == "pending"]
     assert pending == ["archive", "archive"]
-    assert house.database.job(job_id).state == "delivering"
+    assert stored.database.job(job_id).state == "delivering"
 
 
-def test_one_destination_is_dropped_and_the_others_are_served(house: House, jobs: Jobs) -> None:
-    job_id = house.compute("1.2.3", send_to=("pacs", "gone"))
+def test_one_destination_is_dropped_and_the_others_are_served(stored: StoredJobs, jobs: Jobs) -> None:
+    job_id = stored.compute("1.2.3", send_to=("pacs", "gone"))
     assert "does not go to nowhere; it goes to pacs, gone" in str(
         jobs("drop", job_id, "--destination", "nowhere").exception
     )
     said = jobs("drop", job_id, "--destination", "gone").stdout
-    assert f"job {job_id}: delivering; nothing more of it goes to gone" in said
-    house.answer(job_id)
-    assert house.database.job(job_id).state == "done"
+    assert f"job {job_id}: delivering; nothing more of it is sent to gone" in said
+    stored.answer(job_id)
+    assert stored.database.job(job_id).state == "done"
 
 
-def test_cancelling_what_one_destination_has_says_what_becomes_of_it(house: House, jobs: Jobs) -> None:
-    job_id = house.compute("1.2.3", send_to=("pacs", "gone"))
-    to_pacs = [batch.items for batch in house.database.due_deliveries(NOON) if batch.destination == "pacs"]
+def test_cancelling_what_one_destination_has_says_what_becomes_of_it(stored: StoredJobs, jobs: Jobs) -> None:
+    job_id = stored.compute("1.2.3", send_to=("pacs", "gone"))
+    to_pacs = [batch.items for batch in stored.database.due_deliveries(NOON) if batch.destination == "pacs"]
     for item in to_pacs[0]:
-        house.database.start_delivery([item.id])
-        house.database.delivery_accepted(item.id, 0)
-    assert f"job {job_id}: done; what was not sent is dropped" in jobs("cancel", job_id).stdout
-    assert house.database.job(job_id).reason == "cancelled for gone; pacs had it already: asked for on the command line"
+        stored.database.start_delivery([item.id])
+        stored.database.delivery_accepted(item.id, 0)
+    assert f"job {job_id}: done; what was not sent yet is dropped" in jobs("cancel", job_id).stdout
+    assert (
+        stored.database.job(job_id).reason == "cancelled for gone; pacs had it already: asked for on the command line"
+    )

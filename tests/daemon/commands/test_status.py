@@ -113,7 +113,7 @@ def test_parts_that_do_not_work_are_told_with_the_reason(status: Status, file: P
     now = datetime.now(UTC)
     parts = (
         PartStatus(name="intake", state=PartState.WORKING, since=now),
-        PartStatus(name="watch-inbox", state=PartState.WORKING, since=now, reason="looked at regularly"),
+        PartStatus(name="watch-inbox", state=PartState.WORKING, since=now, reason="scanned regularly"),
         PartStatus(
             name="dispatch", state=PartState.FAILING, since=now - timedelta(minutes=3), reason="OSError: No space left"
         ),

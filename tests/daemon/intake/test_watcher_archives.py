@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 
 from daemon.intake.folder import FolderImporter
 from dicomio.files.spool.spool import Spool
-from tests.daemon.intake.watching import SETTLE, contents, quarantined, until
+from tests.daemon.watching import SETTLE, contents, quarantined, until
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

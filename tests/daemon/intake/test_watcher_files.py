@@ -23,7 +23,7 @@ from daemon.intake.settling import is_ignored
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from db.database import Database
 from dicomio.files.spool.spool import Spool
-from tests.daemon.intake.watching import SETTLE, contents, quarantined, until
+from tests.daemon.watching import SETTLE, contents, quarantined, until
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

@@ -17,7 +17,7 @@ import daemon.intake.folder
 from daemon.intake.folder import FolderImporter
 from dicomio.files.file_meta import read_file_meta
 from dicomio.files.spool.spool import Spool
-from tests.daemon.intake.watching import SETTLE, contents, kept_in_quarantine, quarantined, until
+from tests.daemon.watching import SETTLE, contents, kept_in_quarantine, quarantined, until
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

@@ -252,11 +252,11 @@ def test_a_job_that_found_no_room_waits_for_room_and_no_try_is_counted(
     for tries, pause in enumerate((5, 10, 20)):
         dispatch.step()
         assert bench.running == (str(job_id),)
-        bench.answers = [DiskFull(str(job_id), "no room on the disk (OSError)")]
+        bench.answers = [DiskFull(str(job_id), "no space on the disk (OSError)")]
         dispatch.step()
         job = database.job(job_id)
         assert (job.state, job.attempts, job.deaths) == ("queued", 0, 0), tries
-        assert job.reason == "waits for room: no room on the disk (OSError)"
+        assert job.reason == "waits for disk space: no space on the disk (OSError)"
         assert "disk is full" in dispatch.notice()
         free[0] = 1 << 30
         seconds[0] += pause - 1
@@ -286,7 +286,7 @@ def test_a_full_disk_is_known_whatever_the_error_was_turned_into(
         raise AssertionError("/dev/full took it")
 
     monkeypatch.setattr("daemon.workers.task.perform", perform)
-    assert run_task(JOB) == DiskFull("7", "no room on the disk (RuntimeError)")
+    assert run_task(JOB) == DiskFull("7", "no space on the disk (RuntimeError)")
 
 
 def test_other_faults_of_the_disk_are_the_jobs_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,33 +18,33 @@ from typer.testing import Result
 
 from daemon.logs import set_up_logs
 from daemon.terminal.text import Terminal, escaped
-from tests.daemon.house import House
+from tests.daemon.stored_jobs import StoredJobs
 
 HOSTILE = "A [/x] B\x1b[31m\x9b2J\u202e[red]:smile:"
 ACTS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def stored(tmp_path: Path) -> StoredJobs:
+    return StoredJobs(tmp_path)
 
 
 @pytest.fixture
-def hostile(house: House) -> int:
+def hostile(stored: StoredJobs) -> int:
     """A job whose every text from outside is hostile."""
-    house.arrive("1.3", patient_id=HOSTILE, accession_number="[bold]", tags={"StudyDescription": HOSTILE})
-    job_id = house.order("1.2", patient_id=HOSTILE, accession_number="[bold]", source_ae=f"[/]{HOSTILE[:9]}")
-    house.claim(job_id)
-    house.database.refuse_job(job_id, f"series {HOSTILE} cannot be used")
+    stored.arrive("1.3", patient_id=HOSTILE, accession_number="[bold]", tags={"StudyDescription": HOSTILE})
+    job_id = stored.order("1.2", patient_id=HOSTILE, accession_number="[bold]", source_ae=f"[/]{HOSTILE[:9]}")
+    stored.claim(job_id)
+    stored.database.refuse_job(job_id, f"series {HOSTILE} cannot be used")
     return job_id
 
 
 @pytest.mark.parametrize("command", ["jobs list", "jobs show 1", "jobs conflicts", "status"])
 def test_no_command_lets_what_a_scanner_sent_act_or_be_swallowed(
-    command: str, house: House, hostile: int, scanward: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    command: str, stored: StoredJobs, hostile: int, scanward: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")  # a narrow table folds its cells
-    run = scanward(*command.split(), "-c", house.config)
+    run = scanward(*command.split(), "-c", stored.config)
     assert run.exception is None or isinstance(run.exception, SystemExit)
     assert ACTS.search(run.stdout) is None
     shown = "".join(run.stdout.split())
@@ -56,9 +56,9 @@ def test_no_command_lets_what_a_scanner_sent_act_or_be_swallowed(
 
 
 def test_json_gives_every_character_back_and_none_acts(
-    house: House, hostile: int, scanward: Callable[..., Result]
+    stored: StoredJobs, hostile: int, scanward: Callable[..., Result]
 ) -> None:
-    run = scanward("jobs", "show", hostile, "--json", "-c", house.config)
+    run = scanward("jobs", "show", hostile, "--json", "-c", stored.config)
     assert ACTS.search(run.stdout) is None
     assert json.loads(run.stdout)["study"]["patient_id"] == HOSTILE
 

@@ -67,10 +67,10 @@ def outcome(pool: WorkerPool, how: str) -> tuple[TaskResult, int]:
     assert takes_jobs(pool, LONG)
     process = in_worker(pool, arrange, how)
     pool.submit(JOB)
-    return come_home(pool), process
+    return collect(pool), process
 
 
-def come_home(pool: WorkerPool) -> TaskResult:
+def collect(pool: WorkerPool) -> TaskResult:
     deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:
         for answer in pool.collect_results():
@@ -126,7 +126,7 @@ def test_memory_is_given_back_after_a_job_and_not_after_every_array(pool: Worker
     assert takes_jobs(pool, LONG)
     in_worker(pool, hoard)
     pool.submit(JOB)
-    answer = come_home(pool)
+    answer = collect(pool)
     assert isinstance(answer, Finished)
     assert in_worker(pool, resident) < int(answer.outcome.summary) - 100
 
@@ -172,7 +172,7 @@ def test_a_job_over_the_time_limit_costs_its_worker_and_the_reason_is_kept(
     with monkeypatch.context() as patch:
         patch.setattr(pool, "_settings", WorkersSection(count=1, time_limit=timedelta(seconds=1)))
         pool.submit(JOB)
-        answer = come_home(pool)
+        answer = collect(pool)
     assert isinstance(answer, WorkerLost)
     assert "longer than the time limit of 1 s" in answer.reason
     assert "time limit" in pool.status.replaced[-1].reason
@@ -195,7 +195,7 @@ def test_nobody_free_is_said_and_loses_no_job(pool: WorkerPool) -> None:
     with pytest.raises(NoWorkerFree, match="job 8"):
         pool.submit(dataclasses.replace(JOB, job_id="8"))
     assert pool.running == ("7",)
-    assert isinstance(come_home(pool), Finished)
+    assert isinstance(collect(pool), Finished)
 
 
 class Hanging(OnnxRuntimeEngine):
@@ -233,7 +233,7 @@ def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
         in_workers(pool, arrange, "fine")
         for _ in range(3):
             pool.submit(JOB)
-            assert isinstance(come_home(pool), Finished)
+            assert isinstance(collect(pool), Finished)
         (hung,) = (one for one in pool.status.workers if one.state is WorkerState.OPENING)
         assert pool.status.replaced == ()
 

@@ -67,7 +67,7 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def come_home(pool: WorkerPool, count: int) -> list[TaskResult]:
+def collect(pool: WorkerPool, count: int) -> list[TaskResult]:
     found: list[TaskResult] = []
 
     def all_there() -> bool:
@@ -92,7 +92,7 @@ def test_jobs_go_only_to_workers_that_are_ready(pool: WorkerPool) -> None:
     for number in range(4):
         pool.submit(replace(JOB, job_id=str(number)))
         assert pool.free == 0
-        assert where(come_home(pool, 1)) == ["0"]
+        assert where(collect(pool, 1)) == ["0"]
     OPENED.set()
     wait_until(lambda: pool.free == 2)
     HELD.clear()
@@ -102,7 +102,7 @@ def test_jobs_go_only_to_workers_that_are_ready(pool: WorkerPool) -> None:
         pool.submit(replace(JOB, job_id="9"))
     wait_until(lambda: sorted(one.job or "" for one in pool.status.workers) == ["7", "8"])
     HELD.set()
-    assert where(come_home(pool, 2)) == ["0", "1"]
+    assert where(collect(pool, 2)) == ["0", "1"]
     assert pool.status.replaced == ()
 
 
@@ -116,6 +116,6 @@ def test_one_that_is_not_ready_in_time_is_to_be_replaced_and_the_other_takes_job
     assert gone.reason.startswith("its engines were not open after")
     pool._settings = WorkersSection(count=2)
     pool.submit(JOB)
-    assert where(come_home(pool, 1)) == ["0"]
+    assert where(collect(pool, 1)) == ["0"]
     OPENED.set()  # there is no nanny to replace it; so it counts again, by what it says
     wait_until(lambda: pool.free == 2)

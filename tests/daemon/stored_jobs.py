@@ -13,7 +13,7 @@ from db.states import Origin, ResultKind
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-class House:
+class StoredJobs:
     """What a daemon would have written; `config` is the file for `-c`."""
 
     def __init__(self, folder: Path) -> None:
