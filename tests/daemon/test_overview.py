@@ -78,7 +78,7 @@ def test_a_rule_file_that_was_rejected_is_told_of_with_what_is_wrong(
         rules.write_text(RULES.replace("abdomen-ct", "abdomen-xy"))
         wait(lambda: "rules.yaml" in path.read_text())
         said = status()
-    assert "The rule file is rejected" in said
+    assert "The changed rule file is invalid" in said
     assert "abdomen-xy" in said
 
 

@@ -62,7 +62,7 @@ class OneNetwork:
 
 def test_a_plan_that_is_not_stored_is_said_and_not_built(check: Check, builds: list[str]) -> None:
     code, said = check("tensorrt")
-    assert "nostoredplanfortensorrtfp16,tensorrtfp32;`scanwardmodelsbuild`" in said
+    assert "nostoredplanfortensorrtfp16,tensorrtfp32:run`scanwardmodelsbuild`" in said
     assert builds == []
     assert "brain-mrclassifierwarning" in said
     assert code in {0, 1}  # of other lines: disk, rules
@@ -70,7 +70,7 @@ def test_a_plan_that_is_not_stored_is_said_and_not_built(check: Check, builds: l
 
 def test_it_goes_on_with_the_engine_that_would_serve_without(check: Check, builds: list[str]) -> None:
     _, said = check("auto")
-    assert "`scanwardmodelsbuild`;withoutit" in said
+    assert "`scanwardmodelsbuild`;untilthen" in said
     assert f"{PACKAGE}" in said
     assert "openvino" in said
     assert builds == []

@@ -78,7 +78,7 @@ def test_what_a_pacs_would_refuse_is_said_before_it_refuses_it(check: Check) -> 
     with pacs(*everything) as place:
         code, said = check(f"destinations: {{pacs: {{{place}}}}}")
         assert code == 0
-        assert "takes Segmentation, Secondary Capture, Comprehensive 3D SR" in said
+        assert "accepts Segmentation, Secondary Capture, Comprehensive 3D SR" in said
         code, said = check(f"destinations: {{pacs: {{{place}, segmentation: LABELMAP}}}}")
         assert code == 1
         assert "would refuse: Label Map Segmentation; jobs that send there will fail" in said
@@ -86,7 +86,7 @@ def test_what_a_pacs_would_refuse_is_said_before_it_refuses_it(check: Check) -> 
         code, said = check(f"destinations: {{pacs: {{{place}}}}}")
         assert code == 0
         assert "warning" in said
-        assert "would refuse: Secondary Capture; key_images: false" in said
+        assert "would refuse: Secondary Capture; set key_images: false" in said
         assert "would refuse" not in check(f"destinations: {{pacs: {{{place}, key_images: false}}}}")[1]
     with pacs() as place:
         code, said = check(f"destinations: {{pacs: {{{place}}}}}")

@@ -70,7 +70,7 @@ def test_the_list_can_be_narrowed_by_sender_reason_and_time(stored: StoredJobs, 
     assert listed(jobs, "--since", "2026-11-20T17:30+05:30", "--until", "2026-11-20T12:00:01+00:00") == [late]
     assert listed(jobs, "--until", "30m") == [early, late]
     wrong = jobs("list", "--until", "yesterday")
-    assert "no duration (2h, 7d)" in str(wrong.exception)
+    assert "neither a duration (2h, 7d)" in str(wrong.exception)
 
 
 def test_a_job_tells_of_which_object_each_move_is_and_what_was_counted(stored: StoredJobs, jobs: Jobs) -> None:
@@ -104,8 +104,8 @@ def test_what_failed_for_one_reason_is_retried_at_once(stored: StoredJobs, jobs:
 
 
 def test_a_retry_of_everything_must_be_meant(stored: StoredJobs, jobs: Jobs) -> None:
-    assert "which" in str(jobs("retry").exception)
-    assert "which" in str(jobs("retry", 1, "--state", "failed").exception)
+    assert "select jobs" in str(jobs("retry").exception)
+    assert "select jobs" in str(jobs("retry", 1, "--state", "failed").exception)
     assert "cannot be retried" in str(jobs("retry", "--state", "done").exception)
 
 

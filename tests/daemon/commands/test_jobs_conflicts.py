@@ -68,7 +68,7 @@ def test_it_is_decided_which_one_is_used(
     assert len(json.loads(scanward("jobs", "conflicts", "--json", "-c", config).output)) == 4
     decided = scanward("jobs", "conflicts", "--use", which, "--study", uid, "-c", config)
     assert decided.exit_code == 0, decided.output
-    assert f"study {uid}: the {which} of 4 images" in decided.output
+    assert f"study {uid}: the {which} version of 4 images" in decided.output
     assert used(database, uid) == came[which]
     assert "No conflicts." in scanward("jobs", "conflicts", "-c", config).output
     assert len(database.known_paths()) == 8

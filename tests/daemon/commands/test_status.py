@@ -74,7 +74,7 @@ def status(config: Path, scanward: Callable[..., Result]) -> Status:
 def test_no_daemon_is_said_and_is_no_success(status: Status) -> None:
     code, said = status()
     assert code == 1
-    assert "does not run" in said
+    assert "is not running" in said
     assert "0 queued, 0 running" in said
 
 
@@ -104,7 +104,7 @@ def test_the_listener_and_what_it_lacks(status: Status, file: Path, two: DaemonS
         assert ["4711", "ready", "3"] in lines
         assert ["4712", *["cannot", "store", "images:", "Too", "many", "open", "files"], "0"] in lines
         assert [*["Cannot", "allocate", "memory"], "0"] in lines
-        assert ("Nobody replaces listener processes" in said) is not watched
+        assert ("Listener processes that die are no longer replaced" in said) is not watched
     _, said = status("--json")
     assert [one["pid"] for one in json.loads(said)["listener"]["processes"]] == [4711, 4712, None]
 
@@ -122,7 +122,7 @@ def test_parts_that_do_not_work_are_told_with_the_reason(status: Status, file: P
     code, said = status()
     assert code == 0, said
     lines = [line.split() for line in said.splitlines()]
-    assert ["watch-inbox", "working", "0", "s", "looked", "at", "regularly"] in lines
+    assert ["watch-inbox", "working", "0", "s", "scanned", "regularly"] in lines
     assert ["dispatch", "failing", "3", "min", "0", "s", "OSError:", "No", "space", "left"] in lines
     assert not [line for line in lines if line[:1] == ["intake"]]
     _, said = status("--json")

@@ -68,7 +68,7 @@ def sender(outbox: Outbox) -> DestinationSender:
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *statuses: int, then: Exception | None = None) -> None:
-    def send(_peer: Peer, paths: list[Path], on_result: Any, line: Any) -> None:
+    def send(_peer: Peer, paths: list[Path], on_result: Any, control: Any) -> None:
         for path, status in zip(paths, statuses, strict=False):
             on_result(SendResult(path, "1.2", status, None))
         if then is not None:

@@ -9,6 +9,7 @@ import pytest
 from daemon.config import LoggingSection
 from daemon.workers import warm_up
 from daemon.workers.warm_up import PROGRESS, WarmUp
+from pipelines.worker import JobRunner
 
 
 class Worker:
@@ -33,8 +34,15 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return happened
 
 
+def begun() -> WarmUp:
+    """The plugin as `setup` leaves it, without the thread."""
+    plugin = WarmUp({}, LoggingSection(), ())
+    plugin.runner = JobRunner()
+    return plugin
+
+
 def test_it_is_ready_when_its_engines_are_open_and_rehearses_then(heard: list[object]) -> None:
-    WarmUp({}, LoggingSection(), ())._warm_up(Worker(heard))
+    begun()._warm_up(Worker(heard))
     assert heard == ["opening", ("opened", {}), "ready", ("rehearsed", {})]
 
 
@@ -46,5 +54,5 @@ def test_engines_that_do_not_open_do_not_keep_it_from_saying_so_job_by_job(
 
     monkeypatch.setattr(warm_up, "open_engines", broken)
     with pytest.raises(MemoryError):
-        WarmUp({}, LoggingSection(), ())._warm_up(Worker(heard))
+        begun()._warm_up(Worker(heard))
     assert heard == ["opening", "ready"]
