@@ -11,12 +11,11 @@ import typer
 from rich.text import Text
 
 from daemon.commands.lazy import CommandPath, LazyGroup
-from daemon.errors import BadConfiguration, ScanwardError, WrongUsage
+from daemon.errors import BadConfiguration, WrongUsage
 from daemon.terminal.text import Terminal
-from db.errors import StoreError, UnsupportedDatabase
-from dicomio.errors import DicomError
-from engines.errors import EngineError
-from pipelines.errors import PipelineError, RulesInvalid, UnknownPipeline
+from db.errors import UnsupportedDatabase
+from pipelines.errors import RulesInvalid, UnknownPipeline
+from scanward_errors import ScanwardError
 
 COMMANDS: dict[str, CommandPath] = {
     "serve": ("daemon.commands.serve", "serve"),
@@ -60,9 +59,6 @@ WRONG_USAGE = (BadConfiguration, WrongUsage, RulesInvalid, UnknownPipeline, Unsu
 SILENT = ("jobs", "db")
 """Commands that log nothing: without structlog they start in three quarters of the time."""
 
-EXPECTED = (ScanwardError, DicomError, EngineError, PipelineError, StoreError)
-"""Errors whose message says all there is to say; anything else is our bug and shows its traceback."""
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -87,7 +83,7 @@ def main() -> None:
     """Entry point of the `scanward` command."""
     try:
         app()
-    except EXPECTED as error:
+    except ScanwardError as error:  # its message says all; anything else is our bug and shows its traceback
         Terminal(stderr=True, soft_wrap=True).print(Text("error:", style="bold red"), Text(str(error)))
         sys.exit(2 if isinstance(error, WRONG_USAGE) else 1)
 

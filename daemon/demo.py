@@ -133,7 +133,7 @@ class Stage:
                 time.sleep(0.2)
             else:
                 return
-        raise NotRunnable(f"the daemon did not start; its log is {self.folder / 'daemon.log'}")
+        raise NotRunnable(reason=f"the daemon did not start; its log is {self.folder / 'daemon.log'}")
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def send_study(scanner: Peer, folder: Path, report: Callable[[float], None]) -> 
 
     send(scanner, paths, on_result=count)
     if done != len(paths):
-        raise NotRunnable(f"the daemon acknowledged {done} of {len(paths)} images")
+        raise NotRunnable(reason=f"the daemon acknowledged {done} of {len(paths)} images")
     return done
 
 
@@ -204,7 +204,7 @@ def wait_for_jobs(stage: Stage, studies: int, report: Callable[[list[JobSummary]
             time.sleep(0.3)
     finally:
         database.close()
-    raise NotRunnable(f"the jobs did not end in {JOBS_TIMEOUT:.0f} s; see {stage.folder / 'daemon.log'}")
+    raise NotRunnable(reason=f"the jobs did not end in {JOBS_TIMEOUT:.0f} s; see {stage.folder / 'daemon.log'}")
 
 
 def compare(stage: Stage, kind: str, folder: Path, truth: PhantomTruth, job: JobDetail) -> Compared:

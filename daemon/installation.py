@@ -66,7 +66,7 @@ def compare_installation(config: Config, database: Database, here: SpoolSide) ->
     """As `check_installation`, and writes nothing; returns the identifier that both are to have."""
     there = database.side()
     if (why := mismatch(here, there)) is not None:
-        raise WrongDatabase(_advice(config, database, here, there, why))
+        raise WrongDatabase(reason=_advice(config, database, here, there, why))
     return identifier(here, there)
 
 
@@ -86,7 +86,7 @@ def locked(data_dir: Path | None) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise NotRunnable(f"another daemon already works on {data_dir}; stop it first") from None
+        raise NotRunnable(reason=f"another daemon already works on {data_dir}; stop it first") from None
     finally:
         os.close(fd)
 

@@ -23,40 +23,38 @@
     ├── CopyDiffers                 a copy reads otherwise than what was copied; nothing was kept
     └── BrokenMigration             our bug; nothing was changed
 
-The docstring of a class is its message (up to "Attributes:"), filled in with the data that the exception carries.
+What an error's message is made of, see scanward_errors.py.
 """
 
 # ruff: noqa: N818 - the name says what happened and whose fault it is; that it is an error, the tree says
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
+
+from scanward_errors import ScanwardError
 
 if TYPE_CHECKING:
     from db.records import EventRow
 
 
 @dataclass(eq=False, kw_only=True)
-class StoreError(Exception):
+class StoreError(ScanwardError):
     """The job database could not do what was asked."""
 
-    def __str__(self) -> str:
-        text = inspect.cleandoc(type(self).__doc__ or type(self).__name__).split("Attributes:")[0]
-        return " ".join(text.split()).format_map({**vars(self), "self": self})
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).__new__, (type(self),), vars(self)
+    message: ClassVar[str] = "The job database could not do what was asked."
 
 
 class BadRequest(StoreError):
-    """The request cannot be met."""
+    """The caller asked for something that cannot be. Asking again gives the same."""
+
+    message: ClassVar[str] = "The request cannot be met."
 
 
 @dataclass(eq=False, kw_only=True)
 class IllegalMove(BadRequest):
-    """{kind} {name} cannot go from {current} to {to}; {self.story}.
+    """A study, job or delivery cannot go from its state to the one asked for; often somebody else was quicker.
 
     Attributes:
         kind: "study", "job" or "delivery".
@@ -65,6 +63,8 @@ class IllegalMove(BadRequest):
         to: State that was asked for.
         history: Every move so far, oldest first.
     """
+
+    message: ClassVar[str] = "{kind} {name} cannot go from {current} to {to}; {story}."
 
     kind: str
     name: str
@@ -81,30 +81,45 @@ class IllegalMove(BadRequest):
 
 @dataclass(eq=False, kw_only=True)
 class Unknown(BadRequest):
-    """The database knows nothing of {name}."""
+    """There is no such row."""
+
+    message: ClassVar[str] = "There is no {name} in the database."
 
     name: object
 
 
 class UnknownStudy(Unknown):
-    """There is no study {name} in the database."""
+    """There is no such study."""
+
+    message: ClassVar[str] = "There is no study {name} in the database."
 
 
 class UnknownSeries(Unknown):
-    """There is no image of series {name} in the study."""
+    """There is no such series in a study."""
+
+    message: ClassVar[str] = "There is no image of series {name} in the study."
 
 
 class UnknownJob(Unknown):
-    """There is no job {name}."""
+    """There is no such job."""
+
+    message: ClassVar[str] = "There is no job {name}."
 
 
 class UnknownDelivery(Unknown):
-    """There is no delivery {name}."""
+    """There is no such delivery."""
+
+    message: ClassVar[str] = "There is no delivery {name}."
 
 
 @dataclass(eq=False, kw_only=True)
 class NothingToResend(BadRequest):
-    """Nothing of job {name} was accepted by {destination}; what was never sent, `scanward jobs retry` sends."""
+    """A destination has accepted none of a job's results, so there is nothing to send a second time."""
+
+    message: ClassVar[str] = (
+        "{destination} has accepted no result of job {name}, so there is nothing to send again. "
+        "`scanward jobs retry` sends what was never sent."
+    )
 
     name: object
     destination: str
@@ -112,11 +127,13 @@ class NothingToResend(BadRequest):
 
 @dataclass(eq=False, kw_only=True)
 class NotServed(BadRequest):
-    """Job {job_id} does not go to {destination}; {self.goes_to}.
+    """A job has no delivery to that destination.
 
     Attributes:
         others: Where it goes.
     """
+
+    message: ClassVar[str] = "Job {job_id} does not go to {destination}; {goes_to}."
 
     job_id: int
     destination: str
@@ -130,44 +147,56 @@ class NotServed(BadRequest):
 
 @dataclass(eq=False, kw_only=True)
 class InputsChanged(BadRequest):
-    """The images of study {study_uid} are not those that the job was decided on: more came in meanwhile.
+    """Images came in between the decision and the job."""
 
-    The study will become complete again; nothing needs to be done.
-    """
+    message: ClassVar[str] = (
+        "More images of study {study_uid} arrived after this job was decided on. "
+        "The study will be processed again once it is complete; nothing needs to be done."
+    )
 
     study_uid: str
 
 
 @dataclass(eq=False, kw_only=True)
 class NaiveTimestamp(BadRequest):
-    """The time {value} has no time zone; the database keeps UTC and will not guess."""
+    """A time without a time zone."""
+
+    message: ClassVar[str] = "The time {value} has no time zone. The database keeps times in UTC."
 
     value: object
 
 
 @dataclass(eq=False, kw_only=True)
 class RowRefused(BadRequest):
-    """The database does not take this row: {code}.
+    """A value that the database does not take; other rows it would take.
 
     Attributes:
         code: What the database calls the fault; the text that came with it may hold a value.
     """
 
+    message: ClassVar[str] = "The database rejects this row: {code}."
+
     code: str
 
 
 class BadSetting(StoreError):
-    """The configuration of the database is at fault."""
+    """The database that is configured cannot be used as it is; an administrator has to act."""
+
+    message: ClassVar[str] = "The configuration of the database is at fault."
 
 
 @dataclass(eq=False, kw_only=True)
 class UnsupportedDatabase(BadSetting):
-    """The database {url} is not supported: {reason}. Use sqlite:////path/to/file or postgresql+psycopg://...
+    """The URL is of a database, or has options, that we do not serve.
 
     Attributes:
         url: As configured, without the password.
         reason: What is wrong with it.
     """
+
+    message: ClassVar[str] = (
+        "The database {url} is not supported: {reason}. Use sqlite:////path/to/file or postgresql+psycopg://..."
+    )
 
     url: str
     reason: str
@@ -175,13 +204,15 @@ class UnsupportedDatabase(BadSetting):
 
 @dataclass(eq=False, kw_only=True)
 class OutdatedSchema(BadSetting):
-    """The database {url} is at {self.place}, this version needs {head}. Run `scanward db upgrade`.
+    """The tables are older than this version needs.
 
     Attributes:
         url: Without the password.
         current: Its revision, None if it holds no tables yet.
         head: Revision that this version needs.
     """
+
+    message: ClassVar[str] = "The database {url} is at {place}, this version needs {head}. Run `scanward db upgrade`."
 
     url: str
     current: str | None
@@ -195,10 +226,12 @@ class OutdatedSchema(BadSetting):
 
 @dataclass(eq=False, kw_only=True)
 class NewerSchema(BadSetting):
-    """The database {url} is at revision {current}, which this version does not know (it knows up to {head}).
+    """The tables are newer than this version."""
 
-    A newer Scanward has upgraded it. Install that version again, or restore the backup from before the upgrade.
-    """
+    message: ClassVar[str] = (
+        "The database {url} is at revision {current}, which this version does not know (it knows up to {head}). "
+        "A newer Scanward has upgraded it. Install that version again, or restore the backup from before the upgrade."
+    )
 
     url: str
     current: str
@@ -207,14 +240,20 @@ class NewerSchema(BadSetting):
 
 @dataclass(eq=False, kw_only=True)
 class DatabaseInUse(BadSetting):
-    """A daemon works on the database {url}: what it writes meanwhile would not be copied. Stop it first."""
+    """A daemon works on a database that was to be copied."""
+
+    message: ClassVar[str] = (
+        "A daemon is using the database {url}; what it writes during the copy would be lost. Stop it first."
+    )
 
     url: str
 
 
 @dataclass(eq=False, kw_only=True)
 class DatabaseNotEmpty(BadSetting):
-    """The database {url} holds rows in the table {table}; only into an empty one can be copied."""
+    """A database that was to be copied into holds rows already."""
+
+    message: ClassVar[str] = "The database {url} already holds rows in table {table}. A copy needs an empty database."
 
     url: str
     table: str
@@ -222,7 +261,12 @@ class DatabaseNotEmpty(BadSetting):
 
 @dataclass(eq=False, kw_only=True)
 class CopyDiffers(StoreError):
-    """The copy of the table {table} differs from the table ({before} rows, {after} in the copy); nothing was kept."""
+    """A copy reads otherwise than what was copied."""
+
+    message: ClassVar[str] = (
+        "The copy of table {table} differs from the original ({before} rows in the original, "
+        "{after} in the copy) and was discarded."
+    )
 
     table: str
     before: int
@@ -231,12 +275,14 @@ class CopyDiffers(StoreError):
 
 @dataclass(eq=False, kw_only=True)
 class DatabaseUnavailable(StoreError):
-    """The database {url} is not available: {reason}.
+    """The database cannot be reached, is locked, or its disk is full. It is worth another try.
 
     Attributes:
         url: Without the password.
         reason: What the driver said; it carries no values, hence no patient data.
     """
+
+    message: ClassVar[str] = "The database {url} is not available: {reason}."
 
     url: str
     reason: str
@@ -244,6 +290,16 @@ class DatabaseUnavailable(StoreError):
 
 @dataclass(eq=False, kw_only=True)
 class BrokenMigration(StoreError):
-    """The upgrade left rows in {tables} that refer to nothing, and was taken back. This is an error in Scanward."""
+    """An upgrade of the schema left rows that refer to nothing: our bug."""
+
+    message: ClassVar[str] = (
+        "The upgrade left rows in {names} that refer to rows that do not exist, and was rolled back. "
+        "This is a bug in Scanward."
+    )
 
     tables: list[str]
+
+    @property
+    def names(self) -> str:
+        """The tables as text."""
+        return ", ".join(self.tables)

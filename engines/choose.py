@@ -124,7 +124,7 @@ class ChosenEngine(Engine):
     def current(self) -> Engine:
         """The engine that serves."""
         if self._current is None:
-            raise NoEngine(self.package.name, "; ".join(self._refusals) or "not opened yet")
+            raise NoEngine(package=self.package.name, reasons="; ".join(self._refusals) or "not opened yet")
         return self._current
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
@@ -146,7 +146,7 @@ class ChosenEngine(Engine):
         self._refusals, self._left = [], deque(self._engines)
         self._current = self._next(build=self._build)
         if self._current is None:
-            raise NoEngine(self.package.name, "; ".join(self._refusals))
+            raise NoEngine(package=self.package.name, reasons="; ".join(self._refusals))
         if self._build:
             self._prepare_others(self._current)
 
@@ -168,7 +168,9 @@ class ChosenEngine(Engine):
         while self._left:
             engine = self._left.popleft()
             if not build and engine.builds:
-                missing = PlanMissing(engine.backend, engine.settings.precision, self.package.name)
+                missing = PlanMissing(
+                    backend=engine.backend, precision=engine.settings.precision, package=self.package.name
+                )
                 self._pass_over(engine, missing)
             elif self._admitted(engine):
                 engine = self._fastest(engine) if build else engine

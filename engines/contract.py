@@ -225,7 +225,7 @@ class Engine(ABC):
     def _in_use(self) -> Iterator[None]:
         with self._state:
             if not self._open:
-                raise EngineNotOpen(self.package.name, self.backend)
+                raise EngineNotOpen(package=self.package.name, backend=self.backend)
             self._running += 1
         try:
             yield
@@ -239,19 +239,26 @@ class Engine(ABC):
         specs = self.package.manifest.inputs
         expected = [spec.name for spec in specs]
         if sorted(feeds) != sorted(expected):
-            raise WrongNames(self.package.name, expected, sorted(feeds))
+            raise WrongNames(package=self.package.name, expected=expected, received=sorted(feeds))
         dims: dict[str, int] = {}
         for spec in specs:
             array = feeds[spec.name]
             if array.dtype != np.dtype(spec.dtype):
-                raise WrongDtype(self.package.name, spec.name, spec.dtype, str(array.dtype))
+                raise WrongDtype(
+                    package=self.package.name, name=spec.name, expected=spec.dtype, received=str(array.dtype)
+                )
             wanted = ("batch", *spec.shape[1:])
             named = {key: size for key, size in zip(wanted, array.shape, strict=False) if isinstance(key, str)}
             if not shape_fits(array.shape, spec.shape) or any(dims.get(k, v) != v for k, v in named.items()):
                 expected_shape = tuple(dims.get(key, key) if isinstance(key, str) else key for key in wanted)
-                raise WrongShape(self.package.name, spec.name, _readable(expected_shape), _readable(array.shape))
+                raise WrongShape(
+                    package=self.package.name,
+                    name=spec.name,
+                    expected=_readable(expected_shape),
+                    received=_readable(array.shape),
+                )
             if not _finite(array):
-                raise WrongValues(self.package.name, spec.name)
+                raise WrongValues(package=self.package.name, name=spec.name)
             dims |= named
         return dims
 
@@ -259,7 +266,7 @@ class Engine(ABC):
         """A mask drawn from NaN is empty, and would be reported as "no tumour"."""
         for name, array in results.items():
             if not _finite(array):
-                raise NotFinite(self.package.name, self.backend, f"output {name}")
+                raise NotFinite(package=self.package.name, backend=self.backend, reason=f"output {name}")
 
     def _allocate(self, batch: int, dims: Mapping[str, int]) -> Arrays:
         return {
@@ -285,9 +292,15 @@ def require_variant(backend: str, package: ModelPackage, variant: str) -> None:
     if variant != "fp32":
         brought = package.variant(variant)
         if brought is None:
-            raise PrecisionMissing(backend, variant, f"{package.name} brings no {variant} variant")
+            raise PrecisionMissing(
+                backend=backend, precision=variant, reason=f"{package.name} brings no {variant} variant"
+            )
         if not brought.suits(backend):
-            raise PrecisionMissing(backend, variant, f"that variant of {package.name} is for {brought.format} only")
+            raise PrecisionMissing(
+                backend=backend,
+                precision=variant,
+                reason=f"that variant of {package.name} is for {brought.format} only",
+            )
 
 
 def _finite(array: np.ndarray) -> bool:

@@ -27,62 +27,61 @@
         ├── DeviceLost              the process must be replaced
         └── NotFinite               the network answered NaN or infinity
 
-The docstring of each class is its message; the braces are filled from the exception's own data.
+What an error's message is made of, see scanward_errors.py.
 """
 
 # ruff: noqa: N818 - the name says what happened and whose fault it is; that it is an error, the tree says
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
+
+from scanward_errors import ScanwardError
 
 
-def _revive(kind: type[EngineError], data: dict[str, Any]) -> EngineError:
-    error = kind.__new__(kind)
-    error.__dict__.update(data)
-    return error
+class EngineError(ScanwardError):
+    """An engine, or what it needs, failed."""
 
-
-class EngineError(Exception):
-    """An engine could not do what was asked."""
-
-    def __str__(self) -> str:
-        doc = inspect.getdoc(type(self)) or ""
-        return doc.split("\n\n")[0].replace("\n", " ").format(**self.__dict__)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Errors travel from worker processes; the fields travel with them."""
-        return _revive, (type(self), dict(self.__dict__))
+    message: ClassVar[str] = "An engine could not do what was asked."
 
 
 class PackageError(EngineError):
-    """The model package cannot be used."""
+    """A model package is wrong; whoever made or copied it must act."""
+
+    message: ClassVar[str] = "The model package cannot be used."
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class PackageMissing(PackageError):
-    """{path}: no model package here ({problem})."""
+    """There is no model package in a folder."""
+
+    message: ClassVar[str] = "{path}: no model package here ({problem})."
 
     path: Path
     problem: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class PackageInvalid(PackageError):
-    """{file}: {key}: {problem}."""
+    """A model package breaks its format; `key` says where."""
+
+    message: ClassVar[str] = "{file}: {key}: {problem}."
 
     file: Path
     key: str
     problem: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class DigestMismatch(PackageError):
-    """{file}: its sha256 is {found}, but model.yaml says {stated} at {key}: a damaged copy, or another network."""
+    """A file of a model package is not the one that the package was made with."""
+
+    message: ClassVar[str] = (
+        "{file}: its sha256 is {found}, but model.yaml says {stated} at {key}: a damaged copy, or another network."
+    )
 
     file: Path
     key: str
@@ -91,21 +90,27 @@ class DigestMismatch(PackageError):
 
 
 class BadFeeds(EngineError):
-    """The arrays do not suit the network."""
+    """A pipeline fed a network with arrays that it does not take: a bug in the pipeline."""
+
+    message: ClassVar[str] = "The arrays do not suit the network."
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class WrongNames(BadFeeds):
-    """{package}: expected inputs {expected}, received {received}."""
+    """There are other inputs than those of the network."""
+
+    message: ClassVar[str] = "{package}: expected inputs {expected}, received {received}."
 
     package: str
     expected: Sequence[str]
     received: Sequence[str]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class WrongDtype(BadFeeds):
-    """{package}: input {name}: expected dtype {expected}, received {received}."""
+    """An input is of the wrong type."""
+
+    message: ClassVar[str] = "{package}: input {name}: expected dtype {expected}, received {received}."
 
     package: str
     name: str
@@ -113,9 +118,11 @@ class WrongDtype(BadFeeds):
     received: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class WrongShape(BadFeeds):
-    """{package}: input {name}: expected shape {expected}, received {received}."""
+    """An input has the wrong shape."""
+
+    message: ClassVar[str] = "{package}: input {name}: expected shape {expected}, received {received}."
 
     package: str
     name: str
@@ -123,53 +130,67 @@ class WrongShape(BadFeeds):
     received: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class WrongValues(BadFeeds):
-    """{package}: input {name}: expected finite numbers, received NaN or infinity."""
+    """An input holds NaN or infinity."""
+
+    message: ClassVar[str] = "{package}: input {name}: expected finite numbers, received NaN or infinity."
 
     package: str
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class EngineNotOpen(EngineError):
-    """{package}: the {backend} engine is not open; infer inside `with engine:`."""
+    """The engine was used outside of `with engine:`."""
+
+    message: ClassVar[str] = "{package}: the {backend} engine is not open; infer inside `with engine:`."
 
     package: str
     backend: str
 
 
 class EngineRefused(EngineError):
-    """This engine cannot serve this package here."""
+    """An engine cannot serve a package on this machine; the next one may."""
+
+    message: ClassVar[str] = "This engine cannot run this package on this machine."
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class BackendMissing(EngineRefused):
-    """{backend} is not installed: {reason}."""
+    """The library of a backend is not installed, or does not load."""
+
+    message: ClassVar[str] = "{backend} is not installed: {reason}."
 
     backend: str
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class DeviceMissing(EngineRefused):
-    """{backend} finds no device: {reason}."""
+    """There is no such device, or no driver for it."""
+
+    message: ClassVar[str] = "{backend} finds no device: {reason}."
 
     backend: str
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class DriverTooOld(EngineRefused):
-    """{backend}: the GPU driver is too old: {reason}."""
+    """The driver of the GPU is older than the libraries need."""
+
+    message: ClassVar[str] = "{backend}: the GPU driver is too old: {reason}."
 
     backend: str
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class DeviceFull(EngineRefused):
-    """{backend}: {package} does not fit into the free memory of {device}: {reason}."""
+    """There is too little free memory even for a batch of one."""
+
+    message: ClassVar[str] = "{backend}: {package} does not fit into the free memory of {device}: {reason}."
 
     backend: str
     package: str
@@ -177,44 +198,54 @@ class DeviceFull(EngineRefused):
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class PrecisionMissing(EngineRefused):
-    """{backend}: {precision} is not to be had: {reason}."""
+    """The device or the package has no such precision."""
+
+    message: ClassVar[str] = "{backend}: {precision} is not available: {reason}."
 
     backend: str
     precision: str
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class BuildFailed(EngineRefused):
-    """{backend}: {package} does not compile: {reason}."""
+    """The network does not compile."""
+
+    message: ClassVar[str] = "{backend}: {package} does not compile: {reason}."
 
     backend: str
     package: str
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class PlanMissing(EngineRefused):
-    """{backend} {precision}: no stored plan of {package}; `scanward models build` makes it."""
+    """The plan would have to be built first, and now is not the time."""
+
+    message: ClassVar[str] = "{backend} {precision}: no stored plan of {package}; `scanward models build` builds it."
 
     backend: str
     precision: str
     package: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class PlanUnusable(EngineRefused):
-    """{path}: the stored plan is {problem}."""
+    """A stored plan is damaged, foreign or outdated. It is rebuilt."""
+
+    message: ClassVar[str] = "{path}: the stored plan is {problem}."
 
     path: Path
     problem: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class GateRefused(EngineRefused):
-    """{backend} {precision}: {package} does not answer as the reference does: {reason}."""
+    """An engine's answers differ from those of the reference."""
+
+    message: ClassVar[str] = "{backend} {precision}: {package} gives different results from the reference: {reason}."
 
     backend: str
     precision: str
@@ -222,33 +253,43 @@ class GateRefused(EngineRefused):
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class NoEngine(EngineError):
-    """{package}: no engine can serve it: {reasons}."""
+    """Every engine was refused."""
+
+    message: ClassVar[str] = "{package}: no engine can run it: {reasons}."
 
     package: str
     reasons: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class InferenceFailed(EngineError):
-    """{package}: {backend} broke while it ran: {reason}."""
+    """The engine broke while it ran."""
+
+    message: ClassVar[str] = "{package}: {backend} failed during inference: {reason}."
 
     package: str
     backend: str
     reason: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class OutOfDeviceMemory(InferenceFailed):
-    """{package}: {backend}: the device has too little free memory: {reason}."""
+    """The device ran out of memory. A smaller batch may pass."""
+
+    message: ClassVar[str] = "{package}: {backend}: the device has too little free memory: {reason}."
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class DeviceLost(InferenceFailed):
-    """{package}: {backend}: the device is gone: {reason}."""
+    """The device is gone; the process must be replaced."""
+
+    message: ClassVar[str] = "{package}: {backend}: the device is gone: {reason}."
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class NotFinite(InferenceFailed):
-    """{package}: {backend}: the network answered NaN or infinity: {reason}."""
+    """The network answered NaN or infinity."""
+
+    message: ClassVar[str] = "{package}: {backend}: the network returned NaN or infinity: {reason}."

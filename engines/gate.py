@@ -123,14 +123,18 @@ def admit(engine: Engine) -> GateFigures | None:
         try:
             record = _examine(engine)
         except InferenceFailed as error:  # not remembered: the next start may find a GPU with more free memory
-            raise GateRefused(described.backend, described.precision, engine.package.name, str(error)) from error
+            raise GateRefused(
+                backend=described.backend, precision=described.precision, package=engine.package.name, reason=str(error)
+            ) from error
         _remember(engine, record)
     else:
         record = replace(record, figures=replace(record.figures, cached=True))
     log.info("engine_gate", package=engine.package.name, engine=str(described), problems=record.problems)
     if record.problems:
         reason = "; ".join(record.problems)
-        raise GateRefused(described.backend, described.precision, engine.package.name, reason)
+        raise GateRefused(
+            backend=described.backend, precision=described.precision, package=engine.package.name, reason=reason
+        )
     engine.accept(record.figures)
     return record.figures
 

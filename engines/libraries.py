@@ -23,7 +23,7 @@ def import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
-        raise BackendMissing("onnxruntime", str(error)) from error
+        raise BackendMissing(backend="onnxruntime", reason=str(error)) from error
     library: ModuleType = onnxruntime
     return library
 
@@ -41,7 +41,7 @@ def import_openvino() -> ModuleType:
     try:
         import openvino
     except ImportError as error:
-        raise BackendMissing("openvino", str(error)) from error
+        raise BackendMissing(backend="openvino", reason=str(error)) from error
     finally:
         if fresh:
             del sys.modules[blocked]
@@ -58,7 +58,7 @@ def import_tensorrt() -> ModuleType:
     try:
         import tensorrt
     except (ImportError, OSError) as error:
-        raise BackendMissing("tensorrt", str(error)) from error
+        raise BackendMissing(backend="tensorrt", reason=str(error)) from error
     library: ModuleType = tensorrt
     return library
 
@@ -76,14 +76,14 @@ def import_pycuda() -> ModuleType:
             import pycuda.driver as cuda
     except (ImportError, OSError) as error:
         if "undefined symbol" in str(error):
-            raise DriverTooOld("tensorrt", f"it lacks what PyCUDA was built with ({error})") from error
+            raise DriverTooOld(backend="tensorrt", reason=f"it lacks what PyCUDA was built with ({error})") from error
         if "libcuda" in str(error):
-            raise DeviceMissing("tensorrt", f"no NVIDIA driver is installed ({error})") from error
-        raise BackendMissing("tensorrt", str(error)) from error
+            raise DeviceMissing(backend="tensorrt", reason=f"no NVIDIA driver is installed ({error})") from error
+        raise BackendMissing(backend="tensorrt", reason=str(error)) from error
     try:
         cuda.init()
     except cuda.Error as error:
         kind = DriverTooOld if "insufficient" in str(error) else DeviceMissing
-        raise kind("tensorrt", str(error)) from error
+        raise kind(backend="tensorrt", reason=str(error)) from error
     library: ModuleType = cuda
     return library

@@ -120,9 +120,9 @@ class PlanStore:
         stated = {name: _as_stored(value) for name, value in asdict(key).items()}
         foreign = [name for name, value in stated.items() if header.get("key", {}).get(name) != value]
         if foreign:
-            raise PlanUnusable(path, f"foreign: made for another {', '.join(foreign)}")
+            raise PlanUnusable(path=path, problem=f"foreign: made for another {', '.join(foreign)}")
         if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
-            raise PlanUnusable(path, "damaged: its content is not what was written")
+            raise PlanUnusable(path=path, problem="damaged: its content is not what was written")
         os.utime(path)
         return payload
 
@@ -193,14 +193,14 @@ class PlanStore:
 
 def _split(path: Path, content: bytes) -> tuple[dict[str, Any], bytes]:
     if not content.startswith(MAGIC):
-        raise PlanUnusable(path, "outdated or damaged: it does not begin as this version's plans do")
+        raise PlanUnusable(path=path, problem="outdated or damaged: it does not begin as this version's plans do")
     line, newline, payload = content[len(MAGIC) :].partition(b"\n")
     try:
         header = json.loads(line)
     except ValueError:
         header = None
     if not newline or not isinstance(header, dict):
-        raise PlanUnusable(path, "damaged: its header cannot be read")
+        raise PlanUnusable(path=path, problem="damaged: its header cannot be read")
     return header, payload
 
 

@@ -8,30 +8,24 @@
     └── ModelsDiffer            the packages were replaced, or another machine has other ones
 
 A study that no rule takes is not an error: `route` answers `Unmatched`. A series that is no regular volume is
-`dicomio.errors.GeometryRefused`. The docstring of a class is its message (up to "Attributes:"), filled in with the data
-that the exception carries; an exception is made with keywords and can be pickled (workers send them home).
+`dicomio.errors.GeometryRefused`.
 """
 
 # ruff: noqa: N818 - the name says what happened and whose fault it is; that it is an error, the tree says
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
+
+from scanward_errors import ScanwardError
 
 
-@dataclass(eq=False, kw_only=True)
-class PipelineError(Exception):
+class PipelineError(ScanwardError):
     """A rule or a pipeline failed."""
 
-    def __str__(self) -> str:
-        text = inspect.cleandoc(type(self).__doc__ or "").split("\n\nAttributes:")[0]
-        return " ".join(text.split()).format(**vars(self))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).__new__, (type(self),), vars(self)
+    message: ClassVar[str] = "A rule or a pipeline failed."
 
 
 @dataclass(frozen=True)
@@ -57,59 +51,73 @@ class RuleProblem:
 
 @dataclass(eq=False, kw_only=True)
 class RulesInvalid(PipelineError):
-    """The rules are wrong.
+    """A rule file is wrong.
 
     Attributes:
         path: The rule file.
         problems: Everything that is wrong with it, in the order of the file.
     """
 
+    message: ClassVar[str] = "{lines}"
+
     path: Path
     problems: tuple[RuleProblem, ...]
 
-    def __str__(self) -> str:
+    @property
+    def lines(self) -> str:
+        """The problems, one below the other."""
         return "\n".join(str(problem) for problem in self.problems)
 
 
 @dataclass(eq=False, kw_only=True)
 class UnknownPipeline(PipelineError):
-    """There is no pipeline {name}; there are: {known}.
+    """There is no pipeline of that name.
 
     Attributes:
         name: What was asked for.
         known: Names of the pipelines that there are.
     """
 
+    message: ClassVar[str] = "There is no pipeline {name!r}; there are: {names}."
+
     name: str
     known: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return f"There is no pipeline {self.name!r}; there are: {', '.join(self.known)}."
+    @property
+    def names(self) -> str:
+        """The known names as text."""
+        return ", ".join(self.known)
 
 
 @dataclass(eq=False, kw_only=True)
 class ModelMissing(PipelineError):
-    """There is no model package {name}.
+    """There is no model package of that name.
 
     Attributes:
         name: What was asked for.
         folders: Where it was looked for.
     """
 
+    message: ClassVar[str] = "There is no model package {name!r} in {places}."
+
     name: str
     folders: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return f"There is no model package {self.name!r} in {', '.join(self.folders)}."
+    @property
+    def places(self) -> str:
+        """The folders as text."""
+        return ", ".join(self.folders)
 
 
 @dataclass(eq=False, kw_only=True)
 class BrainNotFound(PipelineError):
-    """the brain was not found ({reason})
+    """The images do not show a brain as a whole.
 
     Attributes:
         reason: What was looked at, and what came out.
-    """  # noqa: D415 - it goes on where a note's sentence has begun
+    """
+
+    message: ClassVar[str] = "the brain was not found ({reason})"  # goes on where a note's sentence has begun
 
     reason: str
 
@@ -123,11 +131,15 @@ class ModelsDiffer(PipelineError):
         folders: Where the worker has its packages.
     """
 
+    message: ClassVar[str] = (
+        "The model packages for {pipeline} in {places} are not those that the job was made for; "
+        "were they replaced, or does this machine have other ones?"
+    )
+
     pipeline: str
     folders: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return (
-            f"The model packages for {self.pipeline} in {', '.join(self.folders)} are not those that the job was made "
-            "for; were they replaced, or does this machine have other ones?"
-        )
+    @property
+    def places(self) -> str:
+        """The folders as text."""
+        return ", ".join(self.folders)

@@ -48,8 +48,8 @@ def check_volume_input(package: ModelPackage, needed: VolumeInput) -> None:
         whole = f"a whole {needed.organ} of {needed.sequences} is"
         what = f"{shown} slices of {needed.sequences} are" if shown else whole
         problem = f"{what} shown as {['batch', *wanted]}, received {list(given)}"
-        raise PackageInvalid(package.folder / MANIFEST, "inputs.0.shape", problem)
+        raise PackageInvalid(file=package.folder / MANIFEST, key="inputs.0.shape", problem=problem)
     answered = manifest.outputs[0].shape
     if not shape_fits((1, len(manifest.outputs[0].classes), *wanted[1:]), answered):
         problem = f"expected [batch, classes, ...] of the input's size {list(wanted[1:])}, received {list(answered)}"
-        raise PackageInvalid(package.folder / MANIFEST, "outputs.0.shape", problem)
+        raise PackageInvalid(file=package.folder / MANIFEST, key="outputs.0.shape", problem=problem)

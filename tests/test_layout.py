@@ -15,10 +15,18 @@ ROOT = Path(__file__).resolve().parents[1]
 OURS = ("daemon", "db", "dicomio", "engines", "pipelines", "training")
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", [*OURS, "scanward_errors"])
 def test_no_other_distribution_claims_our_import_names(name: str) -> None:
     claimants = set(importlib.metadata.packages_distributions().get(name, ["scanward"]))
-    assert claimants <= {"scanward"}, f"{claimants} would shadow our folder {name}/"
+    assert claimants <= {"scanward"}, f"{claimants} would shadow our {name}"
+
+
+def test_the_error_base_imports_nothing_of_ours() -> None:
+    tree = ast.parse((ROOT / "scanward_errors.py").read_text())
+    nodes = list(ast.walk(tree))
+    imported = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert imported == {"__future__", "typing"}
 
 
 def tracked() -> list[Path]:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.benchmark.contender import Contender, Run
-from training.evaluate.figures import UnfitError
+from training.errors import UnfitError
 from training.package.origin import experiments_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from engines.packages.package import ModelPackage, load_package, shipped_folder
-from training.evaluate.figures import UnfitError
+from training.errors import UnfitError
 from training.experiments import EXPERIMENTS
 from training.loop.record import was_begun
 

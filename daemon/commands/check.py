@@ -13,13 +13,11 @@ from rich.text import Text
 
 from daemon.commands.options import DEFAULT_CONFIG, ConfigOption, console
 from daemon.config import load_config
-from daemon.errors import ScanwardError
 from daemon.installation import SpoolSide, compare_installation
 from daemon.jobs.delivery import peer_of
 from daemon.settings import engine_settings
 from daemon.terminal.tables import plain_table
 from db.database import Database
-from db.errors import StoreError
 from dicomio.errors import DicomError
 from dicomio.files.spool.spool import Spool
 from dicomio.network.scu.sender import Peer, echo
@@ -33,6 +31,7 @@ from pipelines.registry import PIPELINES
 from pipelines.rules.file import load_rules
 from pipelines.rules.lint import lint_rules
 from pipelines.rules.routing import NO_RULES
+from scanward_errors import ScanwardError
 
 if TYPE_CHECKING:
     from daemon.config import Config, Destination
@@ -104,7 +103,7 @@ def _check_all(config: Config, path: Path) -> Iterator[CheckResult]:
 def _tried(what: str, look: Callable[[], str]) -> CheckResult:
     try:
         return CheckResult(what, "ok", look())
-    except (ScanwardError, PipelineError, EngineError, StoreError, DicomError, OSError) as error:
+    except (ScanwardError, OSError) as error:
         return CheckResult(what, "error", str(error))
 
 

@@ -75,7 +75,7 @@ def copy_database(
 
     with closing(Database(old)) as source, closing(Database(new)) as target:
         if source.url == target.url:
-            raise NotRunnable("the two are the same database")
+            raise NotRunnable(reason="the two are the same database")
         source.check()
         target.upgrade()
         lock = None if source.file is None else source.file.parent

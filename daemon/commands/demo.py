@@ -55,7 +55,7 @@ def demo(
 def _fresh(out: Path) -> Path:
     if out.exists():
         if not (out / MARKER).is_file():
-            raise WrongUsage(f"{out} exists and is not the folder of a demo; choose another with --out")
+            raise WrongUsage(reason=f"{out} exists and is not the folder of a demo; choose another with --out")
         shutil.rmtree(out)
     out.mkdir(mode=0o700, parents=True)
     (out / MARKER).touch()

@@ -116,9 +116,13 @@ def retry(
     exact = {"pipeline": pipeline, "rule": rule, "source_ae": source_ae, "reason_code": reason}
     by_options = bool(state or since or until or any(exact.values()))
     if bool(what) == by_options:
-        raise WrongUsage("name jobs or studies, or select jobs with options: --state failed, --reason CODE, --since 2h")
+        raise WrongUsage(
+            reason="name jobs or studies, or select jobs with options: --state failed, --reason CODE, --since 2h"
+        )
     if unknown := set(state or ()) - {*WORTH_A_RETRY, StudyState.UNMATCHED}:
-        raise WrongUsage(f"state {', '.join(sorted(unknown))} cannot be retried; failed, refused and unmatched can")
+        raise WrongUsage(
+            reason=f"state {', '.join(sorted(unknown))} cannot be retried; failed, refused and unmatched can"
+        )
     _, database = open_database(config)
     if what:
         for name in what:

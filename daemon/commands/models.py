@@ -113,7 +113,7 @@ def build_models(
     """Compile the networks ahead of time into the configuration's data folder, so that no start has to."""
     settings = _settings(config)
     if settings.cache_dir is None:
-        raise WrongUsage("without a configuration there is no data folder to keep plans in; give one with -c")
+        raise WrongUsage(reason="plans are kept in the data folder of a configuration; give one with -c")
     set_up_logs("info" if verbose else "warning")
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -187,7 +187,7 @@ def _wanted(config: Path | None, names: list[str] | None) -> list[ModelPackage]:
     packages = packages_in(load_config(config).models if config else ())
     unknown = set(names or ()) - set(packages)
     if unknown:
-        raise WrongUsage(f"unknown package {', '.join(sorted(unknown))}; available: {', '.join(packages)}")
+        raise WrongUsage(reason=f"unknown package {', '.join(sorted(unknown))}; available: {', '.join(packages)}")
     return [package for name, package in packages.items() if not names or name in names]
 
 

@@ -48,7 +48,9 @@ def process(
     if pipeline is not None:
         pipeline_named(pipeline)
     if out.resolve() == folder.resolve():
-        raise WrongUsage(f"the results cannot go into the study's own folder {folder}; choose another with --out")
+        raise WrongUsage(
+            reason=f"the results cannot go into the study's own folder {folder}; choose another with --out"
+        )
     _check_writable(out)
     wanted = _Wanted(
         out,
@@ -80,19 +82,21 @@ def _settings(backend: str) -> EngineSettings:
     try:
         return EngineSettings.model_validate({"backend": backend, "cache_dir": CACHE})
     except ValidationError:
-        raise WrongUsage(f"--backend: there is no {backend!r}; auto, tensorrt, openvino or onnxruntime") from None
+        raise WrongUsage(
+            reason=f"--backend: there is no {backend!r}; auto, tensorrt, openvino or onnxruntime"
+        ) from None
 
 
 def _check_writable(out: Path) -> None:
     """Before the work, which takes minutes, rather than after it."""
     there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists() or path.is_symlink())
     if not there.is_dir():
-        raise WrongUsage(f"the results cannot go into {out}: {there} is not a folder; choose another with --out")
+        raise WrongUsage(reason=f"the results cannot go into {out}: {there} is not a folder; choose another with --out")
     try:
         TemporaryFile(dir=there).close()
     except OSError as error:
         reason = f"{there} cannot be written to ({error.strerror})"
-        raise WrongUsage(f"the results cannot go into {out}: {reason}; choose another with --out") from error
+        raise WrongUsage(reason=f"the results cannot go into {out}: {reason}; choose another with --out") from error
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def _plan(study: FolderStudy, contents: FolderContents, wanted: _Wanted) -> _Pla
         case routes:
             taken = [found for found in planned(routes) if wanted.pipeline in {None, found.pipeline}]
     if not taken:
-        raise WrongUsage(f"no rule sends this study to {wanted.pipeline}; see: scanward rules explain DIR")
+        raise WrongUsage(reason=f"no rule sends this study to {wanted.pipeline}; see: scanward rules explain DIR")
     nested = len(contents.studies) > 1 or len(taken) > 1
     return _Plan(uid, tuple(_job(found, study, wanted, nested=nested) for found in taken))
 

@@ -67,9 +67,7 @@ def _studies(what: str, config: Path, source_ae: str) -> list[StudyAttributes]:
             notes.print(f"Files that could not be used, and that no rule sees: {dict(contents.unusable)}")
         return [study.facts for study in contents.studies]
     if source_ae:
-        raise WrongUsage(
-            "--source-ae stands in for the sender of a folder; who sent a study that was received is known"
-        )
+        raise WrongUsage(reason="--source-ae is for folders only; the sender of a received study is known")
     _, database = open_database(config)
     return [routing_facts(database.study_facts(what))]
 

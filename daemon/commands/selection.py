@@ -45,7 +45,7 @@ def job_filter(
     """The filter that the options name; `exact` are the fields of `JobFilter` that must be equal."""
     unknown = set(state or ()) - set(STATES)
     if unknown:
-        raise WrongUsage(f"unknown state {', '.join(sorted(unknown))}; valid states: {', '.join(STATES)}")
+        raise WrongUsage(reason=f"unknown state {', '.join(sorted(unknown))}; valid states: {', '.join(STATES)}")
     now = datetime.now(UTC)
     return JobFilter(
         states=frozenset(state or ()),
@@ -68,4 +68,6 @@ def moment(option: str, text: str, now: datetime) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
-        raise WrongUsage(f"{option}: {text!r} is neither a duration (2h, 7d) nor a date or time (2026-11-20)") from None
+        raise WrongUsage(
+            reason=f"{option}: {text!r} is neither a duration (2h, 7d) nor a date or time (2026-11-20)"
+        ) from None

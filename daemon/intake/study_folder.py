@@ -83,7 +83,7 @@ def read_folder(
         WrongUsage: There is no such folder, or no DICOM file in it.
     """
     if not folder.is_dir():
-        raise WrongUsage(f"{folder} is not a folder")
+        raise WrongUsage(reason=f"{folder} is not a folder")
     with ExitStack() as stack:
         place = scratch or Path(stack.enter_context(TemporaryDirectory(prefix="scanward-read-")))
         found = _Found(Spool(place, reserve=0))
@@ -92,7 +92,7 @@ def read_folder(
             found.read(path)
             report(number / len(paths))
         if not found.headers:
-            raise WrongUsage(f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
+            raise WrongUsage(reason=f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
         facts = studies_from_headers(map(_as_kept, found.headers.values()), source_ae)
         studies = tuple(
             FolderStudy(study, _files_by_series(study, found.headers), found.lost_of(study, alone=len(facts) == 1))

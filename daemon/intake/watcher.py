@@ -57,7 +57,7 @@ class FolderWatcher:
         rescan: Seconds between two looks at everything in a folder.
 
     Raises:
-        NotRunnable: Two of the folders, or a folder and the spool, lie in each other.
+        NotRunnable: One of the folders is inside another one, inside the spool, or around it.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class _ObservedFolder:
             self._observer.schedule(self, folder, recursive=True, event_filter=_NEWS)
         except (OSError, RecursionError) as error:  # too many watches on this machine, or a folder that is gone again
             self._end_observer()
-            self._note_unobserved(getattr(error, "strerror", None) or "too many folders lie in each other")
+            self._note_unobserved(getattr(error, "strerror", None) or "too many nested folders")
             return
         if self._is_unobserved:
             log.info("folder_observed_again", folder=folder)
@@ -189,4 +189,4 @@ def _check_apart(folders: Sequence[Path], spool: Path) -> None:
     places = [path.resolve() for path in (*folders, spool)]
     for one, other in combinations(places, 2):
         if one.is_relative_to(other) or other.is_relative_to(one):
-            raise NotRunnable(f"{one} and {other} lie in each other: choose another folder to watch")
+            raise NotRunnable(reason=f"one of {one} and {other} is inside the other: choose another folder to watch")

@@ -186,7 +186,7 @@ class WorkerPool:
         with self._lock:
             places = self._places()
         if not places:
-            raise NoWorkerFree(f"no worker is free for job {job.job_id} any more")
+            raise NoWorkerFree(job_id=job.job_id)
         key = f"{job.job_id}-{time.monotonic_ns()}"
         future = self.client.submit(run_task, job, key=key, pure=False, retries=0, workers=[places[0]])
         with self._lock:

@@ -13,6 +13,7 @@ Beside `dicomio.volumes.refusals`, and written for the same readers. None of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dicomio.errors import GeometryRefused
 from dicomio.volumes.refusals import MissingTags
@@ -20,11 +21,16 @@ from dicomio.volumes.refusals import MissingTags
 
 @dataclass(eq=False, kw_only=True)
 class UnreadableNumbers(MissingTags):
-    """{without} of {total} images have no number in {names}, but {example!r}{hint}. Export them from the scanner anew.
+    """Images with a value where a number belongs, and that value is none.
 
     Attributes:
         example: The first such value.
     """
+
+    message: ClassVar[str] = (
+        "{without} of {total} images hold {example!r} in {names}, which is not a number{hint}. "
+        "Export them again from the scanner."
+    )
 
     example: str
 
@@ -36,12 +42,16 @@ class UnreadableNumbers(MissingTags):
 
 @dataclass(eq=False, kw_only=True)
 class SharedInstanceUIDs(GeometryRefused):
-    """{images} different images carry {uids} SOP Instance UID(s); each needs its own. Export the series anew.
+    """Different images under the same SOP Instance UID.
 
     Attributes:
         images: Number of images of the series.
         uids: Number of different SOP Instance UIDs among them.
     """
+
+    message: ClassVar[str] = (
+        "{images} different images share {uids} SOP Instance UID(s), but each needs its own. Export the series again."
+    )
 
     images: int
     uids: int
@@ -49,13 +59,17 @@ class SharedInstanceUIDs(GeometryRefused):
 
 @dataclass(eq=False, kw_only=True)
 class NotHounsfield(GeometryRefused):
-    """The CT values are not Hounsfield units but {meaning}: {because}. Send the conventional images.
+    """A CT whose values are no Hounsfield units.
 
     Attributes:
         units: The unit, as `dicomio.volumes.units` names it.
         meaning: The unit in words.
         because: The attribute that says so, with its value.
     """
+
+    message: ClassVar[str] = (
+        "The CT values are not Hounsfield units but {meaning}: {because}. Send the conventional images."
+    )
 
     units: str
     meaning: str
@@ -64,11 +78,15 @@ class NotHounsfield(GeometryRefused):
 
 @dataclass(eq=False, kw_only=True)
 class PatientsDiffer(GeometryRefused):
-    """The images are of different patients: {names} differ between them. Nothing was read; have the study corrected.
+    """Images of more than one patient.
 
     Attributes:
         keywords: The attributes that contradict each other; their values are not kept.
     """
+
+    message: ClassVar[str] = (
+        "The images belong to different patients: {names} differ. Nothing was read; have the study corrected."
+    )
 
     keywords: tuple[str, ...]
 

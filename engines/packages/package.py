@@ -106,14 +106,16 @@ class ModelPackage:
         """
         stated = self.manifest.calibration
         if stated is None:
-            raise PackageInvalid(self.folder / MANIFEST, "calibration", "the package brings none")
+            raise PackageInvalid(file=self.folder / MANIFEST, key="calibration", problem="the package brings none")
         file = self.folder / stated.file
         try:
             read = CalibrationFile.model_validate_json(_checked(file, stated.sha256, "calibration.sha256"))
         except ValidationError as error:
             raise _invalid(file, error) from error
         if read.network != self.digest:
-            raise PackageInvalid(file, "network", f"it is of the network {read.network[:12]}, not {self.digest[:12]}")
+            raise PackageInvalid(
+                file=file, key="network", problem=f"it is of the network {read.network[:12]}, not {self.digest[:12]}"
+            )
         return read.largest
 
     def variant(self, precision: str) -> Variant | None:
@@ -123,7 +125,7 @@ class ModelPackage:
     def _brought(self, precision: str) -> Variant:
         variant = self.variant(precision)
         if variant is None:
-            raise PackageInvalid(self.folder / MANIFEST, "variants", f"no {precision} variant")
+            raise PackageInvalid(file=self.folder / MANIFEST, key="variants", problem=f"no {precision} variant")
         return variant
 
 
@@ -190,7 +192,9 @@ def shipped_folder() -> Path:
 def _claim(here: dict[str, ModelPackage], package: ModelPackage) -> None:
     if package.name in here:
         other = here[package.name].folder.name
-        raise PackageInvalid(package.folder / MANIFEST, "name", f"{package.name} is also the name of {other}")
+        raise PackageInvalid(
+            file=package.folder / MANIFEST, key="name", problem=f"{package.name} is also the name of {other}"
+        )
     here[package.name] = package
 
 
@@ -200,9 +204,9 @@ def _read_manifest(folder: Path) -> Manifest:
         content = read_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         problem = "no model.yaml" if folder.is_dir() else "no such folder"
-        raise PackageMissing(folder, problem) from None
+        raise PackageMissing(path=folder, problem=problem) from None
     except (YAMLError, ValueError) as error:
-        raise PackageInvalid(file, _yaml_place(error), "not valid YAML") from error
+        raise PackageInvalid(file=file, key=_yaml_place(error), problem="not valid YAML") from error
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
@@ -213,7 +217,7 @@ def _invalid(file: Path, error: ValidationError) -> PackageInvalid:
     first = error.errors()[0]
     key = ".".join(_written(first["loc"])) or "(whole file)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return PackageInvalid(file, key, first["msg"].removeprefix("Value error, ") + more)
+    return PackageInvalid(file=file, key=key, problem=first["msg"].removeprefix("Value error, ") + more)
 
 
 def _written(place: tuple[int | str, ...]) -> list[str]:
@@ -229,16 +233,16 @@ def _yaml_place(error: Exception) -> str:
 def _require(folder: Path, name: str, key: str, problem: str) -> None:
     path = folder / name
     if path.resolve().parent != folder.resolve():
-        raise PackageInvalid(folder / MANIFEST, key, f"{name} must lie in the package's own folder")
+        raise PackageInvalid(file=folder / MANIFEST, key=key, problem=f"{name} must lie in the package's own folder")
     if not path.is_file():
-        raise PackageInvalid(folder / MANIFEST, key, f"{problem} ({name} is missing)")
+        raise PackageInvalid(file=folder / MANIFEST, key=key, problem=f"{problem} ({name} is missing)")
 
 
 def _checked(file: Path, stated: str, key: str) -> bytes:
     content = file.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != stated:
-        raise DigestMismatch(file, key, stated, found)
+        raise DigestMismatch(file=file, key=key, stated=stated, found=found)
     return content
 
 
@@ -246,9 +250,11 @@ def _check_reference(package: ModelPackage, file: Path) -> None:
     try:
         arrays = package.reference() or {}
     except (KeyError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: a Python without LZMA
-        raise PackageInvalid(file, "reference_inputs", f"not one array per input ({error})") from error
+        raise PackageInvalid(file=file, key="reference_inputs", problem=f"not one array per input ({error})") from error
     for spec in package.manifest.inputs:
         array = arrays[spec.name]
         if array.dtype != spec.dtype or not shape_fits(array.shape, spec.shape) or len(array) == 0:
             received = f"{array.dtype} {array.shape}"
-            raise PackageInvalid(file, spec.name, f"expected {spec.dtype} {spec.shape}, received {received}")
+            raise PackageInvalid(
+                file=file, key=spec.name, problem=f"expected {spec.dtype} {spec.shape}, received {received}"
+            )

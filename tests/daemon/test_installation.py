@@ -174,7 +174,7 @@ def test_a_copied_database_is_as_good_as_the_former_one(
     check_all_there(copied, images, started(copied))
     again = scanward("db", "copy", old, new)
     assert again.exit_code == 1
-    assert "only into an empty one" in str(again.exception)
+    assert "needs an empty database" in str(again.exception)
 
 
 def test_a_new_data_folder_beside_an_old_database_is_refused(

@@ -65,7 +65,7 @@ def until(true: Callable[[], object]) -> None:
 def test_how_it_stands_is_told_with_the_reason() -> None:
     faults: list[Exception] = [
         OSError(28, "No space left on device"),
-        NotRunnable("the port is taken"),
+        NotRunnable(reason="the port is taken"),
         KeyError("Doe"),
     ]
     told = ["OSError: No space left on device", "the port is taken", "KeyError"]

@@ -66,7 +66,7 @@ def test_the_first_serves_and_the_others_stay_closed(chosen, engines, plain):
 
 @pytest.mark.parametrize("failure", [InferenceFailed, OutOfDeviceMemory])
 def test_the_next_one_takes_the_call_over(chosen, engines, plain, failure):
-    engines[0].failure = failure("tiny", "failing", "it was told to")
+    engines[0].failure = failure(package="tiny", backend="failing", reason="it was told to")
     check(chosen, plain)
     assert chosen.current is engines[1]
     assert "it was told to" in chosen.description.passed_over[0]
@@ -75,7 +75,7 @@ def test_the_next_one_takes_the_call_over(chosen, engines, plain, failure):
 
 
 def test_a_lost_device_is_for_whoever_replaces_the_process(chosen, engines, plain):
-    engines[0].failure = DeviceLost("tiny", "failing", "it fell off the bus")
+    engines[0].failure = DeviceLost(package="tiny", backend="failing", reason="it fell off the bus")
     with pytest.raises(DeviceLost, match="the device is gone: it fell off the bus"):
         chosen.infer(plain.feeds(1))
     assert engines[1].times_opened == 0
@@ -83,7 +83,7 @@ def test_a_lost_device_is_for_whoever_replaces_the_process(chosen, engines, plai
 
 def test_when_all_break_the_last_error_is_heard_and_the_last_engine_stays(chosen, engines, plain):
     for engine in engines:
-        engine.failure = InferenceFailed("tiny", "failing", "it was told to")
+        engine.failure = InferenceFailed(package="tiny", backend="failing", reason="it was told to")
     for _ in range(2):
         with pytest.raises(InferenceFailed, match="told to"):
             chosen.infer(plain.feeds(1))
@@ -92,12 +92,12 @@ def test_when_all_break_the_last_error_is_heard_and_the_last_engine_stays(chosen
 
 
 def test_within_a_job_nothing_is_built_that_takes_minutes(chosen, engines, plain):
-    engines[0].failure = OutOfDeviceMemory("tiny", "failing", "full")
+    engines[0].failure = OutOfDeviceMemory(package="tiny", backend="failing", reason="full")
     engines[1].has_to_build = True
     check(chosen, plain)
     assert chosen.current is engines[2]
     assert engines[1].times_opened == 0
-    assert "no stored plan of tiny; `scanward models build` makes it" in " ".join(chosen.description.passed_over)
+    assert "no stored plan of tiny; `scanward models build` builds it" in " ".join(chosen.description.passed_over)
 
 
 def test_without_leave_to_build_an_engine_that_must_is_passed_over_at_opening_too(plain, engines):
@@ -110,14 +110,14 @@ def test_without_leave_to_build_an_engine_that_must_is_passed_over_at_opening_to
 
 
 def test_many_threads_replace_it_once(chosen, engines, plain):
-    engines[0].failure = InferenceFailed("tiny", "failing", "it was told to")
+    engines[0].failure = InferenceFailed(package="tiny", backend="failing", reason="it was told to")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: check(chosen, plain), range(8)))
     assert [engine.times_opened for engine in engines] == [1, 1, 0]
 
 
 def test_refusals_are_passed_over_in_order(plain, engines):
-    engines[0].refusal = DeviceFull("failing", "tiny", "GPU 0", "3 MiB are free")
+    engines[0].refusal = DeviceFull(backend="failing", package="tiny", device="GPU 0", reason="3 MiB are free")
     with ChosenEngine(plain.package, SETTINGS, engines) as chosen:
         assert chosen.current is engines[1]
         assert "3 MiB are free" in chosen.description.passed_over[0]
@@ -125,7 +125,7 @@ def test_refusals_are_passed_over_in_order(plain, engines):
 
 def test_when_all_refuse_each_reason_is_said(plain, engines):
     for number, engine in enumerate(engines):
-        engine.refusal = DeviceFull("failing", "tiny", f"GPU {number}", "nothing is free")
+        engine.refusal = DeviceFull(backend="failing", package="tiny", device=f"GPU {number}", reason="nothing is free")
     chosen = ChosenEngine(plain.package, SETTINGS, engines)
     with pytest.raises(NoEngine, match=r"GPU 0.*GPU 1.*GPU 2"):
         chosen.open()
@@ -140,7 +140,7 @@ class Broken(OpenVinoEngine):
     """OpenVINO that opens and then has no memory."""
 
     def _run(self, pieces):
-        raise OutOfDeviceMemory("tiny", "openvino", "full")
+        raise OutOfDeviceMemory(package="tiny", backend="openvino", reason="full")
 
 
 def test_an_engine_that_breaks_at_the_gate_is_refused_this_time_only(plain, engines, tmp_path):

@@ -206,7 +206,7 @@ def test_inputs_must_agree_with_each_other(tmp_path):
 
 
 def test_errors_travel_between_processes():
-    error = WrongShape("tiny", "image", "(2, 3)", "(2, 4)")
+    error = WrongShape(package="tiny", name="image", expected="(2, 3)", received="(2, 4)")
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error) == "tiny: input image: expected shape (2, 3), received (2, 4)."
     assert copy.name == "image"

@@ -109,7 +109,7 @@ def test_refusal_falls_through_to_the_next(tmp_path):
 
 def test_a_named_precision_has_no_substitute(tmp_path):
     package = with_variant(tmp_path / "tiny", shifted(1))
-    with pytest.raises(NoEngine, match="openvino int8: tiny does not answer as the reference does"):
+    with pytest.raises(NoEngine, match="openvino int8: tiny gives different results from the reference"):
         open_engine(package, EngineSettings(backend="openvino", precision="int8"))
 
 

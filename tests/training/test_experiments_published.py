@@ -16,7 +16,7 @@ from engines.backends.onnxruntime.engine import OnnxRuntimeEngine  # noqa: E402
 from engines.backends.openvino.engine import OpenVinoEngine  # noqa: E402
 from engines.contract import EngineSettings  # noqa: E402
 from pipelines.brain import volume as brain_volume  # noqa: E402
-from training.evaluate.figures import UnfitError  # noqa: E402
+from training.errors import UnfitError  # noqa: E402
 from training.experiment import Variation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.fit import fit  # noqa: E402

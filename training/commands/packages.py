@@ -12,7 +12,7 @@ from rich.table import Table
 from engines.errors import PackageError
 from engines.packages.package import ModelPackage, load_package, shipped_folder
 from training.commands.usage import Data, console, named, refuse, usage_errors
-from training.evaluate.figures import UnfitError
+from training.errors import UnfitError
 
 
 def export(  # noqa: PLR0917 - a command line's options are many by nature

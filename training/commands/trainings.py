@@ -13,7 +13,7 @@ import typer
 
 from training.commands.usage import Data, console, named, refuse, usage_errors
 from training.data.items import SplitBy
-from training.evaluate.figures import UnfitError
+from training.errors import UnfitError
 from training.experiment import Experiment
 from training.experiments import EXPERIMENTS
 

@@ -9,10 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class UnfitError(ValueError):
-    """What is to be measured does not fit the package."""
-
-
 @dataclass(frozen=True)
 class Figure:
     """A measured figure; `interval` is the 95 % bootstrap interval over patients."""

@@ -16,8 +16,9 @@ from training.data import dataset
 from training.data.case import Case
 from training.data.dataset import Unit
 from training.data.items import Item
+from training.errors import UnfitError
 from training.evaluate.cases import Segmented, in_batches, pooled_figures, segmentation_figures
-from training.evaluate.figures import Figure, UnfitError, classification_figures
+from training.evaluate.figures import Figure, classification_figures
 from training.evaluate.gallery import animate_scan, answers_of, median_item, patients_of
 from training.evaluate.items import figures_of, look, scores_of
 from training.evaluate.overlap import calibration_figure, reliability_diagram
@@ -71,7 +72,9 @@ def measure(
         UnfitError: The package is of an older export, which was asked otherwise.
     """
     if package.manifest.preprocessing.neighbours != experiment.neighbours:
-        raise UnfitError(f"{package.name} {package.version} was exported for whole volumes: export its run again")
+        raise UnfitError(
+            reason=f"{package.name} {package.version} was exported for whole volumes: export its run again"
+        )
     with open_engine(package, settings) as engine:
         log.info("engine", description=str(engine.description))
         looked = _measure_cases if experiment.prepared else _measure_items
@@ -130,11 +133,11 @@ def measure_runs(runs: Sequence[Path], data: Path) -> list[Figure]:
     """
     for run in runs:
         if not is_by_slice(run):
-            raise UnfitError(f"{run}: expected a run on prepared slices, trained with --split slice")
+            raise UnfitError(reason=f"{run}: expected a run on prepared slices, trained with --split slice")
     experiments = [experiment_of(run) for run in runs]
     check_alike(experiments)
     if {read_record(run)["data_digest"] for run in runs} != {data_digest(data)}:
-        raise UnfitError(f"{data} is not the data that they were trained on, so other slices would be held out")
+        raise UnfitError(reason=f"{data} is not the data that they were trained on, so other slices would be held out")
     held_out = dataset.split(experiments[0], dataset.read(experiments[0], data)).validation
     predict, classes = of_slices(mean_of(experiments, runs), 0), experiments[0].classes
     segmented = [Segmented.of(predict, case) for case in held_out]

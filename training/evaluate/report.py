@@ -14,7 +14,8 @@ from engines.choose import open_engine
 from engines.contract import EngineSettings
 from engines.packages.package import ModelPackage, load_package
 from training.data.layouts.studies import LabelledStudy, find_studies
-from training.evaluate.figures import Figure, UnfitError
+from training.errors import UnfitError
+from training.evaluate.figures import Figure
 from training.evaluate.studies import as_served, by_slices, read_studies, study_figures
 from training.package.card import figure_rows
 from training.package.origin import experiments_of, threshold_of, unseen, unseen_names
@@ -119,7 +120,7 @@ def evaluate_package(package: ModelPackage, asked: Asked) -> EvaluationResult:
     if {"liver", "tumour"} <= set(package.manifest.outputs[0].classes) and (studies := find_studies(asked.data)):
         return _studies(package, studies, asked)
     if asked.synthetic:
-        raise UnfitError(f"lesions are drawn into whole CTs with a liver mask, and {asked.data} holds none")
+        raise UnfitError(reason=f"lesions are drawn into whole CTs with a liver mask, and {asked.data} holds none")
     return measure_held_out(package, asked)
 
 

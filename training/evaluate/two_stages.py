@@ -16,7 +16,8 @@ from engines.contract import EngineSettings
 from engines.packages.package import ModelPackage
 from training.data import dataset
 from training.data.items import Item
-from training.evaluate.figures import Figure, UnfitError, mean_figure
+from training.errors import UnfitError
+from training.evaluate.figures import Figure, mean_figure
 from training.evaluate.gallery import show_masks
 from training.evaluate.items import Patient, count, figures_of, owner
 from training.evaluate.pictures import Colours, Shown, at_most, draw_gallery, strip
@@ -68,7 +69,7 @@ def _seen_by_neither(
     names = " and ".join(package.name for package in packages)
     if tasks != ("classification", "segmentation") or alike[0] != alike[1] or classifier.prepared:
         raise UnfitError(
-            f"expected a classifier and a segmenter of the same images, received {names}: {tasks}, {alike}"
+            reason=f"expected a classifier and a segmenter of the same images, received {names}: {tasks}, {alike}"
         )
     items: list[Item] = dataset.read(replace(segmenter, only_positive=False), data)
     for package, experiment in zip(packages, stages, strict=True):

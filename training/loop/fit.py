@@ -20,7 +20,7 @@ from training.data.draw import Draw, Draws
 from training.data.examples import batches
 from training.data.layouts.brats_slices import brats_slices
 from training.data.phantoms import phantom_cases
-from training.evaluate.figures import UnfitError
+from training.errors import UnfitError
 from training.experiment import Experiment
 from training.loop.first_weights import first_weights
 from training.loop.learner import Averaged, learner_for
@@ -67,7 +67,7 @@ def fit(
         UnfitError: `more` for an experiment that mixes nothing in, or a run that was begun otherwise.
     """
     if more is not None and experiment.more is None:
-        raise UnfitError(f"{experiment.name}: expected no further data set, received {more}")
+        raise UnfitError(reason=f"{experiment.name}: expected no further data set, received {more}")
     lightning.seed_everything(experiment.seed + experiment.variant, workers=True, verbose=False)
     parts = dataset.split(experiment, dataset.read(experiment, data))
     number = {"training": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.packages.package import load_package
-from training.evaluate.figures import UnfitError
+from training.errors import UnfitError
 from training.experiment import Experiment
 
 RECORD = "record.json"
@@ -48,13 +48,13 @@ def settle(folder: Path, record: Mapping[str, Any], *, resume: bool) -> dict[str
     said: dict[str, Any] = {}
     if resume:
         if not (folder / "last.ckpt").exists() and was_begun(folder):
-            raise UnfitError(f"{folder} has no last.ckpt to go on from: start anew in another folder")
+            raise UnfitError(reason=f"{folder} has no last.ckpt to go on from: start anew in another folder")
         said = _record_if_any(folder)
         now = json.loads(json.dumps(record, default=dict))
         other = [key for key in SETTLED if said and said.get(key) != now.get(key)]
         if other:
             words = f"{folder} was trained with another {', '.join(other)}"
-            raise UnfitError(f"{words}: go on as it was begun, or start anew in another folder")
+            raise UnfitError(reason=f"{words}: go on as it was begun, or start anew in another folder")
     folder.mkdir(parents=True, exist_ok=True)
     return {**record, **{key: said[key] for key in ("initial", "inherited", "sources", "before") if key in said}}
 

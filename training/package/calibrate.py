@@ -23,7 +23,8 @@ from engines.contract import EngineSettings
 from engines.gate import Agreement, reference_feeds
 from engines.packages.manifest import CalibrationFile
 from engines.packages.package import NETWORK, ModelPackage, load_package
-from training.evaluate.figures import Figure, UnfitError
+from training.errors import UnfitError
+from training.evaluate.figures import Figure
 from training.evaluate.report import Asked, EvaluationResult, measure_held_out
 from training.package.agreement import compare, in_words
 from training.package.int8 import calibration_inputs, lost, require_slices
@@ -61,7 +62,7 @@ def add_calibration(folder: Path, data: Path) -> ModelPackage:
         largest = largest_values(package, inputs)
         found = compare(package, onnx.load_from_string(in_eight_bits(package.network(), largest)))
     except Exception as error:  # quantiser, converter, checker and ONNX Runtime raise what they like
-        raise UnfitError(f"{package.name} cannot be converted ({type(error).__name__}: {error})") from error
+        raise UnfitError(reason=f"{package.name} cannot be converted ({type(error).__name__}: {error})") from error
     reason = "; ".join(found.problems(package.manifest.tolerance))
     with tempfile.TemporaryDirectory() as place:
         draft = Path(shutil.copytree(folder, Path(place) / folder.name))

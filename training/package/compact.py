@@ -9,7 +9,8 @@ from pathlib import Path
 
 from engines.gate import reference_feeds
 from engines.packages.package import NETWORK, ModelPackage, load_package
-from training.evaluate.figures import Figure, UnfitError
+from training.errors import UnfitError
+from training.evaluate.figures import Figure
 from training.evaluate.report import Asked, measure_held_out
 from training.package import calibrate, int8
 from training.package.manifest import REFERENCE, forget_variants, write_reference
@@ -42,18 +43,18 @@ def make_compact(folder: Path, data: Path, version: str) -> ModelPackage:
         try:
             store_in_half(draft / NETWORK)
         except ValueError as error:
-            raise UnfitError(f"{package.name}: {error}") from error
+            raise UnfitError(reason=f"{package.name}: {error}") from error
         if package.manifest.reference_inputs == REFERENCE:
             write_reference(draft, reference_feeds(package))
         if (draft / NETWORK).read_bytes() == package.network():
-            raise UnfitError(f"{package.name} keeps its weights in 16 bits already")
+            raise UnfitError(reason=f"{package.name} keeps its weights in 16 bits already")
         digest = hashlib.sha256((draft / NETWORK).read_bytes()).hexdigest()
         content = edit_manifest(draft, sha256=digest, version=version, variants={}, calibration=None)
         edit_manifest(draft, training=content["training"] | {"compact": True})
         figures = measure_held_out(load_package(draft), Asked(data, engine=int8.PLAIN)).figures
         stated = [Figure(one.metric, one.value, one.n) for one in package.manifest.accuracy]
         if reason := int8.lost(stated, figures):
-            raise UnfitError(f"{package.name} stays as it is: {reason}")
+            raise UnfitError(reason=f"{package.name} stays as it is: {reason}")
         write_figures(draft, figures)
         for section in ("FP16", int8.SECTION, calibrate.SECTION):
             if f"## {section}\n" in package.card:

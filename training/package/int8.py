@@ -31,7 +31,8 @@ from pipelines.brain.volume import NeighbourSlices
 from training.data.case import Case
 from training.data.inputs import INPUTS
 from training.data.items import Item
-from training.evaluate.figures import Figure, UnfitError
+from training.errors import UnfitError
+from training.evaluate.figures import Figure
 from training.evaluate.report import Asked, EvaluationResult, measure_held_out
 from training.experiment import Experiment
 from training.package.agreement import in_words
@@ -88,7 +89,7 @@ def add_int8(folder: Path, data: Path, version: str | None = None) -> ModelPacka
         package = load_package(draft)
         found = verify(package, INT8)[0]
         if found.agreement is None:
-            raise UnfitError(f"{package.name}: {'; '.join(found.problems)}")
+            raise UnfitError(reason=f"{package.name}: {'; '.join(found.problems)}")
         after = () if found.problems else measure_held_out(package, Asked(data, engine=INT8)).figures
         reason = "; ".join(found.problems) or lost(before.figures, after)
         if reason:
@@ -115,7 +116,9 @@ def require_slices(package: ModelPackage) -> None:
     manifest = package.manifest
     spatial = manifest.inputs[0].shape[1:]
     if len(manifest.inputs) != 1 or manifest.inputs[0].volumetric or not all(isinstance(n, int) for n in spatial):
-        raise UnfitError(f"{package.name}: INT8 is made of networks that take one picture or slice of a fixed size")
+        raise UnfitError(
+            reason=f"{package.name}: INT8 is made of networks that take one picture or slice of a fixed size"
+        )
 
 
 def quantised(package: ModelPackage, inputs: Sequence[NDArray[np.float32]]) -> openvino.Model:

@@ -9,7 +9,7 @@ from typing import Any
 from engines.packages.package import ModelPackage
 from training.data import dataset
 from training.data.dataset import Unit
-from training.evaluate.figures import UnfitError
+from training.errors import UnfitError
 from training.experiment import Experiment
 from training.experiments import EXPERIMENTS
 
@@ -34,7 +34,7 @@ def check_alike(experiments: Sequence[Experiment]) -> None:
         for name in ALIKE:
             mine, its = getattr(first, name), getattr(other, name)
             if mine != its:
-                raise UnfitError(f"{first.name} and {other.name} differ in {name}: {mine} and {its}")
+                raise UnfitError(reason=f"{first.name} and {other.name} differ in {name}: {mine} and {its}")
 
 
 def experiments_of(package: ModelPackage) -> list[Experiment]:
@@ -55,7 +55,7 @@ def _of_part(name: str, record: dict[str, Any]) -> list[Experiment]:
         return [Experiment.of(one) for one in (first, *record.get("others", ()))]
     made_by = record.get("recipe")
     if made_by not in EXPERIMENTS:
-        raise UnfitError(f"{name} was made by {made_by!r}; expected one of {', '.join(EXPERIMENTS)}")
+        raise UnfitError(reason=f"{name} was made by {made_by!r}; expected one of {', '.join(EXPERIMENTS)}")
     return [EXPERIMENTS[made_by]] * record.get("networks", 1)
 
 

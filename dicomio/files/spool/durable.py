@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from dicomio.errors import DicomError
 from dicomio.files.digest import content_digest
@@ -24,12 +25,14 @@ _CHUNK = 1 << 20
 
 @dataclass(eq=False, kw_only=True)
 class LastCopy(DicomError):  # noqa: N818 - named as the others in dicomio/errors.py
-    """A received file was to be removed as a copy and stays: {reason}.
+    """A file was to be removed as a copy of another one, and that there is another one could not be proven.
 
     Attributes:
         path: The file; no part of the message, as names of files may name a patient.
         reason: Why it could not be proven that there is another one.
     """
+
+    message: ClassVar[str] = "A received file that looked like a duplicate was kept: {reason}."
 
     path: Path
     reason: str

@@ -6,6 +6,7 @@ import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from dicomio.errors import DicomError
 
@@ -16,12 +17,16 @@ OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 @dataclass(eq=False, kw_only=True)
 class SpoolFull(DicomError):  # noqa: N818 - named as the others in dicomio/errors.py
-    """The disk of the spool is full: {free} bytes are free, {reserve} have to stay free. Nothing was stored.
+    """The disk of the spool has no room. The sender is told so and nothing is stored.
 
     Attributes:
         free: Bytes that are free on the file system of the spool.
         reserve: Bytes that have to stay free.
     """
+
+    message: ClassVar[str] = (
+        "The spool's disk is full: {free} bytes are free and {reserve} must stay free. Nothing was stored."
+    )
 
     free: int
     reserve: int

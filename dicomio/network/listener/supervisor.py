@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, cast
+from typing import IO, ClassVar, Self, cast
 
 import structlog
 
@@ -41,12 +41,14 @@ WATCH_TIMEOUT = 60.0  # seconds without a look at the processes after which nobo
 
 @dataclass(eq=False, kw_only=True)
 class ListenerFailed(DicomError):  # noqa: N818 - named as the others in dicomio/errors.py
-    """The listener on {where} did not start: {reason}.
+    """The listener did not start; mostly its port is taken.
 
     Attributes:
         where: Address and port.
         reason: What went wrong.
     """
+
+    message: ClassVar[str] = "The listener on {where} did not start: {reason}."
 
     where: str
     reason: str

@@ -41,14 +41,16 @@ class OnnxRuntimeEngine(Engine):
     def _load(self) -> None:
         onnxruntime = import_onnxruntime()
         if self.precision not in ("fp32", "int8"):
-            raise PrecisionMissing(self.backend, self.precision, "it computes in fp32 or int8 on a processor")
+            raise PrecisionMissing(
+                backend=self.backend, precision=self.precision, reason="it computes in fp32 or int8 on a processor"
+            )
         network = require_network(self.backend, self.package, self.precision)
         try:
             session = onnxruntime.InferenceSession(
                 network, self._options(onnxruntime), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # it raises a dozen types, which share no base but this
-            raise BuildFailed(self.backend, self.package.name, _first_line(error)) from error
+            raise BuildFailed(backend=self.backend, package=self.package.name, reason=_first_line(error)) from error
         self._check_signature(session)
         self._session = session
 
@@ -60,7 +62,9 @@ class OnnxRuntimeEngine(Engine):
             try:
                 outputs = self._session.run(list(results), feeds)
             except Exception as error:
-                raise InferenceFailed(self.package.name, self.backend, _first_line(error)) from error
+                raise InferenceFailed(
+                    package=self.package.name, backend=self.backend, reason=_first_line(error)
+                ) from error
             for name, output in zip(results, outputs, strict=True):
                 np.copyto(results[name], output)
 
@@ -95,7 +99,7 @@ class OnnxRuntimeEngine(Engine):
                     self._reject(f"{key}.{name}", f"model.yaml says {spec.shape}, the network {found[name].shape}")
 
     def _reject(self, key: str, problem: str) -> None:
-        raise PackageInvalid(self.package.folder / NETWORK, key, problem)
+        raise PackageInvalid(file=self.package.folder / NETWORK, key=key, problem=problem)
 
 
 def _shapes_agree(stated: tuple[int | str, ...], actual: list[int | str | None]) -> bool:

@@ -74,7 +74,9 @@ class OpenVinoEngine(Engine):
 
     def _load(self) -> None:
         if self.precision not in precisions():
-            raise PrecisionMissing(self.backend, self.precision, "the processor does not compute in it")
+            raise PrecisionMissing(
+                backend=self.backend, precision=self.precision, reason="the processor does not compute in it"
+            )
         require_variant(self.backend, self.package, self._variant)
         compiled = self._compiled()
         self._requests = [compiled.create_infer_request() for _ in range(self._streams)]
@@ -98,7 +100,7 @@ class OpenVinoEngine(Engine):
             self._rewrite(model)
             return core.compile_model(model, "CPU", self._options())
         except Exception as error:
-            raise BuildFailed(self.backend, self.package.name, _last_line(error)) from error
+            raise BuildFailed(backend=self.backend, package=self.package.name, reason=_last_line(error)) from error
 
     def _rewrite(self, model: openvino.Model) -> None:
         rewrite(model)
@@ -109,7 +111,7 @@ class OpenVinoEngine(Engine):
         try:
             return import_openvino().Core().import_model(plan, "CPU", self._options())
         except Exception as error:
-            raise PlanUnusable(self.package.folder, f"refused by OpenVINO: {_last_line(error)}") from error
+            raise PlanUnusable(path=self.package.folder, problem=f"refused by OpenVINO: {_last_line(error)}") from error
 
     def _key(self) -> PlanKey:
         return PlanKey(
@@ -132,7 +134,9 @@ class OpenVinoEngine(Engine):
                 self._in_turns(pieces)
             except Exception as error:
                 self._settle()
-                raise InferenceFailed(self.package.name, self.backend, _last_line(error)) from error
+                raise InferenceFailed(
+                    package=self.package.name, backend=self.backend, reason=_last_line(error)
+                ) from error
 
     def _in_turns(self, pieces: Sequence[tuple[Arrays, Arrays]]) -> None:
         lanes = len(self._requests)

@@ -50,7 +50,9 @@ def profiles(package: ModelPackage, max_batch: int) -> tuple[Profile, ...]:
     for spec in package.manifest.inputs:
         free = [size for size in spec.shape[1:] if isinstance(size, str)]
         if free:
-            raise BuildFailed(BACKEND, package.name, f"input {spec.name} has free dimensions {free}")
+            raise BuildFailed(
+                backend=BACKEND, package=package.name, reason=f"input {spec.name} has free dimensions {free}"
+            )
         rest = tuple(size for size in spec.shape[1:] if isinstance(size, int))
         largest = max_batch if spec.shape[0] == "batch" else 1
         found.append(Profile(spec.name, (1, *rest), (largest, *rest), (largest, *rest)))
@@ -73,14 +75,14 @@ def require(package: ModelPackage, precision: str) -> None:
         PrecisionMissing: There is no such precision, or no network in it.
     """
     if precision not in PRECISIONS:
-        raise PrecisionMissing(BACKEND, precision, f"it is one of {', '.join(PRECISIONS)}")
+        raise PrecisionMissing(backend=BACKEND, precision=precision, reason=f"it is one of {', '.join(PRECISIONS)}")
     if not _made_here(package, precision):
         require_variant(BACKEND, package, precision)
     elif not can_halve():
         needed = f"{package.name} brings none, and {TOOL} is not installed: pip install 'scanward[gpu]'"
-        raise PrecisionMissing(BACKEND, precision, needed)
+        raise PrecisionMissing(backend=BACKEND, precision=precision, reason=needed)
     elif (reason := _unconvertible.get(network_digest(package, precision))) is not None:
-        raise PrecisionMissing(BACKEND, precision, reason)
+        raise PrecisionMissing(backend=BACKEND, precision=precision, reason=reason)
 
 
 def network_for(package: ModelPackage, precision: str) -> bytes:
@@ -99,13 +101,13 @@ def network_for(package: ModelPackage, precision: str) -> bytes:
     try:
         largest = package.largest() if precision == "int8" else {}
     except (PackageError, OSError) as error:
-        raise PrecisionMissing(BACKEND, precision, str(error)) from error
+        raise PrecisionMissing(backend=BACKEND, precision=precision, reason=str(error)) from error
     try:
         return int8.in_eight_bits(network, largest) if precision == "int8" else halved(network)
     except Exception as error:  # the converter and the checker raise what they like
         reason = f"{package.name} cannot be converted ({type(error).__name__}: {error})"
         _unconvertible[network_digest(package, precision)] = reason
-        raise PrecisionMissing(BACKEND, precision, reason) from error
+        raise PrecisionMissing(backend=BACKEND, precision=precision, reason=reason) from error
 
 
 def network_digest(package: ModelPackage, precision: str) -> str:
@@ -158,7 +160,7 @@ def build(
         parser = trt.OnnxParser(network, voice.channel)
         if not parser.parse(network_bytes):
             problems = [f"{error.node_operator()} {error.node_name()}: {error.desc()}" for error in _errors(parser)]
-            raise BuildFailed(BACKEND, package.name, "; ".join(problems) or "it does not parse")
+            raise BuildFailed(backend=BACKEND, package=package.name, reason="; ".join(problems) or "it does not parse")
         config = builder.create_builder_config()
         _add_profile(package, builder, config, shapes)
         timings = _attach_timings(config, timing)
@@ -169,7 +171,9 @@ def build(
         if monitor is not None and monitor.interrupted is not None:
             raise monitor.interrupted
         if plan is None:
-            raise BuildFailed(BACKEND, package.name, "; ".join(said) or "TensorRT gave no reason")
+            raise BuildFailed(
+                backend=BACKEND, package=package.name, reason="; ".join(said) or "TensorRT gave no reason"
+            )
         if progress is not None:
             progress("built", 1.0)
         return Built(bytes(plan), bytes(timings.serialize()))
@@ -184,7 +188,7 @@ def _add_profile(package: ModelPackage, builder: Any, config: Any, shapes: tuple
     for shape in shapes:
         profile.set_shape(shape.name, shape.least, shape.best, shape.largest)
     if config.add_optimization_profile(profile) < 0:
-        raise BuildFailed(BACKEND, package.name, f"TensorRT refuses the profile {shapes}")
+        raise BuildFailed(backend=BACKEND, package=package.name, reason=f"TensorRT refuses the profile {shapes}")
 
 
 def _attach_timings(config: Any, timing: bytes) -> Any:

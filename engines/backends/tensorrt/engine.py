@@ -131,9 +131,9 @@ class TensorRtEngine(Engine):
     def _run(self, pieces: Sequence[tuple[Arrays, Arrays]]) -> None:
         gpu, running = self._gpu, self._running_plan
         if gpu is None or running is None:
-            raise InferenceFailed(self.package.name, self.backend, "it is not loaded")
+            raise InferenceFailed(package=self.package.name, backend=self.backend, reason="it is not loaded")
         if self._lost:
-            raise DeviceLost(self.package.name, self.backend, "it was lost in an earlier call")
+            raise DeviceLost(package=self.package.name, backend=self.backend, reason="it was lost in an earlier call")
         with self._turn, gpu.entered():
             try:
                 running.run(pieces)
@@ -179,7 +179,9 @@ class TensorRtEngine(Engine):
             engine = self._runtime.deserialize_cuda_engine(plan)
             if engine is None:
                 folder = self.settings.cache_dir or self.package.folder
-                raise PlanUnusable(folder, "refused by TensorRT: " + ("; ".join(said) or "no reason given"))
+                raise PlanUnusable(
+                    path=folder, problem="refused by TensorRT: " + ("; ".join(said) or "no reason given")
+                )
             return engine
 
     def _fit(self, plan: Any, gpu: Gpu) -> Running:
@@ -191,7 +193,9 @@ class TensorRtEngine(Engine):
             except gpu.cuda.MemoryError as error:
                 if batch == 1:
                     reason = f"{gpu.free_bytes() >> 20} MiB are free"
-                    raise DeviceFull(self.backend, self.package.name, gpu.name, reason) from error
+                    raise DeviceFull(
+                        backend=self.backend, package=self.package.name, device=gpu.name, reason=reason
+                    ) from error
                 log.warning("gpu_memory_short", package=self.package.name, batch=batch, free=gpu.free_bytes())
                 batch //= 2
             else:
@@ -206,16 +210,22 @@ class TensorRtEngine(Engine):
             running.forget()
             explained = self._explained(error, gpu.cuda)
             if isinstance(explained, OutOfDeviceMemory):
-                raise DeviceFull(self.backend, self.package.name, gpu.name, explained.reason) from error
-            raise DeviceMissing(self.backend, f"{gpu.name} broke at its first piece ({explained})") from error
+                raise DeviceFull(
+                    backend=self.backend, package=self.package.name, device=gpu.name, reason=explained.reason
+                ) from error
+            raise DeviceMissing(
+                backend=self.backend, reason=f"{gpu.name} broke at its first piece ({explained})"
+            ) from error
 
     def _explained(self, error: BaseException, cuda: Any) -> BaseException:
         """CUDA's errors by consequence: after anything but a lack of memory, the context is of no more use."""
         name = self.package.name
         if isinstance(error, cuda.MemoryError):
-            return OutOfDeviceMemory(name, self.backend, str(error))
+            return OutOfDeviceMemory(package=name, backend=self.backend, reason=str(error))
         if isinstance(error, Hung | GraphFailed | cuda.Error):
             self._lost = True
             slow = f"a piece took more than {self.time_limit:g} s"
-            return DeviceLost(name, self.backend, slow if isinstance(error, Hung) else str(error))
+            return DeviceLost(
+                package=name, backend=self.backend, reason=slow if isinstance(error, Hung) else str(error)
+            )
         return error

@@ -36,7 +36,7 @@ class Gpu:
         self.cuda: Any = import_pycuda()
         count = self.cuda.Device.count()
         if number >= count:
-            raise DeviceMissing(TENSORRT, f"GPU {number} is configured, {count} are there")
+            raise DeviceMissing(backend=TENSORRT, reason=f"GPU {number} is configured, {count} are there")
         device = self.cuda.Device(number)
         self.name = str(device.name())
         self.capability = ".".join(map(str, device.compute_capability()))

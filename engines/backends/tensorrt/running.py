@@ -123,7 +123,8 @@ class Running:
         if not context.execute_async_v3(stream):
             reason = logger().last
             kind = OutOfDeviceMemory if _out_of_memory(reason) else InferenceFailed
-            raise kind(self._package.name, BACKEND, f"TensorRT refused to start the computation: {reason}")
+            refused = f"TensorRT refused to start the computation: {reason}"
+            raise kind(package=self._package.name, backend=BACKEND, reason=refused)
 
     def _recorded(self) -> list[Graph]:
         recorder, graphs = self._gpu.recorder(), []
@@ -157,7 +158,9 @@ class Running:
             if _out_of_memory(reason):
                 raise self._gpu.cuda.MemoryError(reason)
             raise BuildFailed(
-                BACKEND, self._package.name, f"TensorRT makes no execution context of the plan ({reason})"
+                backend=BACKEND,
+                package=self._package.name,
+                reason=f"TensorRT makes no execution context of the plan ({reason})",
             )
         return context
 
@@ -174,7 +177,11 @@ class Running:
         for spec in self._package.manifest.inputs:
             shape = (batch, *spec.shape[1:])
             if not context.set_input_shape(spec.name, shape):
-                raise BuildFailed(BACKEND, self._package.name, f"the plan takes no {spec.name} of shape {shape}")
+                raise BuildFailed(
+                    backend=BACKEND,
+                    package=self._package.name,
+                    reason=f"the plan takes no {spec.name} of shape {shape}",
+                )
         return max(int(context.update_device_memory_size_for_shapes()), 1)
 
     def _give_memory(self, context: Any) -> None:
@@ -194,7 +201,9 @@ class Running:
 def _bind(context: Any, addresses: Mapping[str, int], package: str) -> None:
     for name, address in addresses.items():
         if not context.set_tensor_address(name, address):
-            raise InferenceFailed(package, BACKEND, f"TensorRT does not take the buffer of {name}")
+            raise InferenceFailed(
+                package=package, backend=BACKEND, reason=f"TensorRT does not take the buffer of {name}"
+            )
 
 
 def _out_of_memory(reason: str) -> bool:

@@ -170,7 +170,7 @@ def test_folders_may_not_lie_in_each_other_or_in_the_spool(tmp_path: Path, spool
         [spool.root / "incoming"],
         [tmp_path],
     ):
-        with pytest.raises(NotRunnable, match="lie in each other"):
+        with pytest.raises(NotRunnable, match="is inside the other"):
             FolderWatcher([WatchedFolder(path) for path in paths], spool)
     FolderWatcher([WatchedFolder(tmp_path / "a"), WatchedFolder(tmp_path / "ab")], spool)
 

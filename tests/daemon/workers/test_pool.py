@@ -49,7 +49,7 @@ def arrange(how: str) -> int:
     def perform(job: JobDescription) -> Outcome:
         match how:
             case "device":
-                raise DeviceLost("tiny", "tensorrt", "a piece took more than 60 s")
+                raise DeviceLost(package="tiny", backend="tensorrt", reason="a piece took more than 60 s")
             case "bug":
                 raise ZeroDivisionError("ours")
             case "crash":

@@ -268,7 +268,7 @@ def test_several_images_at_one_position_are_told_apart(keyword: str, values: tup
     assert isinstance(fault, DuplicatePositions)
     assert (fault.images, fault.positions) == (12, 6)
     assert fault.varies == words
-    assert "12 images lie at 6 position(s)" in str(fault)
+    assert "12 images share 6 position(s)" in str(fault)
 
 
 def test_an_image_in_two_versions_is_said_to_be_that() -> None:

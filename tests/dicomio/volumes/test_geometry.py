@@ -66,10 +66,10 @@ def test_slices_of_a_real_series_are_tied_to_their_images(dicom_samples: Path) -
 @pytest.mark.parametrize(
     ("name", "kind", "besides", "words"),
     [
-        ("gantrytilting/001", Tilted, [], r"14\.0° to their normal"),
-        ("notavolume/001", DuplicatePositions, [], r"4 images lie at 1 position\(s\) \(several acquisitions"),
+        ("gantrytilting/001", Tilted, [], r"tilted by 14\.0°"),
+        ("notavolume/001", DuplicatePositions, [], r"4 images share 1 position\(s\) \(several acquisitions"),
         ("slicecount/001", TooFewSlices, [], r"2 slice\(s\)"),
-        ("sliceincrement/001", MissingSlices, [], r"the distance is 5 mm, but 10 mm between images 9 and 10"),
+        ("sliceincrement/001", MissingSlices, [], r"the slices are 5 mm apart, but 10 mm between images 9 and 10"),
         ("sliceincrement/002", Tilted, [MissingSlices], r"15\.5°.*1 slice\(s\) are missing"),
         ("sliceorientation/001", MixedOrientation, [], r"2 orientations"),
     ],

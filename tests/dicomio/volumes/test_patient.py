@@ -45,7 +45,7 @@ def test_two_people_in_one_series_are_refused(tmp_path: Path, other: dict[str, s
     with pytest.raises(PatientsDiffer) as caught:
         load_volume(halves(tmp_path, **other))
     assert caught.value.keywords == keywords
-    assert str(caught.value).startswith(f"The images are of different patients: {', '.join(keywords)} differ")
+    assert str(caught.value).startswith(f"The images belong to different patients: {', '.join(keywords)} differ")
     assert not any(
         value and value in str(caught.value) for value in (*JANE.values(), *other.values()) if len(value) > 1
     )

@@ -237,11 +237,11 @@ def test_a_position_with_two_numbers_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keyword", "value", "words"),
     [
-        ("PixelSpacing", rb"0,7\0,7 ", r"no number in PixelSpacing, but '0,7.*' \(a decimal comma"),
+        ("PixelSpacing", rb"0,7\0,7 ", r"hold '0,7.*' in PixelSpacing, which is not a number \(a decimal comma"),
         ("ImagePositionPatient", rb"0,5\1,5\2,5 ", "decimal comma"),
-        ("RescaleSlope", b"1,5 ", "no number in RescaleSlope, but '1,5' .a decimal comma"),
-        ("RescaleIntercept", b"none", "no number in RescaleIntercept, but 'none'. Export"),
-        ("PixelSpacing", rb"nan\nan ", "no number in PixelSpacing"),
+        ("RescaleSlope", b"1,5 ", "hold '1,5' in RescaleSlope, which is not a number .a decimal comma"),
+        ("RescaleIntercept", b"none", "hold 'none' in RescaleIntercept, which is not a number. Export"),
+        ("PixelSpacing", rb"nan\nan ", "in PixelSpacing, which is not a number"),
     ],
 )
 def test_what_is_no_number_is_shown(tmp_path: Path, keyword: str, value: bytes, words: str) -> None:
@@ -255,7 +255,7 @@ def test_what_is_no_number_is_shown(tmp_path: Path, keyword: str, value: bytes, 
 
 
 def test_one_uid_in_all_images_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SharedInstanceUIDs, match="5 different images carry 1 SOP Instance UID"):
+    with pytest.raises(SharedInstanceUIDs, match="5 different images share 1 SOP Instance UID"):
         load_volume(stack(tmp_path, change=put(SOPInstanceUID="1.2.3")))
 
 

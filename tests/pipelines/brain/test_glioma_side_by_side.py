@@ -23,7 +23,7 @@ def raises(error: BaseException) -> Any:
     return ask
 
 
-LOST = DeviceLost("classifier", "tensorrt", "unplugged")
+LOST = DeviceLost(package="classifier", backend="tensorrt", reason="unplugged")
 
 
 def test_the_answer_comes_from_a_thread_that_ends() -> None:
@@ -33,7 +33,10 @@ def test_the_answer_comes_from_a_thread_that_ends() -> None:
 
 
 def test_what_the_classifier_raises_is_raised_where_its_answer_is_wanted() -> None:
-    with pytest.raises(OutOfDeviceMemory), _meanwhile(raises(OutOfDeviceMemory("a", "b", "c"))) as answer:
+    with (
+        pytest.raises(OutOfDeviceMemory),
+        _meanwhile(raises(OutOfDeviceMemory(package="a", backend="b", reason="c"))) as answer,
+    ):
         answer()
 
 
@@ -45,7 +48,7 @@ def test_a_brain_that_is_not_found_is_told_whatever_the_classifier_says() -> Non
 
 def test_a_lost_device_is_told_whatever_else_fails_for_only_that_replaces_the_worker() -> None:
     with pytest.raises(DeviceLost), _meanwhile(raises(LOST)):
-        raise OutOfDeviceMemory("a", "b", "c")
+        raise OutOfDeviceMemory(package="a", backend="b", reason="c")
 
 
 def test_sequences_aligned_side_by_side_keep_their_order_and_fail_each_for_itself(

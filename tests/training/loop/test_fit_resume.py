@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 pytest.importorskip("lightning", reason="training needs the `train` extra")
 pytest.importorskip("monai", reason="training needs the `train` extra")
 
-from training.evaluate.figures import UnfitError  # noqa: E402
+from training.errors import UnfitError  # noqa: E402
 from training.experiment import Variation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.checkpoint import CheckpointWriter  # noqa: E402

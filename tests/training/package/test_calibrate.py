@@ -17,7 +17,7 @@ from engines.packages.package import load_package
 from tests.engines.conftest import images
 from tests.training.conftest import untouched
 from training.cli import app
-from training.evaluate.figures import UnfitError
+from training.errors import UnfitError
 from training.package import calibrate
 from training.package.manifest import forget_variants
 from training.package.rewrite import edit_manifest

@@ -21,7 +21,8 @@ from engines.packages.package import load_package
 from tests.pipelines.brain.brains import stand_in
 from tests.training.conftest import CLASSIFIER, held_out_of, untouched
 from training.cli import app
-from training.evaluate.figures import Figure, UnfitError
+from training.errors import UnfitError
+from training.evaluate.figures import Figure
 from training.package import int8
 
 

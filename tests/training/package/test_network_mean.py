@@ -18,7 +18,7 @@ from engines.contract import EngineSettings  # noqa: E402
 from engines.packages.package import load_package  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.contenders import contenders  # noqa: E402
-from training.evaluate.figures import UnfitError  # noqa: E402
+from training.errors import UnfitError  # noqa: E402
 from training.evaluate.report import Asked, evaluate_package  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
 from training.loop.fit import fit  # noqa: E402

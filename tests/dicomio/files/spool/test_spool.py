@@ -86,7 +86,7 @@ def test_commit_is_durable_and_private_whatever_the_umask(spool: Spool) -> None:
 
 def test_below_the_reserve_nothing_is_taken(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", reserve=1 << 60)
-    with pytest.raises(SpoolFull, match="disk of the spool is full"):
+    with pytest.raises(SpoolFull, match="spool's disk is full"):
         spool.store(b"x", "1")
     assert list(spool.tmp.iterdir()) == []
 

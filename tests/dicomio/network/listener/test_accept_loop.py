@@ -191,7 +191,7 @@ def test_the_reserve_is_kept(settings: ListenerSettings, spool: Spool, capsys: p
         assert [_store(opened, "1", bytes(1000)), _store(opened, "2", bytes(1000))] == [0xA700, 0xA700]
         assert opened.is_established
     assert spool.incoming() == []
-    until(lambda: "disk of the spool is full" in capsys.readouterr().out)
+    until(lambda: "spool's disk is full" in capsys.readouterr().out)
 
 
 def test_other_faults_of_the_disk_are_answered_too(settings: ListenerSettings, spool: Spool) -> None:

@@ -227,7 +227,7 @@ class FakeGpu(Gpu):
         from engines.errors import DeviceMissing
 
         if number not in self.cards:
-            raise DeviceMissing("tensorrt", f"GPU {number} is configured, {len(self.cards)} are there")
+            raise DeviceMissing(backend="tensorrt", reason=f"GPU {number} is configured, {len(self.cards)} are there")
         self.cuda = self.cards[number]
         self.name, self.capability, self.driver = f"Fake {number}", "9.0", "13.0"
         driver = self.cuda

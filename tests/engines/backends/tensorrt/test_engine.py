@@ -233,7 +233,7 @@ def test_a_profile_that_does_not_suit_is_refused(plain):
 def test_precision_comes_from_the_packages_variants(plain, tmp_path):
     with pytest.raises(PrecisionMissing, match="tiny brings no int8 variant"):
         build(plain.package, "int8", profiles(plain.package, 2))
-    with pytest.raises(PrecisionMissing, match="bf16 is not to be had"):
+    with pytest.raises(PrecisionMissing, match="bf16 is not available"):
         build(plain.package, "bf16", profiles(plain.package, 2))
 
 
