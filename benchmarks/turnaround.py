@@ -106,7 +106,7 @@ def measure(images: int, folder: Path, *, memory: bool) -> Measured:
         last = datetime.now(UTC)
         (row,) = wait_for_jobs(stage, 1, lambda rows: None)
     database = stage.database
-    job = database.show_job(row.job_id or 0)
+    job = database.jobs.show(row.job_id or 0)
     database.close()
     accepted = [d.accepted_at for d in job.deliveries if d.accepted_at and d.result.startswith(("seg", "sr"))]
     total = (max(accepted) - last).total_seconds() if accepted else float("nan")

@@ -197,7 +197,7 @@ def wait_for_jobs(stage: Stage, studies: int, report: Callable[[list[JobSummary]
     deadline = time.monotonic() + JOBS_TIMEOUT
     try:
         while time.monotonic() < deadline:
-            rows = list(database.list_jobs(JobFilter()))
+            rows = list(database.jobs.find(JobFilter()))
             report(rows)
             if len(rows) >= studies and all(row.state in ended or row.state == "unmatched" for row in rows):
                 return rows

@@ -64,7 +64,7 @@ def check_installation(config: Config, database: Database, spool: Spool, before:
 
 def compare_installation(config: Config, database: Database, here: SpoolSide) -> str:
     """As `check_installation`, and writes nothing; returns the identifier that both are to have."""
-    there = database.side()
+    there = database.installation.side()
     if (why := mismatch(here, there)) is not None:
         raise WrongDatabase(reason=_advice(config, database, here, there, why))
     return identifier(here, there)
@@ -93,7 +93,7 @@ def locked(data_dir: Path | None) -> Iterator[None]:
 
 def join(config: Config, database: Database, spool: Spool, installation: str) -> None:
     """Writes the identifier into both; first the database, as an empty one with an identifier goes with any spool."""
-    moved = database.belong_to(installation, str(config.data_dir), socket.gethostname())
+    moved = database.installation.belong_to(installation, str(config.data_dir), socket.gethostname())
     spool.owner.set_installation(installation, database.url)
     if moved:
         log.info("paths_made_relative", files=moved)

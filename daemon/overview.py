@@ -50,7 +50,7 @@ class Overview:
 def read_overview(config: Config, database: Database) -> Overview:
     """Queries the database, and counts the files in quarantine."""
     counts = database.counts()
-    of_studies, of_none = database.count_lost()
+    of_studies, of_none = database.studies.count_lost()
     return Overview(
         jobs={str(state): counts.jobs[state] for state in JOBS},
         studies={str(state): counts.studies[state] for state in STUDIES},
@@ -70,7 +70,7 @@ def _files(folder: Path) -> int:
 
 
 def _destinations(config: Config, database: Database) -> tuple[DestinationRow, ...]:
-    known = {row.name: row for row in database.destinations()}
+    known = {row.name: row for row in database.deliveries.destinations()}
     for name in config.destinations:
         known.setdefault(name, DestinationRow(name=name, waiting=0, failed=0, last_accepted_at=None))
     return tuple(known[name] for name in sorted(known))

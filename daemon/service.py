@@ -105,7 +105,7 @@ class Service:
     def _start_work(self, database: Database, spool: Spool) -> None:
         """Starts all that needs the database."""
         reader = SpoolReader(spool, database)
-        recovered = database.recover_after_restart(WORKER)
+        recovered = database.jobs.recover(WORKER)
         if recovered.jobs or recovered.deliveries:
             log.info("recovered", jobs=list(recovered.jobs), deliveries=len(recovered.deliveries))
         self._start_workers(database, self._start_senders(database), reader)

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session
 
 from db.columns import now
@@ -84,8 +84,13 @@ def history(session: Session, row: Stateful) -> tuple[EventRow, ...]:
             about = (JobEvent.job_id == row.id, JobEvent.delivery_id.is_(None))
         case Delivery():
             about = (JobEvent.delivery_id == row.id, JobEvent.job_id.is_not(None))
-    events = session.scalars(select(JobEvent).where(*about).order_by(JobEvent.id))
-    return tuple(record(EventRow, event) for event in events)
+    return events(session, *about)
+
+
+def events(session: Session, *about: ColumnElement[bool]) -> tuple[EventRow, ...]:
+    """What happened, oldest first."""
+    found = session.scalars(select(JobEvent).where(*about).order_by(JobEvent.id))
+    return tuple(record(EventRow, event) for event in found)
 
 
 def _illegal(session: Session, row: Stateful, to: State) -> IllegalMove:

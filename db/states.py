@@ -70,7 +70,7 @@ class Priority(StrEnum):
 
 
 class Origin(StrEnum):
-    """Which door an image came in by."""
+    """How an image came in."""
 
     LISTENER = "listener"
     WATCHER = "watcher"
@@ -95,6 +95,12 @@ class ResultKind(StrEnum):
 
 
 State = StudyState | JobState | DeliveryState
+
+NEED_A_PERSON = (JobState.FAILED, JobState.REFUSED)
+"""Jobs that go no further by themselves."""
+
+OUTSTANDING = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
+"""Deliveries that have neither been accepted nor given up."""
 
 MOVES: Mapping[type[State], Mapping[State, frozenset[State]]] = MappingProxyType(
     {

@@ -131,7 +131,7 @@ class Instance(Base):
     has_pixels: Mapped[bool]
     rows: Mapped[int | None]
     columns: Mapped[int | None]
-    tags: Mapped[dict[str, Any]]
+    instance_tags: Mapped[dict[str, Any]] = mapped_column("tags")
     received_at: Mapped[dt.datetime]
     source_ae: Mapped[str]
     association_id: Mapped[str | None] = mapped_column(index=True)
@@ -146,7 +146,7 @@ class Instance(Base):
     )
 
 
-class LostImage(Base):
+class Loss(Base):
     """Something that came for a study and could not be used, with what could be read of whose it is; '' if nothing.
 
     It refers to no row: it may come before its study does. `receipt` is the note in the spool that it was made from.

@@ -52,7 +52,7 @@ def adopt(
         if database.file is not None:
             database.upgrade()
         spool = Spool(loaded.spool_dir)
-        here, there = SpoolSide.of(spool), database.side()
+        here, there = SpoolSide.of(spool), database.installation.side()
         why = mismatch(here, there)
         if why is not None and not yes:
             told = "What the database does not know is put before the rules as new, and its results are sent again."

@@ -79,7 +79,7 @@ def _play(stage: Stage, phantoms: Mapping[str, tuple[Path, PhantomTruth]], progr
         rows = wait_for_jobs(stage, len(phantoms), report)
     database = stage.database
     last = {row.study.study_instance_uid: row.job_id for row in sorted(rows, key=lambda row: row.job_id or 0)}
-    jobs = {study: database.show_job(job_id) for study, job_id in last.items() if job_id is not None}
+    jobs = {study: database.jobs.show(job_id) for study, job_id in last.items() if job_id is not None}
     database.close()
     return [
         compare(stage, kind, folder, truth, jobs[truth.study_instance_uid])

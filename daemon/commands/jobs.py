@@ -72,7 +72,7 @@ def list_jobs(
     exact |= {"accession_number": accession, "source_ae": source_ae, "reason_code": reason}
     wanted = job_filter(exact, state=state, since=since, until=until, stuck=stuck, limit=limit)
     _, database = open_database(config)
-    rows = database.list_jobs(wanted)
+    rows = database.jobs.find(wanted)
     if as_json:
         console.print_as_json([plain(row) for row in rows])
     elif as_csv:
@@ -87,7 +87,7 @@ def list_jobs(
 def show(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show one job: its history, results, measurements, deliveries, and who sent the images."""
     _, database = open_database(config)
-    detail = database.show_job(job_id)
+    detail = database.jobs.show(job_id)
     if as_json:
         console.print_as_json(plain(detail))
     else:
@@ -129,14 +129,14 @@ def retry(
             _retry(database, name)
         return
     wanted = job_filter(exact, state=state or sorted(WORTH_A_RETRY), since=since, until=until, limit=ALL)
-    _retry_all(database, database.list_jobs(wanted))
+    _retry_all(database, database.jobs.find(wanted))
 
 
 def _retry(database: Database, name: str) -> None:
     if name.isdecimal():
-        console.print(f"job {name}: {database.retry_job(int(name), BY_HAND)}")
+        console.print(f"job {name}: {database.jobs.retry(int(name), BY_HAND)}")
     else:
-        database.reroute_study(name, BY_HAND)
+        database.studies.reroute(name, BY_HAND)
         console.print(f"study {name}: will be routed again")
 
 
@@ -161,7 +161,7 @@ def resend(
     """Send the results of jobs again that were accepted, for a PACS that has lost them."""
     _, database = open_database(config)
     for job_id in job_ids:
-        number = database.resend_job(job_id, BY_HAND, destination=destination)
+        number = database.jobs.resend(job_id, BY_HAND, destination=destination)
         console.print(f"job {job_id}: {number} results will be sent again")
 
 
@@ -170,7 +170,7 @@ def cancel(job_ids: list[int], config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Cancel jobs that have not ended; a running one is stopped."""
     _, database = open_database(config)
     for job_id in job_ids:
-        state = database.cancel_job(job_id, BY_HAND)
+        state = database.jobs.cancel(job_id, BY_HAND)
         console.print(
             f"job {job_id}: {state}" + ("; what was not sent yet is dropped" if state is JobState.DONE else "")
         )
@@ -184,7 +184,7 @@ def drop(
 ) -> None:
     """Send nothing more of a job to one destination; deliveries to the others go on."""
     _, database = open_database(config)
-    state = database.drop_destination(job_id, destination, BY_HAND)
+    state = database.deliveries.drop_destination(job_id, destination, BY_HAND)
     console.print(f"job {job_id}: {state}; nothing more of it is sent to {destination}")
 
 
@@ -203,7 +203,7 @@ def conflicts(
     if use is not None:
         _decide(database, use, study)
         return
-    rows = database.recent_conflicts()
+    rows = database.studies.conflicts()
     if as_json:
         console.print_as_json([plain(row) for row in rows])
     elif rows:
@@ -225,7 +225,7 @@ def _by_study(rows: list[Conflict]) -> list[dict[str, Any]]:
 
 
 def _decide(database: Database, use: Use, study: str | None) -> None:
-    decided = database.resolve_conflicts(use.value, study)
+    decided = database.studies.resolve_conflicts(use.value, study)
     for uid, images in decided.items():
         console.print(
             f"study {uid}: the {use.value} version of {images} images is used now", markup=False, soft_wrap=True

@@ -69,7 +69,7 @@ def _studies(what: str, config: Path, source_ae: str) -> list[StudyAttributes]:
     if source_ae:
         raise WrongUsage(reason="--source-ae is for folders only; the sender of a received study is known")
     _, database = open_database(config)
-    return [routing_facts(database.study_facts(what))]
+    return [routing_facts(database.studies.contents(what))]
 
 
 @app.command("schema")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from db.errors import BadRequest
-from db.records import LostImage
+from db.records import LossRow
 from db.states import LossKind
 
 if TYPE_CHECKING:
@@ -27,22 +27,22 @@ def record_losses(spool: Spool, database: Database) -> None:
     """Moves the notes that wait in the spool to the database."""
     for path in spool.lost():
         try:
-            database.record_lost([lost_image(path.stem, json.loads(path.read_text()))])
+            database.studies.record_lost([lost_image(path.stem, json.loads(path.read_text()))])
         except UNREADABLE as error:
             log.warning("lost_image_note_unreadable", file=path.name, kind=type(error).__name__)
         path.unlink()
 
 
-def losses_of(record: Mapping[str, Any]) -> list[LostImage]:
+def losses_of(record: Mapping[str, Any]) -> list[LossRow]:
     """What an association did not bring, by the record that a listener process wrote."""
     notes = record.get("lost", ())
     return [lost_image(f"{record['association_id']}-{number}", note) for number, note in enumerate(notes, start=1)]
 
 
-def lost_image(receipt: str, note: Mapping[str, Any]) -> LostImage:
+def lost_image(receipt: str, note: Mapping[str, Any]) -> LossRow:
     """A note (`dicomio.files.spool.lost.note`) as the database wants it."""
     position = note["position"]
-    return LostImage(
+    return LossRow(
         receipt=receipt,
         kind=LossKind(note["kind"]),
         study_instance_uid=note["study"],

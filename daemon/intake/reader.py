@@ -26,6 +26,7 @@ from daemon.intake.losses import UNREADABLE, losses_of, record_losses
 from daemon.intake.unindexed import Unindexed
 from db.faults import may_be_of_a_row
 from db.records import AssociationRow, Indexed, IndexedInstance
+from db.records.mapping import record
 from db.states import AssociationEnd, Origin
 from dicomio.errors import BadInput, UnreadableFile
 from dicomio.files.comparison import is_same_image
@@ -95,8 +96,8 @@ class SpoolReader:
                 self._placed.append((arrival, self._place(arrival)))
             self._backlog.drop(path)
         self._insert_placed()
-        for record in self._backlog.ended():
-            self._record_association(record)
+        for path in self._backlog.ended():
+            self._record_association(path)
         record_losses(self._spool, self._database)
         if self._backlog.finish():
             return True
@@ -117,9 +118,9 @@ class SpoolReader:
     def _record_association(self, path: Path) -> None:
         """Moves one association's record from the spool to the database."""
         try:
-            record = json.loads(path.read_text())
-            self._database.record_association(association_row(record))
-            self._database.record_lost(losses_of(record))
+            note = json.loads(path.read_text())
+            self._database.studies.record_association(association_row(note))
+            self._database.studies.record_lost(losses_of(note))
         except UNREADABLE as error:
             self._spool.quarantine(path, f"not the record of an association: {error}", path.name)
             log.warning("association_record_unreadable", file=path.name, reason=str(error))
@@ -136,7 +137,7 @@ class SpoolReader:
         return count
 
     def _reconcile(self, paths: list[Path]) -> int:
-        missing = self._database.paths_without_row(paths) if paths else []
+        missing = self._database.studies.paths_without_row(paths) if paths else []
         arrivals = [arrival for path in missing if (arrival := self._read(path)) is not None]
         self._insert([(arrival, arrival.path) for arrival in arrivals])
         self._unindexed.drop()
@@ -188,7 +189,9 @@ class SpoolReader:
             return
         self._grown = True
         try:
-            outcomes = self._database.index_instances([_row(arrival, path) for arrival, path in placed], is_same_image)
+            outcomes = self._database.studies.index(
+                [_instance(arrival, path) for arrival, path in placed], is_same_image
+            )
         except Exception as error:  # one that cannot be written down must not hold up the others for ever
             if not may_be_of_a_row(error):
                 raise
@@ -216,7 +219,7 @@ class SpoolReader:
                 kept = outcome.path
                 yield path, kept
             else:  # the file that the row names was lost, or is not what it was: this one takes its place
-                self._database.relocate(outcome.path, path)
+                self._database.studies.relocate(outcome.path, path)
         if arrival.path != path:
             yield arrival.path, kept
 
@@ -235,44 +238,30 @@ class SpoolReader:
                 remove_copies([(path, kept)])
 
 
-def association_row(record: Mapping[str, Any]) -> AssociationRow:
-    """The record that a listener process wrote (dicomio.files.spool.spool), as the database wants it."""
+def association_row(note: Mapping[str, Any]) -> AssociationRow:
+    """The note that a listener process wrote (dicomio.files.spool.spool), as the database wants it."""
     return AssociationRow(
-        association_id=record["association_id"],
-        calling_ae=record["calling_ae"],
-        called_ae=record["called_ae"],
-        peer_host=record["peer_host"],
-        opened_at=datetime.fromisoformat(record["opened_at"]),
-        closed_at=datetime.fromisoformat(record["closed_at"]),
-        how=AssociationEnd(record["how"]),
-        files=len(record["files"]),
-        refused=record["refused"],
+        association_id=note["association_id"],
+        calling_ae=note["calling_ae"],
+        called_ae=note["called_ae"],
+        peer_host=note["peer_host"],
+        opened_at=datetime.fromisoformat(note["opened_at"]),
+        closed_at=datetime.fromisoformat(note["closed_at"]),
+        how=AssociationEnd(note["how"]),
+        files=len(note["files"]),
+        refused=note["refused"],
     )
 
 
-def _row(arrival: _Arrival, path: Path) -> IndexedInstance:
-    header = arrival.header
-    return IndexedInstance(
-        sop_instance_uid=header.sop_instance_uid,
-        sop_class_uid=header.sop_class_uid,
-        transfer_syntax_uid=header.transfer_syntax_uid,
-        study_instance_uid=header.study_instance_uid,
-        series_instance_uid=header.series_instance_uid,
-        modality=header.modality,
-        patient_id=header.patient_id,
-        accession_number=header.accession_number,
-        study_date=header.study_date,
-        frames=header.frames,
-        has_pixels=header.has_pixels,
-        rows=header.rows,
-        columns=header.columns,
-        tags=header.tags,
-        instance_tags=header.instance_tags,
+def _instance(arrival: _Arrival, path: Path) -> IndexedInstance:
+    """What the database writes down of an image: all that its header tells, and how it came."""
+    return record(
+        IndexedInstance,
+        arrival.header,
         path=path,
         size=path.stat().st_size,
         content_digest=arrival.digest,
         received_at=arrival.received_at,
-        source_ae=header.source_ae,
         association_id=arrival.association_id,
         origin=Origin.LISTENER if arrival.association_id else Origin.WATCHER,
     )

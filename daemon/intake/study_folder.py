@@ -15,7 +15,7 @@ from daemon.errors import WrongUsage
 from daemon.intake.archives import BAD_ZIP, unpack
 from daemon.intake.import_file import SourceFile, UnusableFile, header_in, store
 from daemon.intake.settling import walk
-from db.database import inputs_digest
+from db.digests import inputs_digest
 from db.tags import bounded, storable
 from dicomio.errors import BadInput
 from dicomio.files.digest import content_digest

@@ -59,8 +59,8 @@ class Unindexed:
     def note(self) -> None:
         """Keep in the spool how far the database has come."""
         if self.is_done:
-            self._spool.owner.note_indexed(self._database.newest_instance())
+            self._spool.owner.note_indexed(self._database.studies.newest_instance())
 
     def _is_behind(self) -> bool:
         noted = self._spool.owner.indexed()
-        return noted is None or noted > self._database.newest_instance()
+        return noted is None or noted > self._database.studies.newest_instance()

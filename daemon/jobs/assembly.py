@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from db.database import inputs_digest
+from db.digests import inputs_digest
 from db.errors import DatabaseUnavailable, InputsChanged
 from db.reasons import NOT_ROUTABLE
 from db.records import AlreadyExists, Created, JobOrder, Wish
@@ -68,10 +68,10 @@ class Assembly:
     def step(self) -> bool:
         """Completes and routes every study that need not be waited for; True when there were some."""
         rules = self._rules()
-        ready = self._database.studies_to_complete(self._as_of(), self._quiet_period, self._after_release)
+        ready = self._database.studies.to_complete(self._as_of(), self._quiet_period, self._after_release)
         for study in ready:
-            self._database.complete_study(study.study_uid, study.reason)
-        for study_uid in self._database.studies_to_route():
+            self._database.studies.complete(study.study_uid, study.reason)
+        for study_uid in self._database.studies.to_route():
             self._try_route(study_uid, rules)
         return bool(ready)
 
@@ -83,25 +83,25 @@ class Assembly:
             raise
         except Exception as error:  # a model package that is missing or broken, or our own fault
             log.exception("study_routing_failed", study=study_uid)
-            self._database.set_unmatched(study_uid, [f"cannot be routed: {error}"], code=NOT_ROUTABLE)
+            self._database.studies.set_unmatched(study_uid, [f"cannot be routed: {error}"], code=NOT_ROUTABLE)
 
     def route_study(self, study_uid: str, rules: RuleSet) -> None:
         """Puts one complete study before the rules and makes its jobs, or writes down why no rule takes it."""
-        recorded = self._database.study_facts(study_uid)
+        recorded = self._database.studies.contents(study_uid)
         match route(routing_facts(recorded), rules):
             case Unmatched(reasons=reasons):
-                reasons = (*_why_fewer(self._database.lost_images(study_uid)), *reasons)
+                reasons = (*_why_fewer(self._database.studies.lost_images(study_uid)), *reasons)
                 log.info("study_unmatched", study=study_uid, reasons=list(reasons))
-                self._database.set_unmatched(study_uid, reasons)
+                self._database.studies.set_unmatched(study_uid, reasons)
             case routes:
                 self._make_jobs(recorded, routes)
 
-    def _make_jobs(self, recorded: records.StudyFacts, routes: Sequence[Route]) -> None:
+    def _make_jobs(self, recorded: records.StudyContents, routes: Sequence[Route]) -> None:
         study_uid = recorded.study.study_instance_uid
         orders = [self._order(recorded, found) for found in routes]
         because = "; ".join(f"{found.rule} -> {found.pipeline}" for found in routes)
         try:
-            made = self._database.route_study(study_uid, orders, because=because, wishes=self._wishes)
+            made = self._database.jobs.route_study(study_uid, orders, because=because, wishes=self._wishes)
         except InputsChanged:
             log.info("routing_postponed", study=study_uid)  # the study is receiving again and will be back
             return
@@ -110,7 +110,7 @@ class Assembly:
         if any(isinstance(job, Created) or job.added for job in made):
             self._on_created()
 
-    def _order(self, recorded: records.StudyFacts, found: Route) -> JobOrder:
+    def _order(self, recorded: records.StudyContents, found: Route) -> JobOrder:
         return JobOrder(
             rule=found.rule,
             pipeline=found.pipeline,
@@ -127,7 +127,7 @@ class Assembly:
         return model_digest(pipeline, packages_for(pipeline, self._model_folders))
 
 
-def _why_fewer(lost: Iterable[records.LostImage]) -> tuple[str, ...]:
+def _why_fewer(lost: Iterable[records.LossRow]) -> tuple[str, ...]:
     """Rules saw fewer images than came where several share a UID: said first, for the other reasons follow from it."""
     sharing = sum(one.kind is LossKind.CONFLICTING for one in lost)
     if not sharing:
@@ -143,17 +143,19 @@ def _log_job(made: Created | AlreadyExists, study_uid: str, found: Route) -> Non
             log.info("job_exists", job_id=job_id, study=study_uid, state=str(state), sent_also_to=list(added))
 
 
-def routing_facts(recorded: records.StudyFacts) -> StudyAttributes:
+def routing_facts(recorded: records.StudyContents) -> StudyAttributes:
     """What the database knows of a study, as the rules see it."""
     return study_attributes(recorded.study.study_instance_uid, recorded.tags, map(_known, recorded.series))
 
 
-def _known(series: records.SeriesFacts) -> KnownSeries:
-    images = [KnownImage(one.sop_instance_uid, one.tags, one.frames, one.source_ae) for one in series.instances]
+def _known(series: records.SeriesContents) -> KnownSeries:
+    images = [
+        KnownImage(one.sop_instance_uid, one.instance_tags, one.frames, one.source_ae) for one in series.instances
+    ]
     return KnownSeries(series.series_instance_uid, series.tags, images)
 
 
-def digest_of_roles(recorded: records.StudyFacts, roles: Mapping[str, str]) -> str:
+def digest_of_roles(recorded: records.StudyContents, roles: Mapping[str, str]) -> str:
     """Inputs digest of the images that the roles stand for."""
     by_uid = {series.series_instance_uid: series for series in recorded.series}
     return inputs_digest(

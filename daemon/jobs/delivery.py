@@ -61,13 +61,13 @@ class DestinationSender:
     def step(self) -> bool:
         """Sends what is due; True when there may be more. First of all, what was answered before is written down."""
         self._write_down()
-        batches = self._database.due_deliveries(datetime.now(UTC), limit=200, destination=self.name)
+        batches = self._database.deliveries.due(datetime.now(UTC), limit=200, destination=self.name)
         for batch in batches:
             self._send(batch)
         return bool(batches)
 
     def _send(self, batch: DeliveryBatch) -> None:
-        started = set(self._database.start_delivery([item.id for item in batch.items], WORKER))
+        started = set(self._database.deliveries.start([item.id for item in batch.items], WORKER))
         items = {item.path: item for item in batch.items if item.id in started}
         if not items:
             return
@@ -126,7 +126,7 @@ class DestinationSender:
 
     def _give_up(self, item: DueDelivery, reason: str) -> None:
         try:
-            self._database.delivery_failed(item.id, reason, None)
+            self._database.deliveries.fail(item.id, reason, None)
         except DatabaseUnavailable:
             raise
         except Exception:  # it stays "sending", until a restart sends it again
@@ -136,24 +136,24 @@ class DestinationSender:
         """Writes down what the destination said of one instance."""
         status = result.status
         if result.accepted:
-            self._database.delivery_accepted(item.id, status or 0, describe_status(status) if status else "")
+            self._database.deliveries.accept(item.id, status or 0, describe_status(status) if status else "")
         elif status is None or status in RETRYABLE:
             self._retry(item, result.error or describe_status(status or 0), status)
         else:
             reason = result.error or describe_status(status)
             log.error("delivery_refused", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=reason)
-            self._database.delivery_failed(item.id, reason, status)
+            self._database.deliveries.fail(item.id, reason, status)
 
     def _retry(self, item: DueDelivery, reason: str, status: int | None = None, code: str = "") -> None:
         if status is None and self._control.is_finishing():
-            self._database.delivery_released(item.id, "the daemon was stopped")
+            self._database.deliveries.release(item.id, "the daemon was stopped")
             return
         if waited(item.attempts + 1) > self._destination.retry_for:
             tries = f"given up after {item.attempts + 1} tries over {self._destination.retry_for}; last: {reason}"
             log.error("delivery_given_up", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=tries)
-            self._database.delivery_failed(item.id, tries, status, code=code)
+            self._database.deliveries.fail(item.id, tries, status, code=code)
             return
-        self._database.delivery_retry(item.id, reason, next_try(item.attempts, datetime.now(UTC)), status, code=code)
+        self._database.deliveries.retry(item.id, reason, next_try(item.attempts, datetime.now(UTC)), status, code=code)
 
 
 class UnconfiguredDestinations:
@@ -170,7 +170,7 @@ class UnconfiguredDestinations:
 
     def step(self) -> bool:
         """Looks once."""
-        for job_id in self._database.fail_unconfigured(self._known):
+        for job_id in self._database.deliveries.fail_unconfigured(self._known):
             log.error("destination_not_configured", job_id=job_id)
         return False
 

@@ -91,7 +91,7 @@ class Dispatcher:
     def _claim(self) -> bool:
         """Whether there is a job to submit, and a worker for it."""
         if not self._claimed and self._disk.is_over and self._pool.free > 0:
-            job = self._database.claim_job(WORKER, datetime.now(UTC))
+            job = self._database.jobs.claim(WORKER, datetime.now(UTC))
             self._claimed.extend([job] if job else [])
         return bool(self._claimed)
 
@@ -115,9 +115,9 @@ class Dispatcher:
         """The model packages were replaced since the job was made: its digest would lie about what ran."""
         log.info("models_replaced", job_id=job.id)
         with suppress(BadRequest):  # it is on its way to the rules already
-            self._database.reroute_study(job.study_uid, "the models were replaced")
+            self._database.studies.reroute(job.study_uid, "the models were replaced")
         with suppress(BadRequest):  # the new job was quicker, and has superseded it
-            self._database.cancel_job(job.id, "the models were replaced since it was made; a new job takes its place")
+            self._database.jobs.cancel(job.id, "the models were replaced since it was made; a new job takes its place")
 
     def describe(self, job: ClaimedJob) -> JobDescription:
         """The job as a worker sees it."""
@@ -148,7 +148,7 @@ class Dispatcher:
         """Notes on the series, with all that is known of the study: a worker sees one series of it only."""
         if pipeline.phase is None:
             return ()
-        recorded = self._database.study_facts(job.study_uid)
+        recorded = self._database.studies.contents(job.study_uid)
         series_of = {file.path: one.series_instance_uid for one in recorded.series for file in one.instances}
         roles = {role: series_of.get(files[0].path, "") for role, files in job.inputs.items()}
         return remarks(routing_facts(recorded), pipeline, roles)
@@ -159,22 +159,22 @@ class Dispatcher:
             match result:
                 case Finished(outcome=outcome) if outcome.refused:
                     log.info("job_refused", job_id=job_id, reason=outcome.refused)
-                    self._database.refuse_job(job_id, outcome.refused, code=code_named(outcome.refused_as) or REFUSED)
+                    self._database.jobs.refuse(job_id, outcome.refused, code=code_named(outcome.refused_as) or REFUSED)
                 case Finished(outcome=outcome):
-                    self._database.finish_job(job_id, self._outcome(job_id, outcome))
+                    self._database.jobs.finish(job_id, self._outcome(job_id, outcome))
                     self._on_computed()
                     self._disk.end()
                     log.info("job_computed", job_id=job_id, seconds=dict(outcome.seconds))
                 case Failed(reason=reason, kind=kind):
                     log.error("job_failed", job_id=job_id, reason=reason)
-                    self._database.fail_job(job_id, reason, code=code_named(kind))
+                    self._database.jobs.fail(job_id, reason, code=code_named(kind))
                 case DiskFull(reason=reason):
                     log.error("disk_full", job_id=job_id, reason=reason, instead="the job waits until there is space")
                     self._disk.begin()
-                    self._database.postpone_job(job_id, f"waits for disk space: {reason}")
+                    self._database.jobs.postpone(job_id, f"waits for disk space: {reason}")
                 case WorkerLost(reason=reason):
                     log.warning("worker_lost", job_id=job_id, reason=reason)
-                    self._database.lose_job(job_id, reason)
+                    self._database.jobs.worker_lost(job_id, reason)
         except BadRequest as error:  # cancelled or superseded while it ran: its result is not needed any more
             log.info("result_discarded", job_id=job_id, reason=str(error))
         except DatabaseUnavailable:
@@ -186,12 +186,12 @@ class Dispatcher:
 
     def _fail(self, job_id: int, reason: str, code: str) -> None:
         try:
-            self._database.fail_job(job_id, reason, code=code)
+            self._database.jobs.fail(job_id, reason, code=code)
         except BadRequest as error:  # cancelled or superseded meanwhile
             log.info("failure_discarded", job_id=job_id, reason=str(error))
 
     def _outcome(self, job_id: int, outcome: Outcome) -> JobOutcome:
-        send_to = self._database.job(job_id).send_to
+        send_to = self._database.jobs.get(job_id).send_to
         return JobOutcome(
             results=tuple(self._results(outcome, send_to)),
             measurements=tuple(
@@ -248,7 +248,7 @@ class Dispatcher:
         """Stops workers whose job was cancelled or superseded, by this daemon or by `scanward jobs cancel`."""
         running = [int(job_id) for job_id in self._pool.running]
         for job_id in running:
-            if not self._database.is_running(job_id):
+            if not self._database.jobs.is_running(job_id):
                 log.info("job_stopped", job_id=job_id)
                 self._pool.cancel(str(job_id))
 
@@ -262,7 +262,7 @@ class Dispatcher:
         self._record_all()
         for job_id in (*map(int, self._pool.running), *(job.id for job in self._claimed)):
             with suppress(BadRequest):  # cancelled or superseded meanwhile
-                self._database.release_job(job_id, "the daemon was stopped")
+                self._database.jobs.release(job_id, "the daemon was stopped")
 
 
 def wishes_of(config: Config) -> dict[str, Wish]:
@@ -273,7 +273,7 @@ def wishes_of(config: Config) -> dict[str, Wish]:
     }
 
 
-def _lost(image: records.LostImage) -> UnusableImage:
+def _lost(image: records.LossRow) -> UnusableImage:
     """What the database knows of a lost image, as a worker needs it: no name of a file, which may name a patient."""
     return UnusableImage(
         kind=str(image.kind),

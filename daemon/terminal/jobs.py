@@ -18,7 +18,7 @@ from daemon.terminal.text import escaped
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from db.records import EventRow, JobDetail, JobSummary, LostImage
+    from db.records import EventRow, JobDetail, JobSummary, LossRow
 
 CSV_COLUMNS = (
     *("job", "state", "reason_code", "why", "pipeline", "rule", "priority", "patient_id", "accession_number"),
@@ -152,7 +152,7 @@ def _figures(detail: JobDetail) -> RenderableType:
     return rows_table(rows, {"of": "Of", "what": "Measurement", "value": "Value"})
 
 
-def _lost(lost: Sequence[LostImage]) -> RenderableType:
+def _lost(lost: Sequence[LossRow]) -> RenderableType:
     rows = [
         {
             "image": f"{one.number} {one.sop_instance_uid}".strip(),

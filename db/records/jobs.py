@@ -1,4 +1,4 @@
-"""What is done with it: jobs, their outcomes, and the way of the results."""
+"""Jobs, their outcomes, and the deliveries of their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db.records.studies import LostImage
+from db.records.studies import LossRow
 from db.states import JobState, Priority, ResultKind
 
 
@@ -128,7 +128,7 @@ class ClaimedJob(JobRow):
     inputs: Mapping[str, tuple[InputFile, ...]]
     descriptions: Mapping[str, str] = field(default_factory=dict)
     images: int = 0
-    lost: tuple[LostImage, ...] = ()
+    lost: tuple[LossRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from db.records.jobs import InputFile, JobRow
-from db.records.studies import AssociationRow, LostImage, StudyRow
+from db.records.studies import AssociationRow, LossRow, StudyRow
 from db.states import DeliveryState, JobState, Priority, ResultKind, StudyState
 
 
@@ -85,7 +85,7 @@ class JobDetail:
     associations: tuple[AssociationRow, ...]
     inputs: Mapping[str, tuple[InputFile, ...]]
     series: tuple[SeriesRow, ...]
-    lost: tuple[LostImage, ...]
+    lost: tuple[LossRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class StudyDetail:
     events: tuple[EventRow, ...]
     associations: tuple[AssociationRow, ...]
     conflicts: tuple[Conflict, ...]
-    lost: tuple[LostImage, ...]
+    lost: tuple[LossRow, ...]
     jobs: tuple[int, ...]
 
 

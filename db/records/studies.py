@@ -1,4 +1,4 @@
-"""What came in."""
+"""What came in: studies, series, images, associations."""
 
 from __future__ import annotations
 
@@ -13,20 +13,35 @@ from db.states import AssociationEnd, LossKind, Origin, StudyState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IndexedInstance:
-    """One file, as its header tells and as it came.
+class InstanceRow:
+    """One image, as far as routing and loading ask for it.
 
     Attributes:
-        tags: Keyword to plain JSON value; those of the first image become the tags of its series and study.
-        instance_tags: The few that differ from image to image and that rules derive from.
-        path: Where the file lies now, and stays.
-        size: In bytes.
         content_digest: Hexadecimal digest of the file's data set; tells a repeated image from a different one.
-        received_at: Aware of its time zone.
+        path: Where the file lies.
+        instance_tags: Keyword to plain JSON value: the few that differ from image to image and that rules derive from.
     """
 
     sop_instance_uid: str
     sop_class_uid: str
+    content_digest: str
+    path: Path
+    frames: int
+    has_pixels: bool
+    source_ae: str
+    instance_tags: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexedInstance(InstanceRow):
+    """One image that came, with all that its file tells of it, of its series and of its study; `path` stays.
+
+    Attributes:
+        tags: Keyword to plain JSON value; those of the first image become the tags of its series and study.
+        size: In bytes.
+        received_at: Aware of its time zone.
+    """
+
     transfer_syntax_uid: str
     study_instance_uid: str
     series_instance_uid: str
@@ -34,16 +49,10 @@ class IndexedInstance:
     patient_id: str
     accession_number: str
     study_date: str
-    source_ae: str
-    frames: int
-    has_pixels: bool
     rows: int | None
     columns: int | None
     tags: Mapping[str, Any]
-    instance_tags: Mapping[str, Any]
-    path: Path
     size: int
-    content_digest: str
     received_at: dt.datetime
     origin: Origin
     association_id: str | None = None
@@ -101,7 +110,7 @@ class AssociationRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LostImage:
+class LossRow:
     """Something that came for a study and could not be used; '' and None where nothing is known.
 
     Attributes:
@@ -135,33 +144,19 @@ class Completable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstanceFacts:
-    """What routing and loading need of one image."""
-
-    sop_instance_uid: str
-    sop_class_uid: str
-    content_digest: str
-    path: Path
-    frames: int
-    has_pixels: bool
-    source_ae: str
-    tags: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesFacts:
-    """What routing and loading need of one series; instances in the order in which they came, conflicts left out."""
+class SeriesContents:
+    """A series with its images, in the order in which they came; conflicts are left out."""
 
     series_instance_uid: str
     modality: str
     description: str
     tags: Mapping[str, Any]
-    instances: tuple[InstanceFacts, ...]
+    instances: tuple[InstanceRow, ...]
 
     @property
     def instance_tags(self) -> tuple[Mapping[str, Any], ...]:
         """The tags of every image."""
-        return tuple(instance.tags for instance in self.instances)
+        return tuple(instance.instance_tags for instance in self.instances)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -201,9 +196,9 @@ class StudyRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyFacts:
-    """Everything that routing needs to know of a study."""
+class StudyContents:
+    """A study with its series and images: everything that routing needs to know of it."""
 
     study: StudyRow
     tags: Mapping[str, Any]
-    series: tuple[SeriesFacts, ...]
+    series: tuple[SeriesContents, ...]

@@ -1,3 +1,5 @@
+"""Which data folder and which database belong together."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -30,12 +32,15 @@ class DatabaseSide:
     knows_files: bool
 
 
-class Installations(Transactions):
+class InstallationStore:
     """Which spool and which database belong together."""
+
+    def __init__(self, database: Transactions) -> None:
+        self._database = database
 
     def side(self) -> DatabaseSide:
         """What this database says."""
-        with self.read() as session:
+        with self._database.read() as session:
             row = session.scalar(select(Installation))
             return DatabaseSide(
                 installation=row.id if row else None,
@@ -50,7 +55,7 @@ class Installations(Transactions):
         Returns:
             How many paths it changed.
         """
-        with self.write() as session:
+        with self._database.write() as session:
             row = session.scalar(select(Installation))
             if row is not None and (row.id, row.data_dir, row.host) == (installation, data_dir, host):
                 return 0
@@ -60,6 +65,6 @@ class Installations(Transactions):
             return sum(make_relative(session, kind) for kind in (Instance, Result))
 
     def _knows_files(self, session: Session) -> bool:
-        folder = self.data_folder
+        folder = self._database.data_folder
         newest = session.scalars(select(Instance.path).order_by(Instance.id.desc()).limit(_SAMPLE))
         return folder is not None and any((folder.path / folder.rebased(path)).exists() for path in newest)

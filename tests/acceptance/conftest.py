@@ -106,12 +106,12 @@ class Daemon:
     def jobs(self) -> list[JobSummary]:
         """Latest change first; none as long as there are no tables, for the listener answers before there are."""
         try:
-            return list(self.database().list_jobs(JobFilter()))
+            return list(self.database().jobs.find(JobFilter()))
         except (OutdatedSchema, DatabaseUnavailable):
             return []
 
     def job(self, job_id: int) -> JobDetail:
-        return self.database().show_job(job_id)
+        return self.database().jobs.show(job_id)
 
     def settle(self, rows: int, timeout: float = 150) -> list[JobSummary]:
         """Waits until there are that many rows, all of them at rest."""

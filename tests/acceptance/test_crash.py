@@ -61,7 +61,7 @@ def test_killed_during_reception_and_during_a_job(
     def known() -> set[str]:
         if not daemon.jobs():  # it receives before it has indexed what lies there
             return set()
-        study = daemon.database().study_facts(truth.study_instance_uid)
+        study = daemon.database().studies.contents(truth.study_instance_uid)
         return {instance.sop_instance_uid for series in study.series for instance in series.instances}
 
     until(lambda: acknowledged <= known(), 30, lambda: f"{len(acknowledged - known())} acknowledged images are gone")
@@ -97,7 +97,7 @@ def test_a_killed_worker_costs_one_retry_and_a_second_one_the_job(
     (row,) = daemon.settle(1)
     assert str(row.state) == "failed"
     assert "killed its worker twice" in row.why
-    daemon.database().retry_job(row.job_id, "test")
+    daemon.database().jobs.retry(row.job_id, "test")
     (row,) = daemon.settle(1)
     assert str(row.state) == "done"
 

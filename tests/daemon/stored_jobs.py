@@ -27,21 +27,21 @@ class StoredJobs:
 
     def arrive(self, study: str, **changes: Any) -> None:
         """Two images of a study."""
-        self.database.index_instances([_image(study, number, self.data, changes) for number in (1, 2)])
+        self.database.studies.index([_image(study, number, self.data, changes) for number in (1, 2)])
 
     def order(self, study: str, *, at: datetime = NOON, send_to: tuple[str, ...] = ("pacs",), **changes: Any) -> int:
         """A queued job over a study, which arrives with what is told of it."""
         given = {"rule": "liver", "pipeline": "abdomen-ct", "model_digest": "m1"}
         order = {name: changes.pop(name, value) for name, value in given.items()}
         self.arrive(study, **changes)
-        self.database.complete_study(study, "nothing came for 30 s", now=at)
-        made = self.database.create_job(study, JobOrder(roles={"ct": f"{study}.7"}, send_to=send_to, **order), now=at)
-        self.database.set_routed(study, "liver -> abdomen-ct", now=at)
+        self.database.studies.complete(study, "nothing came for 30 s", now=at)
+        made = self.database.jobs.create(study, JobOrder(roles={"ct": f"{study}.7"}, send_to=send_to, **order), now=at)
+        self.database.studies.set_routed(study, "liver -> abdomen-ct", now=at)
         return made.job_id
 
     def claim(self, job_id: int, at: datetime = NOON) -> None:
         """Takes it from the queue, in which it must be alone."""
-        claimed = self.database.claim_job("host:1", at)
+        claimed = self.database.jobs.claim("host:1", at)
         assert claimed is not None
         assert claimed.id == job_id
 
@@ -57,18 +57,18 @@ class StoredJobs:
             ),
             summary="1 lesion",
         )
-        self.database.finish_job(job_id, outcome, now=at)
+        self.database.jobs.finish(job_id, outcome, now=at)
         return job_id
 
     def answer(self, job_id: int, status: int = 0, *, at: datetime = NOON, reason: str = "out of resources") -> None:
         """The destinations take what is pending of a job, or with another status refuse it for good."""
-        due = self.database.due_deliveries(at + timedelta(days=1))
+        due = self.database.deliveries.due(at + timedelta(days=1))
         for delivery in (item.id for batch in due if batch.job_id == job_id for item in batch.items):
-            self.database.start_delivery([delivery], "host:1", now=at)
+            self.database.deliveries.start([delivery], "host:1", now=at)
             if status == 0:
-                self.database.delivery_accepted(delivery, status, now=at)
+                self.database.deliveries.accept(delivery, status, now=at)
             else:
-                self.database.delivery_failed(delivery, reason, status, now=at)
+                self.database.deliveries.fail(delivery, reason, status, now=at)
 
 
 def _image(study: str, number: int, data: Path, changes: dict[str, Any]) -> IndexedInstance:

@@ -41,7 +41,7 @@ def started(config: Config) -> list[Path]:
         intake = SpoolReader(spool, database)
         while intake.step():
             pass
-        return sorted(database.known_paths())
+        return sorted(database.studies.known_paths())
 
 
 def received(config: Config, images: list[Path]) -> list[Path]:
@@ -117,7 +117,7 @@ def test_an_older_database_that_is_told_another_path_loses_no_file(
         for path in images:
             spool.store(path)
         intake.step()
-        known = sorted(database.known_paths())
+        known = sorted(database.studies.known_paths())
     check_all_there(configured(tmp_path, data_dir=str(tmp_path / "renamed")), images, known)
 
 
@@ -203,5 +203,5 @@ def test_spool_and_database_have_the_same_identifier(config: Config, images: lis
     received(config, images)
     note = json.loads((config.spool_dir / "installation.json").read_text())
     with closing(Database(config.database_url)) as database:
-        assert database.side().installation == note["id"]
+        assert database.installation.side().installation == note["id"]
     assert note["database"].endswith("scanward.sqlite")

@@ -34,10 +34,10 @@ def test_what_needs_a_person_is_counted_by_reason(stored: StoredJobs, status: Ca
     for number, code in enumerate(["tilted-gantry", "tilted-gantry", "uneven-spacing"]):
         job_id = stored.order(f"1.{number}")
         stored.claim(job_id)
-        stored.database.refuse_job(job_id, "in words", code=code, now=NOON)
+        stored.database.jobs.refuse(job_id, "in words", code=code, now=NOON)
     stored.arrive("1.9")
-    stored.database.complete_study("1.9", "quiet", now=NOON)
-    stored.database.set_unmatched("1.9", ["liver: it is MR"], now=NOON)
+    stored.database.studies.complete("1.9", "quiet", now=NOON)
+    stored.database.studies.set_unmatched("1.9", ["liver: it is MR"], now=NOON)
     quarantine = stored.data / "spool" / "quarantine"
     quarantine.mkdir(parents=True)
     for name in ("a.dcm", "a.dcm.reason.json", "b.dcm"):

@@ -113,7 +113,7 @@ def test_images_are_received_while_the_database_is_away_and_indexed_when_it_is_b
         assert len(Spool(config.spool_dir).incoming()) == len(images)
         later.symlink_to(folder)
         with closing(Database(url)) as database:
-            until(lambda: [row.study.images for row in database.list_jobs()] == [len(images)], 90)
+            until(lambda: [row.study.images for row in database.jobs.find()] == [len(images)], 90)
         until(lambda: "database" not in parts(config))
         until(lambda: "intake" in parts(config))
         assert parts(config)["intake"].state is PartState.WORKING
@@ -158,7 +158,7 @@ def test_two_destinations_that_hang_do_not_hold_up_the_stop(
 ) -> None:
     stored = StoredJobs(tmp_path)
     job_id = stored.compute("1.2", send_to=("a", "b"))
-    for result in stored.database.show_job(job_id).results:
+    for result in stored.database.jobs.show(job_id).results:
         result.path.parent.mkdir(parents=True, exist_ok=True)
         result.path.write_bytes(images[0].read_bytes())
     with silent_peer() as (silent, taken):
@@ -169,7 +169,7 @@ def test_two_destinations_that_hang_do_not_hold_up_the_stop(
             start = time.monotonic()
             service.stopped.set()
         assert time.monotonic() - start < 15
-    due = [item.attempts for batch in stored.database.due_deliveries(datetime.now(UTC)) for item in batch.items]
+    due = [item.attempts for batch in stored.database.deliveries.due(datetime.now(UTC)) for item in batch.items]
     assert due == [0, 0, 0, 0]  # given back, and no try was counted
     stored.database.close()
 
@@ -179,19 +179,19 @@ def test_a_pacs_that_was_down_gets_everything_once_it_is_back(
 ) -> None:
     stored = StoredJobs(tmp_path)
     job_id = stored.compute("1.2", send_to=("pacs",))
-    for result, image in zip(stored.database.show_job(job_id).results, images, strict=False):
+    for result, image in zip(stored.database.jobs.show(job_id).results, images, strict=False):
         result.path.parent.mkdir(parents=True, exist_ok=True)
         result.path.write_bytes(image.read_bytes())
     (port,) = free_ports(1)
     pacs = {"ae_title": "PACS", "host": HERE, "port": port}
     with serving(make_config(data_dir=stored.data, destinations={"pacs": pacs})):
-        until(lambda: "Connection refused" in (stored.database.show_job(job_id).deliveries[0].last_error or ""))
+        until(lambda: "Connection refused" in (stored.database.jobs.show(job_id).deliveries[0].last_error or ""))
         entity = AE("PACS")
         entity.supported_contexts = AllStoragePresentationContexts
         server = entity.start_server((HERE, port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0x0000)])
         try:
-            until(lambda: stored.database.job(job_id).state == "done")
+            until(lambda: stored.database.jobs.get(job_id).state == "done")
         finally:
             server.shutdown()
-    assert [row.state for row in stored.database.show_job(job_id).deliveries] == ["accepted", "accepted"]
+    assert [row.state for row in stored.database.jobs.show(job_id).deliveries] == ["accepted", "accepted"]
     stored.database.close()

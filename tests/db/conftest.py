@@ -134,10 +134,10 @@ def routed(database: Database, images: Images, order: Callable[..., JobOrder]) -
     """Lets a study come in and be routed; returns its job's number. `routed("1.3", priority=Priority.STAT)`."""
 
     def make(study: str = "1.2", number: int = 2, **changes: Any) -> int:
-        database.index_instances(images(number, study=study))
-        database.complete_study(study, "nothing came", now=NOON)
-        made = database.create_job(study, order(study, **changes), now=NOON)
-        database.set_routed(study, "liver -> abdomen-ct", now=NOON)
+        database.studies.index(images(number, study=study))
+        database.studies.complete(study, "nothing came", now=NOON)
+        made = database.jobs.create(study, order(study, **changes), now=NOON)
+        database.studies.set_routed(study, "liver -> abdomen-ct", now=NOON)
         return made.job_id
 
     return make
@@ -148,7 +148,7 @@ def events(database: Database) -> Callable[[int], Sequence[str]]:
     """What happened to a job, as "old -> new" and so on."""
 
     def tell(job_id: int) -> Sequence[str]:
-        return [event.event for event in database.show_job(job_id).events]
+        return [event.event for event in database.jobs.show(job_id).events]
 
     return tell
 
@@ -158,12 +158,12 @@ def finish(database: Database) -> Callable[..., JobState]:
     """Claims what comes next, which must be this job, and finishes it with some results."""
 
     def make(job_id: int, results: int | tuple[NewResult, ...] = 1, **changes: Any) -> JobState:
-        claimed = database.claim_job("host:1", NOON)
+        claimed = database.jobs.claim("host:1", NOON)
         assert claimed is not None
         assert claimed.id == job_id
         if isinstance(results, int):
             results = tuple(_result(job_id, number) for number in range(1, results + 1))
-        return database.finish_job(job_id, JobOutcome(**({"results": results} | changes)), now=NOON)
+        return database.jobs.finish(job_id, JobOutcome(**({"results": results} | changes)), now=NOON)
 
     return make
 

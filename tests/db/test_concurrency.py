@@ -30,7 +30,7 @@ CLAIM_ALL = """
 import sys
 from db.database import Database
 database = Database(sys.argv[1])
-while (job := database.claim_job(sys.argv[2])) is not None:
+while (job := database.jobs.claim(sys.argv[2])) is not None:
     print(job.id)
 """
 
@@ -59,7 +59,7 @@ def at_once(url: str, work: Callable[[Database, int], Any], number: int = 4) -> 
 
 def claim_all(database: Database, index: int) -> list[int]:
     claimed = []
-    while (job := database.claim_job(f"host{index}:1")) is not None:
+    while (job := database.jobs.claim(f"host{index}:1")) is not None:
         claimed.append(job.id)
     return claimed
 
@@ -76,21 +76,21 @@ def test_each_job_is_claimed_by_one_of_many_processes(url: str, database: Databa
     running = [subprocess.Popen([*command, f"p{n}:1"], stdout=subprocess.PIPE, text=True) for n in range(3)]
     claimed = [int(line) for process in running for line in process.communicate()[0].split()]
     assert sorted(claimed) == made
-    assert {database.job(job_id).attempts for job_id in made} == {1}
+    assert {database.jobs.get(job_id).attempts for job_id in made} == {1}
 
 
 def test_threads_of_one_daemon_share_its_database(database: Database, images: Images) -> None:
     def work(index: int) -> None:
         for first in range(1, 41, 10):
-            database.index_instances(images(10, first=first, study=f"1.{index}"))
-            database.list_jobs()
+            database.studies.index(images(10, first=first, study=f"1.{index}"))
+            database.jobs.find()
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [line.study.images for line in database.list_jobs()] == [40] * 8
+    assert [line.study.images for line in database.jobs.find()] == [40] * 8
 
 
 def test_the_same_images_indexed_at_once_get_one_row_each(url: str, database: Database, images: Images) -> None:
@@ -100,29 +100,29 @@ def test_the_same_images_indexed_at_once_get_one_row_each(url: str, database: Da
         mine = random.Random(index).sample(
             batch, len(batch)
         )  # each in an order of its own: no two may wait in a circle
-        return [outcome.kind for part in (mine[:45], mine[45:]) for outcome in daemon.index_instances(part)]
+        return [outcome.kind for part in (mine[:45], mine[45:]) for outcome in daemon.studies.index(part)]
 
     kinds = Counter(kind for answer in at_once(url, work) for kind in answer)
     assert kinds == {Indexed.NEW: 90, Indexed.DUPLICATE: 270}
-    assert [line.study.images for line in database.list_jobs()] == [30] * 3
-    assert [len(database.show_study(uid).events) for uid in ("1.2", "1.3", "1.4")] == [1, 1, 1]
+    assert [line.study.images for line in database.jobs.find()] == [30] * 3
+    assert [len(database.studies.show(uid).events) for uid in ("1.2", "1.3", "1.4")] == [1, 1, 1]
 
 
 def test_other_contents_of_one_image_at_once_are_conflicts_with_one_of_them(
     url: str, database: Database, images: Images
 ) -> None:
     def work(daemon: Database, index: int) -> Indexed:
-        return daemon.index_instances(images(1, digest=f"d{index}"))[0].kind
+        return daemon.studies.index(images(1, digest=f"d{index}"))[0].kind
 
     assert Counter(at_once(url, work)) == {Indexed.NEW: 1, Indexed.CONFLICT: 3}
-    assert len(database.recent_conflicts()) == 3
+    assert len(database.studies.conflicts()) == 3
 
 
 def test_the_same_job_ordered_at_once_is_made_once(
     url: str, database: Database, images: Images, order: Callable[..., JobOrder]
 ) -> None:
-    database.index_instances(images(5))
-    answers = at_once(url, lambda daemon, _: daemon.create_job("1.2", order()))
+    database.studies.index(images(5))
+    answers = at_once(url, lambda daemon, _: daemon.jobs.create("1.2", order()))
     assert Counter(type(answer) for answer in answers) == {Created: 1, AlreadyExists: 3}
 
 
@@ -131,17 +131,17 @@ def test_whoever_settles_the_last_delivery_ends_the_job(
 ) -> None:
     job_id = routed()
     finish(job_id, results=4)
-    ids = [item.id for batch in database.due_deliveries(NOON) for item in batch.items]
-    database.start_delivery(ids)
-    answers = at_once(url, lambda daemon, index: daemon.delivery_accepted(ids[index], 0))
+    ids = [item.id for batch in database.deliveries.due(NOON) for item in batch.items]
+    database.deliveries.start(ids)
+    answers = at_once(url, lambda daemon, index: daemon.deliveries.accept(ids[index], 0))
     assert Counter(answers) == {JobState.DELIVERING: 3, JobState.DONE: 1}
-    assert database.job(job_id).state is JobState.DONE
+    assert database.jobs.get(job_id).state is JobState.DONE
 
 
 def test_a_delivery_is_started_by_one(url: str, database: Database, routed: Routed, finish: Finish) -> None:
     finish(routed(), results=20)
-    ids = [item.id for batch in database.due_deliveries(NOON) for item in batch.items]
-    started = [number for answer in at_once(url, lambda daemon, _: daemon.start_delivery(ids)) for number in answer]
+    ids = [item.id for batch in database.deliveries.due(NOON) for item in batch.items]
+    started = [number for answer in at_once(url, lambda daemon, _: daemon.deliveries.start(ids)) for number in answer]
     assert sorted(started) == ids
 
 
@@ -151,29 +151,29 @@ def test_cancelling_and_sending_at_once_end_in_one_or_the_other(
     for number in range(2, 12):
         job_id = routed(f"1.{number}")
         finish(job_id, results=3)
-        ids = [item.id for batch in database.due_deliveries(NOON) for item in batch.items]
+        ids = [item.id for batch in database.deliveries.due(NOON) for item in batch.items]
 
         def work(daemon: Database, index: int, job_id: int = job_id, ids: list[int] = ids) -> Any:
-            return daemon.start_delivery(ids) if index else daemon.cancel_job(job_id, "by operator")
+            return daemon.deliveries.start(ids) if index else daemon.jobs.cancel(job_id, "by operator")
 
         cancelled, started = at_once(url, work, number=2)
         assert cancelled is None
-        states = [row.state.value for row in database.show_job(job_id).deliveries]
+        states = [row.state.value for row in database.jobs.show(job_id).deliveries]
         assert states == (["sending"] * 3 if started else ["cancelled"] * 3)
 
 
 def test_cancelling_and_finishing_at_once_end_in_one_or_the_other(url: str, database: Database, routed: Routed) -> None:
     for number in range(2, 12):
         job_id = routed(f"1.{number}", send_to=())
-        database.claim_job("host:1")
+        database.jobs.claim("host:1")
 
         def work(daemon: Database, index: int, job_id: int = job_id) -> Any:
-            return daemon.finish_job(job_id, JobOutcome()) if index else daemon.cancel_job(job_id, "by operator")
+            return daemon.jobs.finish(job_id, JobOutcome()) if index else daemon.jobs.cancel(job_id, "by operator")
 
         answers = at_once(url, work, number=2)
         lost = [answer for answer in answers if isinstance(answer, IllegalMove)]
         assert len(lost) == 1
-        assert lost[0].current == database.job(job_id).state
+        assert lost[0].current == database.jobs.get(job_id).state
 
 
 @pytest.mark.parametrize("statement", ["after the state", "after the event"])
@@ -181,7 +181,7 @@ def test_a_daemon_that_is_killed_between_two_statements_leaves_neither(
     url: str, database: Database, routed: Routed, statement: str
 ) -> None:
     job_id = routed()
-    before = len(database.show_job(job_id).events)
+    before = len(database.jobs.show(job_id).events)
     script = f"""
 import os, signal, sys
 from sqlalchemy import text
@@ -198,14 +198,14 @@ with Database(sys.argv[1]).write() as session:
 """
     killed = subprocess.run([sys.executable, "-c", script, url], check=False)
     assert killed.returncode == -9
-    detail = database.show_job(job_id)
+    detail = database.jobs.show(job_id)
     assert (detail.job.state, len(detail.events)) == (JobState.QUEUED, before)
-    assert database.claim_job("host:1") is not None
+    assert database.jobs.claim("host:1") is not None
 
 
 def test_an_error_after_a_move_takes_the_move_and_its_event_back(database: Database, routed: Routed) -> None:
     job_id = routed()
-    before = database.show_job(job_id).events
+    before = database.jobs.show(job_id).events
 
     def broken() -> None:
         with database.write() as session:
@@ -215,5 +215,5 @@ def test_an_error_after_a_move_takes_the_move_and_its_event_back(database: Datab
 
     with pytest.raises(RuntimeError):
         broken()
-    assert database.job(job_id).state is JobState.QUEUED
-    assert database.show_job(job_id).events == before
+    assert database.jobs.get(job_id).state is JobState.QUEUED
+    assert database.jobs.show(job_id).events == before

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from db.copying import copy
 from db.database import Database
 from db.errors import CopyDiffers, DatabaseInUse, DatabaseNotEmpty
-from db.records import JobFilter, JobOutcome, LostImage, NewMeasurement, NewResult
+from db.records import JobFilter, JobOutcome, LossRow, NewMeasurement, NewResult
 from db.states import JobState, LossKind, ResultKind
 from db.tables import METADATA, Job
 from tests.db.conftest import NOON, Images
@@ -20,11 +20,11 @@ from tests.db.conftest import NOON, Images
 @pytest.fixture
 def full(database: Database, routed: Callable[..., int], images: Images) -> Database:
     """A database with rows in every table but one, and a job that is superseded by a later one."""
-    database.belong_to("1234", "/var/lib/scanward", "host")
+    database.installation.belong_to("1234", "/var/lib/scanward", "host")
     lost = {"study_instance_uid": "1.2", "series_instance_uid": "1.2.7", "sop_instance_uid": "1.2.7.99"}
-    database.record_lost(
+    database.studies.record_lost(
         [
-            LostImage(
+            LossRow(
                 receipt="a1-1",
                 kind=LossKind.CUT_OFF,
                 **lost,
@@ -39,10 +39,10 @@ def full(database: Database, routed: Callable[..., int], images: Images) -> Data
         ]
     )
     first = routed()
-    database.index_instances(images(1, first=9, received_at=NOON + timedelta(seconds=1)))
+    database.studies.index(images(1, first=9, received_at=NOON + timedelta(seconds=1)))
     second = routed(number=1)
-    assert database.job(first).state is JobState.SUPERSEDED
-    database.claim_job("host:1")
+    assert database.jobs.get(first).state is JobState.SUPERSEDED
+    database.jobs.claim("host:1")
     figures = (NewMeasurement(subject="", quantity="Volume", value=1e300, unit="ml", tracking_uid="", label="x"),)
     result = NewResult(
         kind=ResultKind.SEGMENTATION,
@@ -57,7 +57,7 @@ def full(database: Database, routed: Callable[..., int], images: Images) -> Data
     outcome = JobOutcome(
         results=(result,), measurements=figures, models={"a": "b"}, timings={"infer": 0.1, "load": 1.0}
     )
-    database.finish_job(second, outcome)
+    database.jobs.finish(second, outcome)
     return database
 
 
@@ -85,9 +85,9 @@ def test_a_copy_holds_all_that_the_other_held(full: Database, other: Database) -
     assert told == rows(full) == rows(other)
     assert min(count for name, count in told.items() if name != "association") > 0
     for job in (1, 2):
-        assert other.show_job(job) == full.show_job(job)
-    assert other.list_jobs(JobFilter()) == full.list_jobs(JobFilter())
-    assert other.side() == full.side()
+        assert other.jobs.show(job) == full.jobs.show(job)
+    assert other.jobs.find(JobFilter()) == full.jobs.find(JobFilter())
+    assert other.installation.side() == full.installation.side()
 
 
 def test_a_number_that_was_given_is_not_given_again(
@@ -111,13 +111,13 @@ def test_a_number_that_was_given_is_not_given_again(
         session.flush()
         session.execute(text("DELETE FROM job WHERE id = 3"))
     copy(full, other)
-    other.index_instances(images(1, study="1.9"))
-    made = other.create_job("1.9", order("1.9"))  # type: ignore[arg-type]
+    other.studies.index(images(1, study="1.9"))
+    made = other.jobs.create("1.9", order("1.9"))  # type: ignore[arg-type]
     assert made.job_id == 4
 
 
 def test_only_into_an_empty_database(full: Database, other: Database, images: Images) -> None:
-    other.index_instances(images(1))
+    other.studies.index(images(1))
     before = rows(other)
     with pytest.raises(DatabaseNotEmpty, match="holds rows in the table study"):
         copy(full, other)

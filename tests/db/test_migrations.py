@@ -57,8 +57,8 @@ def test_what_was_a_conflict_between_studies_is_none_any_more(empty_url: str) ->
     at_revision(empty_url, "0004", *studies, *series, *rows)
     with closing(Database(empty_url)) as database:
         database.upgrade()
-        assert [database.show_study(uid).study.images for uid in ("1.1", "1.2")] == [1, 1]
-        (conflict,) = database.recent_conflicts()
+        assert [database.studies.show(uid).study.images for uid in ("1.1", "1.2")] == [1, 1]
+        (conflict,) = database.studies.conflicts()
         assert (conflict.kept_digest, conflict.other_digest, conflict.study_uid) == ("b", "c", "1.2")
         with database.read() as session:
             patients = session.execute(text("SELECT patient_id FROM instance ORDER BY id")).scalars().all()
@@ -85,9 +85,9 @@ def test_reasons_of_before_get_the_codes_that_are_certain(empty_url: str) -> Non
     at_revision(empty_url, "0005", study, *jobs, result, *deliveries)
     with closing(Database(empty_url)) as database:
         database.upgrade()
-        found = [database.job(key).reason_code for key in (1, 2, 3, 4)]
+        found = [database.jobs.get(key).reason_code for key in (1, 2, 3, 4)]
         assert found == ["worker-lost-twice", "failed", "not-delivered", "refused"]
-        assert [row.reason_code for row in database.show_job(3).deliveries] == ["status-a700", "no-answer", None]
+        assert [row.reason_code for row in database.jobs.show(3).deliveries] == ["status-a700", "no-answer", None]
         assert database.reasons()["unmatched"] == {"no-rule": 1}
 
 

@@ -49,11 +49,11 @@ def test_down_to_checks_and_conditions_of_indices_which_alembic_does_not_compare
 def test_an_empty_database_says_what_to_do(empty_url: str) -> None:
     with closing(Database(empty_url)) as database:
         with pytest.raises(OutdatedSchema, match=r"is empty\), this version needs \d+. Run `scanward db upgrade`"):
-            database.list_jobs(JobFilter())
+            database.jobs.find(JobFilter())
         assert database.current() is None
         database.upgrade()
         database.upgrade()
-        assert database.list_jobs(JobFilter()) == []
+        assert database.jobs.find(JobFilter()) == []
 
 
 def test_looking_leaves_no_file_behind(tmp_path: Path) -> None:

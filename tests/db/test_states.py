@@ -83,7 +83,7 @@ def test_of_two_that_saw_the_same_state_only_one_moves(rows: Database) -> None:
 def test_an_illegal_move_tells_the_history(database: Database, routed: Callable[..., int]) -> None:
     job_id = routed()
     with pytest.raises(IllegalMove) as caught:
-        database.refuse_job(job_id, "too few slices")
+        database.jobs.refuse(job_id, "too few slices")
     assert caught.value.history[0].event == "-> queued"
     assert str(caught.value) == f"job {job_id} cannot go from queued to refused; so far: -> queued (rule liver)."
 

@@ -1,36 +1,41 @@
+"""The results on their way to the destinations."""
+
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_, select, true, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from db.columns import now as this_moment
 from db.connection import Transactions
 from db.errors import NotServed, UnknownDelivery
 from db.moves import move, note
-from db.reasons import NOT_CONFIGURED, NOT_DELIVERED, code_of_status
-from db.records import DeliveryBatch, DueDelivery
+from db.reasons import NOT_CONFIGURED, code_of_status
+from db.records import DeliveryBatch, DestinationRow, DueDelivery
+from db.records.mapping import record
 from db.states import DeliveryState, JobState
+from db.stores.deliveries.destinations import destinations
+from db.stores.deliveries.job_state import SERVING, fail_undelivered, outstanding, settle_job
+from db.stores.deliveries.of_job import cancel_undelivered
 from db.stores.jobs.priority import BY_PRIORITY
-from db.stores.jobs.rows import drop_undelivered, find_job
+from db.stores.jobs.rows import find_job
 from db.tables import Delivery, Job, Result, Study
 from db.tags import plain
 
-# Where one destination has refused for good the job has failed, but the others still get what they are to get.
-_SERVING = (JobState.DELIVERING, JobState.FAILED)
-_NO_REASON: dict[str, Any] = {"reason": None, "reason_code": None}
 
-
-class Outbox(Transactions):
+class DeliveryStore:
     """The way of the results: one row per result and destination, kept until the destination has it.
 
     Every answer is written down as it comes, so that neither a retry nor a restart sends what was accepted again.
     """
 
-    def due_deliveries(self, now: dt.datetime, limit: int = 100, destination: str | None = None) -> list[DeliveryBatch]:
+    def __init__(self, database: Transactions) -> None:
+        self._database = database
+
+    def due(self, now: dt.datetime, limit: int = 100, destination: str | None = None) -> list[DeliveryBatch]:
         """What may be sent now, one batch per job and destination, the most urgent jobs first.
 
         Args:
@@ -42,13 +47,13 @@ class Outbox(Transactions):
         query = query.join(Result, Result.id == Delivery.result_id).join(Job, Job.id == Delivery.job_id)
         query = query.join(Study, Study.id == Job.study_id)
         query = query.where(Delivery.state == DeliveryState.PENDING, Delivery.next_attempt_at <= now)
-        query = query.where(Job.state.in_(_SERVING)).order_by(BY_PRIORITY, Job.id, Delivery.destination, Delivery.id)
+        query = query.where(Job.state.in_(SERVING)).order_by(BY_PRIORITY, Job.id, Delivery.destination, Delivery.id)
         if destination is not None:
             query = query.where(Delivery.destination == destination)
-        with self.read() as session:
+        with self._database.read() as session:
             return _batches(session.execute(query.limit(limit)).all())
 
-    def start_delivery(
+    def start(
         self, ids: Sequence[int], worker: str | None = None, *, now: dt.datetime | None = None
     ) -> tuple[int, ...]:
         """From pending to sending; returns those that are ours to send now (another sender may have been quicker).
@@ -60,8 +65,8 @@ class Outbox(Transactions):
         """
         at = now or this_moment()
         query = select(Delivery).join(Job, Job.id == Delivery.job_id).order_by(Delivery.id)
-        query = query.where(Delivery.id.in_(ids), Delivery.state == DeliveryState.PENDING, Job.state.in_(_SERVING))
-        with self.write() as session:
+        query = query.where(Delivery.id.in_(ids), Delivery.state == DeliveryState.PENDING, Job.state.in_(SERVING))
+        with self._database.write() as session:
             # With its job, so that nobody cancels it in between; what others hold just now is for the next round.
             rows = session.scalars(query.with_for_update(skip_locked=True, key_share=True, of=[Delivery, Job])).all()
             for row in rows:
@@ -69,9 +74,7 @@ class Outbox(Transactions):
                 move(session, row, DeliveryState.SENDING, because="due", at=at, values=values, attempt=row.attempts + 1)
             return tuple(row.id for row in rows)
 
-    def delivery_accepted(
-        self, delivery_id: int, status: int, remark: str = "", *, now: dt.datetime | None = None
-    ) -> JobState:
+    def accept(self, delivery_id: int, status: int, remark: str = "", *, now: dt.datetime | None = None) -> JobState:
         """From sending to accepted; with the last one the job is done. Returns the state of the job.
 
         What else waits for that destination is due at once: it answers again, and nobody has to sit out a pause.
@@ -86,32 +89,32 @@ class Outbox(Transactions):
             UnknownDelivery, IllegalMove.
         """
         at = now or this_moment()
-        with self.write() as session:
+        with self._database.write() as session:
             delivery, job = _find(session, delivery_id)
             values = {"status": status, "accepted_at": at, "last_error": None, "reason_code": None}
             because = f"accepted: {plain(remark)}" if remark else "accepted"
             move(session, delivery, DeliveryState.ACCEPTED, because=because, at=at, values=values, status=status)
             _wake(session, delivery.destination, at)
-            if job.state is JobState.DELIVERING and not unsettled(session, job):
+            if job.state is JobState.DELIVERING and not outstanding(session, job):
                 values = {"finished_at": at, "reason": None, "reason_code": None}
                 move(session, job, JobState.DONE, because="everything was accepted", at=at, values=values)
             return job.state
 
-    def delivery_released(self, delivery_id: int, why: str, *, now: dt.datetime | None = None) -> None:
+    def release(self, delivery_id: int, why: str, *, now: dt.datetime | None = None) -> None:
         """From sending to pending, through nobody's fault: due at once, and the try does not count.
 
         Raises:
             UnknownDelivery, IllegalMove.
         """
         at = now or this_moment()
-        with self.write() as session:
+        with self._database.write() as session:
             delivery, job = _find(session, delivery_id)
             values = {"next_attempt_at": at, "worker": None, "attempts": max(0, delivery.attempts - 1)}
             to = _wanted(delivery, job, DeliveryState.PENDING)
             move(session, delivery, to, because=why, at=at, values=values)
             settle_job(session, job, why, at)
 
-    def delivery_retry(
+    def retry(
         self,
         delivery_id: int,
         error: str,
@@ -127,7 +130,7 @@ class Outbox(Transactions):
             UnknownDelivery, IllegalMove.
         """
         at = now or this_moment()
-        with self.write() as session:
+        with self._database.write() as session:
             delivery, job = _find(session, delivery_id)
             told = _told(error, status, code)
             values = told | {"next_attempt_at": next_attempt_at}
@@ -135,7 +138,7 @@ class Outbox(Transactions):
             move(session, delivery, to, because=told["last_error"], at=at, values=values, status=status)
             settle_job(session, job, told["last_error"], at)
 
-    def delivery_failed(
+    def fail(
         self,
         delivery_id: int,
         error: str,
@@ -152,7 +155,7 @@ class Outbox(Transactions):
             UnknownDelivery, IllegalMove.
         """
         at = now or this_moment()
-        with self.write() as session:
+        with self._database.write() as session:
             delivery, job = _find(session, delivery_id)
             to = _wanted(delivery, job, DeliveryState.FAILED)
             told = _told(error, status, code)
@@ -166,12 +169,12 @@ class Outbox(Transactions):
         Returns the jobs.
         """
         at = now or this_moment()
-        waiting = (Delivery.state == DeliveryState.PENDING, Delivery.destination.not_in(known), Job.state.in_(_SERVING))
+        waiting = (Delivery.state == DeliveryState.PENDING, Delivery.destination.not_in(known), Job.state.in_(SERVING))
         query = select(Job.id).join(Delivery, Delivery.job_id == Job.id).where(*waiting).distinct().order_by(Job.id)
-        with self.read() as session:
+        with self._database.read() as session:
             found = session.scalars(query).all()
         for job_id in found:
-            with self.write() as session:
+            with self._database.write() as session:
                 job = find_job(session, job_id, lock=True)
                 _fail_unconfigured(session, job, known, at)
         return tuple(found)
@@ -186,16 +189,21 @@ class Outbox(Transactions):
             NotServed: The job does not go there.
         """
         at = now or this_moment()
-        with self.write() as session:
+        with self._database.write() as session:
             job = find_job(session, job_id, lock=True)
             if name not in job.send_to:
                 raise NotServed(job_id=job_id, destination=name, others=tuple(job.send_to))
             others = [one for one in job.send_to if one != name]
             session.execute(update(Job).where(Job.id == job.id).values(send_to=others, updated_at=at))
-            drop_undelivered(session, job, f"{name} was dropped: {plain(why)}", at, destination=name)
+            cancel_undelivered(session, job, f"{name} was dropped: {plain(why)}", at, destination=name)
             note(session, job, "destination dropped", because=plain(why), at=at, destination=name)
             settle_job(session, job, f"{name} was dropped", at)
             return job.state
+
+    def destinations(self) -> list[DestinationRow]:
+        """How far deliveries to each destination are, by name; those that nothing was ever sent to are not there."""
+        with self._database.read() as session:
+            return destinations(session)
 
 
 def _wake(session: Session, destination: str, at: dt.datetime) -> None:
@@ -216,13 +224,7 @@ def _told(error: str, status: int | None, code: str) -> dict[str, Any]:
 def _batches(rows: Iterable[Any]) -> list[DeliveryBatch]:
     batches: dict[tuple[str, int, str], list[DueDelivery]] = {}
     for delivery, result, study_uid in rows:
-        item = DueDelivery(
-            id=delivery.id,
-            path=result.path,
-            sop_class_uid=result.sop_class_uid,
-            sop_instance_uid=result.sop_instance_uid,
-            attempts=delivery.attempts,
-        )
+        item = record(DueDelivery, result, id=delivery.id, attempts=delivery.attempts)
         batches.setdefault((delivery.destination, delivery.job_id, study_uid), []).append(item)
     return [DeliveryBatch(*key, items=tuple(items)) for key, items in batches.items()]
 
@@ -238,38 +240,7 @@ def _find(session: Session, delivery_id: int) -> tuple[Delivery, Job]:
 
 def _wanted(delivery: Delivery, job: Job, to: DeliveryState) -> DeliveryState:
     """The state that a delivery goes to; cancelled, if its job or its destination was given up while it was sent."""
-    return to if job.state in _SERVING and delivery.destination in job.send_to else DeliveryState.CANCELLED
-
-
-def unsettled(session: Session, job: Job) -> frozenset[DeliveryState]:
-    """The states of a job's deliveries that have neither been accepted nor given up."""
-    open_states = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
-    query = select(Delivery.state).where(Delivery.job_id == job.id, Delivery.state.in_(open_states)).distinct()
-    return frozenset(session.scalars(query))
-
-
-def settle_job(session: Session, job: Job, because: str, at: dt.datetime) -> None:
-    """After some deliveries were given up: the job that was delivering, or had failed of them, goes by what is left."""
-    if job.state not in _SERVING or not session.scalar(select(exists().where(Delivery.job_id == job.id))):
-        return
-    left = unsettled(session, job)
-    if DeliveryState.FAILED in left:
-        fail_undelivered(session, job, at)
-    elif not left:
-        move(session, job, JobState.DONE, because=because, at=at, values={"finished_at": at, **_NO_REASON})
-    elif job.state is JobState.FAILED:
-        values = {"finished_at": None, **_NO_REASON}
-        move(session, job, JobState.DELIVERING, because=because, at=at, values=values)
-
-
-def fail_undelivered(session: Session, job: Job, at: dt.datetime) -> None:
-    """A job of which something could not be delivered has failed, and says what."""
-    reason = _undelivered(session, job)
-    if job.state is JobState.DELIVERING:
-        values = {"reason": reason, "reason_code": NOT_DELIVERED, "finished_at": at}
-        move(session, job, JobState.FAILED, because=reason, at=at, values=values, code=NOT_DELIVERED)
-    elif job.state is JobState.FAILED:
-        session.execute(update(Job).where(Job.id == job.id).values(reason=reason))
+    return to if job.state in SERVING and delivery.destination in job.send_to else DeliveryState.CANCELLED
 
 
 def _fail_unconfigured(session: Session, job: Job, known: Collection[str], at: dt.datetime) -> None:
@@ -279,55 +250,3 @@ def _fail_unconfigured(session: Session, job: Job, known: Collection[str], at: d
         values = {"last_error": error, "status": None, "reason_code": NOT_CONFIGURED}
         move(session, delivery, DeliveryState.FAILED, because=error, at=at, values=values)
     fail_undelivered(session, job, at)
-
-
-def _undelivered(session: Session, job: Job) -> str:
-    """What could not be delivered, per destination, with the last error of each."""
-    query = select(Delivery.destination, Delivery.last_error)
-    query = query.where(Delivery.job_id == job.id, Delivery.state == DeliveryState.FAILED).order_by(Delivery.id)
-    errors: dict[str, list[str | None]] = {}
-    for destination, error in session.execute(query):
-        errors.setdefault(destination, []).append(error)
-    told = (f"{name} did not take {len(found)} of the results: {found[-1]}" for name, found in errors.items())
-    return "; ".join(told)
-
-
-def of_host(column: InstrumentedAttribute[str | None], worker: str | None) -> ColumnElement[bool]:
-    """Whether the daemon that a row names runs on the same host as this one; of any host if None."""
-    if worker is None:
-        return true()
-    host = worker.partition(":")[0]
-    return or_(column == host, column.startswith(f"{host}:", autoescape=True))
-
-
-def resume_deliveries(session: Session, job: Job, why: str, at: dt.datetime) -> None:
-    """What a destination has refused is sent again, from the first try on; what was accepted is not."""
-    query = select(Delivery).where(Delivery.job_id == job.id, Delivery.state == DeliveryState.FAILED)
-    for delivery in session.scalars(query.order_by(Delivery.id)).all():
-        values = {"next_attempt_at": at, "attempts": 0}
-        move(session, delivery, DeliveryState.PENDING, because=why, at=at, values=values)
-
-
-def resend_deliveries(session: Session, job: Job, destination: str | None, why: str, at: dt.datetime) -> int:
-    """What was accepted is sent once more, to one destination or to all; returns how many results that are."""
-    query = select(Delivery).where(Delivery.job_id == job.id, Delivery.state == DeliveryState.ACCEPTED)
-    if destination is not None:
-        query = query.where(Delivery.destination == destination)
-    deliveries = session.scalars(query.order_by(Delivery.id)).all()
-    for delivery in deliveries:
-        values = {"next_attempt_at": at, "attempts": 0, "accepted_at": None}
-        move(session, delivery, DeliveryState.PENDING, because=why, at=at, values=values)
-    return len(deliveries)
-
-
-def recover_deliveries(session: Session, worker: str | None, why: str, at: dt.datetime) -> tuple[int, ...]:
-    """What a daemon was sending when it died is sent again: nobody wrote down whether it was accepted."""
-    mine = or_(Delivery.worker.is_(None), of_host(Delivery.worker, worker))
-    query = select(Delivery, Job).join(Job, Job.id == Delivery.job_id)
-    query = query.where(Delivery.state == DeliveryState.SENDING, mine).order_by(Delivery.id)
-    pairs = session.execute(query.with_for_update(key_share=True, of=[Delivery, Job])).all()
-    for delivery, job in pairs:
-        wanted = job.state in (JobState.DELIVERING, JobState.FAILED)
-        to = DeliveryState.PENDING if wanted else DeliveryState.CANCELLED
-        move(session, delivery, to, because=why, at=at, values={"next_attempt_at": at, "worker": None})
-    return tuple(delivery.id for delivery, _ in pairs)

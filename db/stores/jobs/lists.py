@@ -1,4 +1,4 @@
-"""The one list of all that is in the house: jobs, and studies that have none."""
+"""The list of jobs, and of studies that have none."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from db.chunks import chunks
 from db.records import JobFilter, JobSummary
 from db.records.mapping import record
-from db.states import DeliveryState, JobState, StudyState
-from db.stores.studies.indexing import chunks
-from db.stores.studies.losses import counted
-from db.stores.studies.store import study_row
+from db.states import NEED_A_PERSON, OUTSTANDING, DeliveryState, JobState, StudyState
+from db.stores.studies.losses import count_by_study
+from db.stores.studies.rows import study_row
 from db.tables import Delivery, Instance, Job, Series, Study
 
-NEED_A_PERSON = (JobState.FAILED, JobState.REFUSED)
 _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 _WITHOUT_JOB = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.UNMATCHED)
 
 
-def lines(session: Session, wanted: JobFilter) -> list[JobSummary]:
-    """What a list shows, latest change first."""
-    found = _job_lines(session, wanted)
+def summaries(session: Session, wanted: JobFilter) -> list[JobSummary]:
+    """Jobs, and studies that have none (yet), latest change first."""
+    found = _of_jobs(session, wanted)
     # A study has no pipeline and no rule before it has a job.
     if wanted.pipeline is None and wanted.rule is None:
-        found += [_study_line(study) for study in session.scalars(_studies(wanted))]
-    found.sort(key=lambda line: line.updated_at, reverse=True)
+        found += [_of_study(study) for study in session.scalars(_studies(wanted))]
+    found.sort(key=lambda one: one.updated_at, reverse=True)
     return _with_senders(session, _count_conflicts(session, found[: wanted.limit]))
 
 
@@ -81,12 +80,11 @@ def _between(column: InstrumentedAttribute[dt.datetime], wanted: JobFilter) -> l
 
 
 def _undelivered_for(reason_code: str) -> ColumnElement[bool]:
-    open_states = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
-    why = (Delivery.reason_code == reason_code) & Delivery.state.in_(open_states)
+    why = (Delivery.reason_code == reason_code) & Delivery.state.in_(OUTSTANDING)
     return exists().where(Delivery.job_id == Job.id, why)
 
 
-def _study_line(study: Study) -> JobSummary:
+def _of_study(study: Study) -> JobSummary:
     return JobSummary(
         job_id=None,
         state=study.state,
@@ -98,7 +96,7 @@ def _study_line(study: Study) -> JobSummary:
     )
 
 
-def _job_lines(session: Session, wanted: JobFilter) -> list[JobSummary]:
+def _of_jobs(session: Session, wanted: JobFilter) -> list[JobSummary]:
     pairs: list[tuple[Job, Study]] = [(job, study) for job, study in session.execute(_jobs(wanted))]
     ids = [job.id for job, _ in pairs]
     counts, errors = _delivery_counts(session, ids), _delivery_errors(session, ids)
@@ -138,24 +136,24 @@ def _delivery_errors(session: Session, ids: Sequence[int]) -> dict[int, str]:
 
 def _count_conflicts(session: Session, found: list[JobSummary]) -> list[JobSummary]:
     counts: dict[str, int] = {}
-    for chunk in chunks({line.study.study_instance_uid for line in found}):
+    for chunk in chunks({one.study.study_instance_uid for one in found}):
         query = select(Study.study_instance_uid, func.count()).join(Series, Series.study_id == Study.id)
         query = query.join(Instance, Instance.series_id == Series.id)
         query = query.where(Instance.conflict, Study.study_instance_uid.in_(chunk))
         counts |= dict(iter(session.execute(query.group_by(Study.study_instance_uid))))
-    lost = counted(session, {line.study.study_instance_uid for line in found})
+    lost = count_by_study(session, {one.study.study_instance_uid for one in found})
     return [
-        replace(line, conflicts=counts.get(uid, 0), lost=lost.get(uid, 0))
-        for line in found
-        for uid in [line.study.study_instance_uid]
+        replace(one, conflicts=counts.get(uid, 0), lost=lost.get(uid, 0))
+        for one in found
+        for uid in [one.study.study_instance_uid]
     ]
 
 
 def _with_senders(session: Session, found: list[JobSummary]) -> list[JobSummary]:
     senders: dict[str, list[str]] = defaultdict(list)
-    for chunk in chunks({line.study.study_instance_uid for line in found}):
+    for chunk in chunks({one.study.study_instance_uid for one in found}):
         query = select(Study.study_instance_uid, Instance.source_ae).join(Series, Series.study_id == Study.id)
         query = query.join(Instance, Instance.series_id == Series.id).where(Study.study_instance_uid.in_(chunk))
         for uid, sender in session.execute(query.distinct().order_by(Instance.source_ae)):
             senders[uid].append(sender)
-    return [replace(line, senders=tuple(senders[line.study.study_instance_uid])) for line in found]
+    return [replace(one, senders=tuple(senders[one.study.study_instance_uid])) for one in found]

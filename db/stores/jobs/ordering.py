@@ -13,9 +13,11 @@ from db.digests import inputs_digest
 from db.errors import InputsChanged, UnknownSeries
 from db.moves import move, note
 from db.records import AlreadyExists, Created, JobOrder, Wish
+from db.records.mapping import values
 from db.states import JobState
+from db.stores.deliveries.of_job import cancel_undelivered
 from db.stores.jobs.priority import more_urgent
-from db.stores.jobs.rows import CLOSED, drop_undelivered
+from db.stores.jobs.rows import CLOSED
 from db.stores.jobs.serving import can_serve, missing, serve_also, unserved_by
 from db.tables import Instance, Job, JobInput, Series, Study
 
@@ -39,7 +41,7 @@ def order_job(
             return AlreadyExists(twin.id, twin.state, added)
         order = _in_place_of(session, twin, order, at)
     job = _insert(session, study, order, digest, at)
-    _remember(session, job, inputs)
+    _insert_inputs(session, job, inputs)
     older = _supersede(session, job, at)
     if twin is not None:
         session.execute(update(Job).where(Job.id == twin.id).values(superseded_by=job.id))
@@ -74,32 +76,31 @@ def _in_place_of(session: Session, twin: Job, order: JobOrder, at: dt.datetime) 
     names, unserved = missing(twin, order), unserved_by(session, twin)
     why = f"rule {order.rule} wants more than it makes, for {', '.join(names)}"
     move(session, twin, JobState.SUPERSEDED, because=why, at=at, values={"finished_at": twin.finished_at or at})
-    drop_undelivered(session, twin, f"job {twin.id} was superseded", at)
+    cancel_undelivered(session, twin, f"job {twin.id} was superseded", at)
     urgent = more_urgent(twin.priority, order.priority)
     return replace(order, rule=twin.rule, send_to=(*unserved, *names), priority=urgent)
 
 
 def _insert(session: Session, study: Study, order: JobOrder, digest: str, at: dt.datetime) -> Job:
-    job = Job(
+    columns = values(
+        Job,
+        order,
         study_id=study.id,
         state=JobState.QUEUED,
-        rule=order.rule,
-        pipeline=order.pipeline,
-        priority=order.priority,
         roles=dict(order.roles),
         send_to=list(order.send_to),
         inputs_digest=digest,
-        model_digest=order.model_digest,
         created_at=at,
         updated_at=at,
     )
+    job = Job(**columns)
     session.add(job)
     session.flush()
     note(session, job, f"-> {JobState.QUEUED}", because=f"rule {order.rule}", at=at)
     return job
 
 
-def _remember(session: Session, job: Job, inputs: Inputs) -> None:
+def _insert_inputs(session: Session, job: Job, inputs: Inputs) -> None:
     pairs = [
         {"job_id": job.id, "role": role, "instance_id": image.id} for role, images in inputs.items() for image in images
     ]
@@ -120,7 +121,7 @@ def _supersede(session: Session, job: Job, at: dt.datetime) -> tuple[int, ...]:
         values = {"superseded_by": job.id, "finished_at": old.finished_at or at}
         why = f"job {job.id} {_difference(old, job)}"
         move(session, old, JobState.SUPERSEDED, because=why, at=at, values=values)
-        drop_undelivered(session, old, f"job {old.id} was superseded by job {job.id}", at)
+        cancel_undelivered(session, old, f"job {old.id} was superseded by job {job.id}", at)
     return tuple(old.id for old in older)
 
 

@@ -1,3 +1,5 @@
+"""Which job goes first."""
+
 from __future__ import annotations
 
 from sqlalchemy import case

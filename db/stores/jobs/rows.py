@@ -1,8 +1,7 @@
-"""What everything that works on jobs needs of them."""
+"""Rows of jobs, and the images that they work on, as records."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import defaultdict
 from typing import Any, TypeVar
 
@@ -10,11 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.errors import UnknownJob
-from db.moves import move
 from db.records import InputFile, JobRow
 from db.records.mapping import record
-from db.states import DeliveryState, JobState
-from db.tables import Delivery, Instance, Job, JobInput, Study
+from db.states import JobState
+from db.tables import Instance, Job, JobInput, Study
 
 CLOSED = (JobState.SUPERSEDED, JobState.CANCELLED)
 """What is given up for good: no longer in the way of the same work being asked for again."""
@@ -45,18 +43,3 @@ def inputs_of(session: Session, job: Job) -> dict[str, tuple[InputFile, ...]]:
     for role, uid, path in session.execute(query.order_by(Instance.id)):
         found[role].append(InputFile(uid, path))
     return {role: tuple(files) for role, files in found.items()}
-
-
-def drop_undelivered(
-    session: Session, job: Job, because: str, at: dt.datetime, *, destination: str | None = None
-) -> None:
-    """Cancels what has not been sent, to one destination or to all.
-
-    What is being sent right now ends as it ends: the answer of the peer counts.
-    """
-    waiting = (DeliveryState.PENDING, DeliveryState.FAILED)
-    query = select(Delivery).where(Delivery.job_id == job.id, Delivery.state.in_(waiting)).order_by(Delivery.id)
-    if destination is not None:
-        query = query.where(Delivery.destination == destination)
-    for delivery in session.scalars(query).all():
-        move(session, delivery, DeliveryState.CANCELLED, because=because, at=at)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.moves import move, note
 from db.records import JobOrder, Wish
-from db.states import DeliveryState, JobState, ResultKind
+from db.states import OUTSTANDING, DeliveryState, JobState, ResultKind
 from db.stores.jobs.priority import more_urgent
 from db.tables import Delivery, Job, Result
 
@@ -72,8 +72,7 @@ def _deliver(session: Session, job: Job, names: Sequence[str], wishes: Mapping[s
 
 def unserved_by(session: Session, job: Job) -> tuple[str, ...]:
     """Destinations of a job that have not got everything that they are to get."""
-    open_states = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.FAILED)
-    query = select(Delivery.destination).where(Delivery.job_id == job.id, Delivery.state.in_(open_states))
+    query = select(Delivery.destination).where(Delivery.job_id == job.id, Delivery.state.in_(OUTSTANDING))
     waiting = set(session.scalars(query))
     return tuple(name for name in job.send_to if name in waiting or job.state is JobState.RUNNING)
 

@@ -1,18 +1,22 @@
-"""What a person decides about images that came twice with different content: the first or the last one is used."""
+"""Images that came twice with different content: which there are, and that the first or the last one is used."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Literal
 
 from sqlalchemy import ColumnElement, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
+from db.chunks import chunks
 from db.moves import move, note
+from db.records import Conflict
+from db.records.mapping import record
 from db.states import StudyState
+from db.stores.studies.rows import is_of_study
 from db.tables import Instance, Series, Study
 
-_AT_ONCE = 500
 Use = Literal["first", "last"]
 
 
@@ -24,8 +28,7 @@ def resolve(session: Session, study: Study, use: Use, at: dt.datetime) -> int:
     Returns:
         How many images there were conflicts about.
     """
-    of_study = Instance.series_id.in_(select(Series.id).where(Series.study_id == study.id))
-    keys = _disputed(session, of_study)
+    keys = _disputed(session, is_of_study(study))
     pick = func.min if use == "first" else func.max
     candidates = or_(Instance.current, Instance.conflict)
     chosen = []
@@ -33,9 +36,8 @@ def resolve(session: Session, study: Study, use: Use, at: dt.datetime) -> int:
         mine = (Instance.series_id == series_id, Instance.sop_instance_uid == uid, candidates)
         chosen.append(session.scalar(select(pick(Instance.id)).where(*mine)))
         session.execute(update(Instance).where(*mine).values(current=False, conflict=False))
-    for start in range(0, len(chosen), _AT_ONCE):
-        later = update(Instance).where(Instance.id.in_(chosen[start : start + _AT_ONCE]))
-        session.execute(later.values(current=True))
+    for chunk in chunks(chosen):
+        session.execute(update(Instance).where(Instance.id.in_(chunk)).values(current=True))
     if keys:
         note(session, study, "conflicts resolved", because=f"the {use} of each image is used", at=at, images=len(keys))
     if keys and use == "last" and study.state in (StudyState.ROUTED, StudyState.UNMATCHED):
@@ -52,3 +54,31 @@ def studies_with_conflicts(session: Session) -> list[Study]:
 def _disputed(session: Session, of_study: ColumnElement[bool]) -> list[tuple[int, str]]:
     query = select(Instance.series_id, Instance.sop_instance_uid).where(of_study, Instance.conflict).distinct()
     return [(series_id, uid) for series_id, uid in session.execute(query)]
+
+
+def conflicts(session: Session, narrow: Sequence[ColumnElement[bool]], limit: int) -> tuple[Conflict, ...]:
+    """Images that came twice with different content, latest first."""
+    kept = aliased(Instance)
+    query = (
+        select(Instance, kept, Study)
+        .join(kept, (kept.sop_instance_uid == Instance.sop_instance_uid) & (kept.series_id == Instance.series_id))
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+        .where(Instance.conflict, kept.current, *narrow)
+        .order_by(Instance.received_at.desc(), Instance.id.desc())
+        .limit(limit)
+    )
+    return tuple(_conflict(other, first, study) for other, first, study in session.execute(query))
+
+
+def _conflict(other: Instance, kept: Instance, study: Study) -> Conflict:
+    return record(
+        Conflict,
+        other,
+        study_uid=study.study_instance_uid,
+        patient_id=study.patient_id,
+        kept=kept.path,
+        kept_digest=kept.content_digest,
+        other=other.path,
+        other_digest=other.content_digest,
+    )

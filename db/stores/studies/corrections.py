@@ -11,16 +11,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
+from db.chunks import chunks
 from db.moves import move, note
 from db.records import IndexedInstance
 from db.states import StudyState
+from db.stores.studies.rows import is_of_study
 from db.tables import Instance, Series, Study
 from db.tags import of_study
 
-_AT_ONCE = 500
 _LATEST = 10
 
 
@@ -42,7 +43,7 @@ def recognise(
     """
     for former in _studies_with(session, study, new):
         if former.became is None and _has_all_of(session, study, former):
-            _mark(session, study, former, at)
+            _note_sent_again(session, study, former, at)
     identities = {item.patient_id: item for item in conflicts if item.patient_id not in ("", study.patient_id)}
     for patient_id, item in identities.items():
         if not _lacks(session, study, patient_id):
@@ -53,26 +54,22 @@ def _studies_with(session: Session, study: Study, new: Sequence[IndexedInstance]
     """Other studies that have used the SOP Instance UIDs of these images; a device may use the same ones every day."""
     uids = sorted({item.sop_instance_uid for item in new})
     found: set[int] = set()
-    for start in range(0, len(uids), _AT_ONCE):
+    for chunk in chunks(uids):
         query = select(Series.study_id).join(Instance, Instance.series_id == Series.id).distinct()
-        used = Instance.sop_instance_uid.in_(uids[start : start + _AT_ONCE])
+        used = Instance.sop_instance_uid.in_(chunk)
         found.update(session.scalars(query.where(used, Series.study_id != study.id)))
     for key in sorted(found, reverse=True)[:_LATEST]:
         yield session.get_one(Study, key)
 
 
-def _of(study: Study, instance: type[Instance]) -> ColumnElement[bool]:
-    return instance.series_id.in_(select(Series.id).where(Series.study_id == study.id))
-
-
 def _has_all_of(session: Session, study: Study, former: Study) -> bool:
     """Whether every image of another study that is in use has come for this one too."""
     other = aliased(Instance)
-    came = exists().where(_of(study, other), other.current, other.sop_instance_uid == Instance.sop_instance_uid)
-    return session.scalar(select(Instance.id).where(_of(former, Instance), Instance.current, ~came).limit(1)) is None
+    came = exists().where(is_of_study(study, other), other.current, other.sop_instance_uid == Instance.sop_instance_uid)
+    return session.scalar(select(Instance.id).where(is_of_study(former), Instance.current, ~came).limit(1)) is None
 
 
-def _mark(session: Session, study: Study, former: Study, at: dt.datetime) -> None:
+def _note_sent_again(session: Session, study: Study, former: Study, at: dt.datetime) -> None:
     corrected = "with another PatientID" if study.patient_id != former.patient_id else "with the same PatientID"
     became = f"all of its images came again as study {study.study_instance_uid}, {corrected}"
     session.execute(update(Study).where(Study.id == former.id).values(became=became))
@@ -90,13 +87,13 @@ def _lacks(session: Session, study: Study, patient_id: str) -> bool:
         again.conflict,
         again.patient_id == patient_id,
     )
-    query = select(Instance.id).where(_of(study, Instance), Instance.current, Instance.patient_id != patient_id, ~came)
+    query = select(Instance.id).where(is_of_study(study), Instance.current, Instance.patient_id != patient_id, ~came)
     return session.scalar(query.limit(1)) is not None
 
 
 def _correct(session: Session, study: Study, item: IndexedInstance, at: dt.datetime) -> None:
     """The images with the later PatientID take the place of those with the former one."""
-    mine = _of(study, Instance)
+    mine = is_of_study(study)
     latest = (
         select(func.max(Instance.id))
         .where(mine, Instance.conflict, Instance.patient_id == item.patient_id)
@@ -105,10 +102,9 @@ def _correct(session: Session, study: Study, item: IndexedInstance, at: dt.datet
     chosen = list(session.scalars(latest))
     former = update(Instance).where(mine, Instance.current, Instance.patient_id != item.patient_id)
     session.execute(former.values(current=False))
-    for start in range(0, len(chosen), _AT_ONCE):
-        later = update(Instance).where(Instance.id.in_(chosen[start : start + _AT_ONCE]))
-        session.execute(later.values(current=True, conflict=False))
-    _rename(session, study, item)
+    for chunk in chunks(chosen):
+        session.execute(update(Instance).where(Instance.id.in_(chunk)).values(current=True, conflict=False))
+    _set_identity(session, study, item)
     study.became = "all of its images came again with another PatientID; the later ones are used, the former ones kept"
     session.flush()
     if study.state is not StudyState.RECEIVING:
@@ -116,7 +112,7 @@ def _correct(session: Session, study: Study, item: IndexedInstance, at: dt.datet
     note(session, study, "identity corrected", because=study.became, at=at, images=len(chosen))
 
 
-def _rename(session: Session, study: Study, item: IndexedInstance) -> None:
+def _set_identity(session: Session, study: Study, item: IndexedInstance) -> None:
     """What rows tell of the patient is that of the later images."""
     told = of_study(item.tags)
     study.patient_id, study.accession_number = item.patient_id, item.accession_number or study.accession_number

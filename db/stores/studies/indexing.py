@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from db.chunks import chunks
 from db.moves import move, note
 from db.records import Indexed, IndexedInstance, IndexOutcome
+from db.records.mapping import values
 from db.states import StudyState
 from db.stores.studies.corrections import recognise
+from db.stores.studies.creation import series_of, studies_of
 from db.tables import Instance, Series, Study
-from db.tags import bounded, bounded_number, of_study, storable
+from db.tags import bounded, bounded_number, storable
 
-AT_ONCE = 500  # values in one IN list: both databases have a limit, and keep the plan of a statement that they know
-T = TypeVar("T")
 Contents = dict[str, Path]  # digest of a content to where it lies
-SeriesKey = tuple[int, str]  # study.id, Series Instance UID
 ImageKey = tuple[int, str]  # series.id, SOP Instance UID
 Verdicts = dict[tuple[str, str], bool]  # digests of two contents to whether they are one image, encoded in two ways
 
@@ -36,13 +34,6 @@ class Undecided(Exception):  # noqa: N818 - nothing is wrong
     pairs: list[tuple[tuple[str, Path], tuple[str, Path]]]
 
 
-def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists of at most AT_ONCE."""
-    rest = iter(items)
-    while chunk := list(islice(rest, AT_ONCE)):
-        yield chunk
-
-
 def index(session: Session, batch: Sequence[IndexedInstance], verdicts: Verdicts) -> list[IndexOutcome]:
     """Writes the rows of a batch and brings series, studies and their states up to date; one outcome per image.
 
@@ -50,8 +41,8 @@ def index(session: Session, batch: Sequence[IndexedInstance], verdicts: Verdicts
         Undecided: Files with the same UIDs and other bytes have not been compared; nothing may be written before.
     """
     batch = [_cleaned(item) for item in batch]
-    studies = _studies(session, batch)
-    series = _series(session, batch, studies)
+    studies = studies_of(session, batch)
+    series = series_of(session, batch, studies)
     known = _known(session, batch)
     of = [series[studies[item.study_instance_uid].id, item.series_instance_uid] for item in batch]
     keys = [(one.id, item.sop_instance_uid) for one, item in zip(of, batch, strict=True)]
@@ -62,7 +53,7 @@ def index(session: Session, batch: Sequence[IndexedInstance], verdicts: Verdicts
     for item, outcome, of_series in zip(batch, outcomes, of, strict=True):
         arrivals[item.study_instance_uid].add(item, outcome)
         if outcome.kind is not Indexed.DUPLICATE:
-            rows.append(_row(item, of_series.id, outcome.kind))
+            rows.append(_row(item, of_series, outcome.kind))
             of_series.images += outcome.kind is Indexed.NEW
             if outcome.kind is Indexed.NEW and place_in_series(item.tags) < place_in_series(of_series.tags):
                 of_series.tags = dict(item.tags)
@@ -118,116 +109,10 @@ _NUMBERS = ("rows", "columns")
 
 def _cleaned(item: IndexedInstance) -> IndexedInstance:
     """The image with nothing in it that a column or an index would not take."""
-    values: dict[str, Any] = {name: bounded(getattr(item, name), vr) for name, vr in _TEXTS.items()}
-    values |= {name: bounded_number(getattr(item, name)) for name in _NUMBERS}
-    values["frames"] = bounded_number(item.frames) or 1
-    return replace(item, **values, tags=storable(item.tags), instance_tags=storable(item.instance_tags))
-
-
-def _description(item: IndexedInstance, keyword: str) -> str:
-    return bounded(str(item.tags.get(keyword) or ""), "LO")
-
-
-def _studies(session: Session, batch: Sequence[IndexedInstance]) -> dict[str, Study]:
-    """The studies of the batch, created where missing, and locked (on PostgreSQL) until the transaction ends."""
-    firsts = _firsts(batch, lambda item: item.study_instance_uid)
-    studies = _lock_studies(session, firsts)
-    missing = sorted(
-        firsts.keys() - studies.keys()
-    )  # in order, as two daemons that insert the same ones must not cross
-    if missing:
-        born = _insert_studies(session, [_new_study(firsts[uid]) for uid in missing])
-        studies |= _lock_studies(session, missing)
-        for uid in born:
-            note(session, studies[uid], "-> receiving", because="first image", at=studies[uid].first_received_at)
-    for item in batch:
-        _fill_gaps(studies[item.study_instance_uid], item)
-    return studies
-
-
-def _insert_studies(session: Session, rows: list[dict[str, Any]]) -> Sequence[str]:
-    """Inserts, passing over studies that another daemon has inserted just now; the UIDs of those that are ours."""
-    dialect = session.get_bind().dialect.name
-    statement = postgresql.insert(Study) if dialect == "postgresql" else sqlite.insert(Study)
-    return session.scalars(statement.on_conflict_do_nothing().returning(Study.study_instance_uid), rows).all()
-
-
-def _lock_studies(session: Session, uids: Iterable[str]) -> dict[str, Study]:
-    found = {}
-    for chunk in chunks(sorted(uids)):
-        query = select(Study).where(Study.study_instance_uid.in_(chunk)).order_by(Study.study_instance_uid)
-        # NO KEY UPDATE: whoever only refers to the study (an event of one of its jobs) does not have to wait.
-        for study in session.scalars(query.with_for_update(key_share=True)):
-            found[study.study_instance_uid] = study
-    return found
-
-
-def _firsts(batch: Sequence[IndexedInstance], key: Any) -> dict[Any, IndexedInstance]:
-    return {key(item): item for item in reversed(batch)}
-
-
-def _new_study(item: IndexedInstance) -> dict[str, Any]:
-    return {
-        "study_instance_uid": item.study_instance_uid,
-        "state": StudyState.RECEIVING,
-        "patient_id": item.patient_id,
-        "accession_number": item.accession_number,
-        "study_date": item.study_date,
-        "description": _description(item, "StudyDescription"),
-        "tags": of_study(item.tags),
-        "images": 0,
-        "reasons": [],
-        "first_received_at": item.received_at,
-        "last_received_at": item.received_at,
-        "updated_at": item.received_at,
-    }
-
-
-def _fill_gaps(study: Study, item: IndexedInstance) -> None:
-    """What the first image of a study did not tell, a later one may."""
-    study.patient_id = study.patient_id or item.patient_id
-    study.accession_number = study.accession_number or item.accession_number
-    study.study_date = study.study_date or item.study_date
-    study.description = study.description or _description(item, "StudyDescription")
-    told = {**of_study(item.tags), **study.tags}
-    if told != study.tags:
-        study.tags = told
-
-
-def _series(session: Session, batch: Sequence[IndexedInstance], studies: dict[str, Study]) -> dict[SeriesKey, Series]:
-    """The series of the batch, created where missing."""
-
-    def key(item: IndexedInstance) -> SeriesKey:
-        return studies[item.study_instance_uid].id, item.series_instance_uid
-
-    firsts = _firsts(batch, key)
-    found = _find_series(session, firsts)
-    missing = sorted(firsts.keys() - found.keys())
-    if missing:
-        session.execute(insert(Series), [_new_series(study_id, firsts[study_id, uid]) for study_id, uid in missing])
-        found |= _find_series(session, missing)
-    return found
-
-
-def _find_series(session: Session, keys: Iterable[SeriesKey]) -> dict[SeriesKey, Series]:
-    wanted = set(keys)
-    found = {}
-    for chunk in chunks({uid for _, uid in wanted}):
-        for series in session.scalars(select(Series).where(Series.series_instance_uid.in_(chunk))):
-            if (key := (series.study_id, series.series_instance_uid)) in wanted:
-                found[key] = series
-    return found
-
-
-def _new_series(study_id: int, item: IndexedInstance) -> dict[str, Any]:
-    return {
-        "study_id": study_id,
-        "series_instance_uid": item.series_instance_uid,
-        "modality": item.modality,
-        "description": _description(item, "SeriesDescription"),
-        "tags": item.tags,
-        "images": 0,
-    }
+    texts: dict[str, Any] = {name: bounded(getattr(item, name), vr) for name, vr in _TEXTS.items()}
+    numbers: dict[str, Any] = {name: bounded_number(getattr(item, name)) for name in _NUMBERS}
+    numbers["frames"] = bounded_number(item.frames) or 1
+    return replace(item, **texts, **numbers, tags=storable(item.tags), instance_tags=storable(item.instance_tags))
 
 
 def _known(session: Session, batch: Sequence[IndexedInstance]) -> dict[ImageKey, Contents]:
@@ -268,32 +153,9 @@ def _sort_out(contents: Contents, item: IndexedInstance, verdicts: Verdicts) -> 
     return IndexOutcome(kind=kind, sop_instance_uid=item.sop_instance_uid, given=item.path, path=path)
 
 
-_COPIED = (
-    "sop_instance_uid",
-    "sop_class_uid",
-    "transfer_syntax_uid",
-    "patient_id",
-    "content_digest",
-    "size",
-    "frames",
-    "has_pixels",
-    "rows",
-    "columns",
-    "received_at",
-    "source_ae",
-    "association_id",
-    "origin",
-)
-
-
-def _row(item: IndexedInstance, series_id: int, kind: Indexed) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in _COPIED} | {
-        "series_id": series_id,
-        "path": item.path,
-        "tags": item.instance_tags,
-        "current": kind is Indexed.NEW,
-        "conflict": kind is Indexed.CONFLICT,
-    }
+def _row(item: IndexedInstance, series: Series, kind: Indexed) -> dict[str, Any]:
+    state = {"current": kind is Indexed.NEW, "conflict": kind is Indexed.CONFLICT}
+    return values(Instance, item, series_id=series.id, **state)
 
 
 def _update(session: Session, study: Study, arrived: _Arrivals) -> None:

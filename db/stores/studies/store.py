@@ -1,42 +1,134 @@
+"""Studies and their images, from the first one that comes to what the rules say."""
+
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
 
+from db.chunks import chunks
 from db.columns import now as this_moment
 from db.connection import Transactions
-from db.errors import UnknownStudy
-from db.moves import move
+from db.moves import events, move
 from db.reasons import NO_RULE
-from db.records import Completable, InstanceFacts, SeriesFacts, StudyFacts, StudyRow
-from db.records.mapping import record
-from db.states import AssociationEnd, StudyState
-from db.tables import Association, Instance, Series, Study
+from db.records import (
+    AssociationRow,
+    Completable,
+    Conflict,
+    IndexedInstance,
+    IndexOutcome,
+    LossRow,
+    StudyContents,
+    StudyDetail,
+)
+from db.states import StudyState
+from db.stores.studies import losses
+from db.stores.studies.completeness import completable
+from db.stores.studies.conflicts import Use, conflicts, resolve, studies_with_conflicts
+from db.stores.studies.indexing import Undecided, Verdicts, index
+from db.stores.studies.rows import associations, find_study, is_of_study, series_rows, study_contents, study_row
+from db.tables import Association, Instance, Job, JobEvent, Series, Study
 from db.tags import plain
 
-
-def find_study(session: Session, uid: str, *, lock: bool = False) -> Study:
-    """The row of a study; locked, it stays as it is until the transaction ends."""
-    query = select(Study).where(Study.study_instance_uid == uid)
-    study = session.scalar(query.with_for_update(key_share=True) if lock else query)
-    if study is None:
-        raise UnknownStudy(name=uid)
-    return study
+_TRIES = 3
 
 
-def study_row(study: Study) -> StudyRow:
-    """The study as a record."""
-    return record(StudyRow, study, reasons=tuple(study.reasons))
+class StudyStore:
+    """What came in, what of it was lost or is in conflict, and when a study is complete."""
 
+    def __init__(self, database: Transactions) -> None:
+        self._database = database
 
-class Assembly(Transactions):
-    """When is a study complete, and what is it then."""
+    def index(
+        self,
+        batch: Sequence[IndexedInstance],
+        is_same_image: Callable[[Path, Path], bool] = lambda first, second: False,
+    ) -> list[IndexOutcome]:
+        """Writes a batch of images down, all of it or nothing; one outcome per image, in the order given.
 
-    def studies_to_complete(
+        Studies and series are made as needed. Images that come late lead their study back to receiving.
+
+        Args:
+            batch: What came.
+            is_same_image: Asked about two files with the same UIDs and other bytes: one image, encoded in two ways? It
+                may take its time, no transaction waits for it.
+        """
+        verdicts: Verdicts = {}
+        collisions = 0
+        while True:
+            try:
+                with self._database.write() as session:
+                    return index(session, batch, verdicts)
+            except Undecided as question:
+                for (known, first), (given, second) in question.pairs:
+                    verdicts[known, given] = is_same_image(first, second)
+            except IntegrityError:
+                # Two daemons on PostgreSQL that index the same image at the same moment: the second must look again.
+                collisions += 1
+                if collisions == _TRIES:
+                    raise
+
+    def record_association(self, association: AssociationRow) -> bool:
+        """Writes an association down; False if it was there already, as after a crash between row and file."""
+        with self._database.write() as session:
+            if session.get(Association, association.association_id) is not None:
+                return False
+            session.add(Association(**asdict(association)))
+            return True
+
+    def record_lost(self, lost: Sequence[LossRow]) -> int:
+        """Writes losses down, those that are not there already; returns how many that were.
+
+        A study that is being received goes on waiting: whoever sends damaged images is still at it.
+        """
+        with self._database.write() as session:
+            return losses.write(session, lost)
+
+    def lost_images(self, study_uid: str) -> tuple[LossRow, ...]:
+        """What came for a study and could not be used, and has not come again since."""
+        with self._database.read() as session:
+            study = session.scalar(select(Study).where(Study.study_instance_uid == study_uid))
+            return losses.of_study(session, study) if study else ()
+
+    def count_lost(self) -> tuple[int, int]:
+        """How many losses there are of studies that are known, and how many that belong to none that is known."""
+        with self._database.read() as session:
+            return losses.count(session)
+
+    def newest_instance(self) -> int:
+        """Number of the newest row of an image, 0 if there is none."""
+        with self._database.read() as session:
+            return session.scalar(select(func.max(Instance.id))) or 0
+
+    def paths_without_row(self, paths: Iterable[Path]) -> list[Path]:
+        """Those of the files that the database knows nothing of: at start-up they are indexed."""
+        unknown: list[Path] = []
+        with self._database.read() as session:
+            for chunk in chunks(paths):
+                known = set(session.scalars(select(Instance.path).where(Instance.path.in_(chunk))))
+                unknown += [path for path in chunk if path not in known]
+        return unknown
+
+    def known_paths(self, study_uid: str | None = None) -> Collection[Path]:
+        """Where the images lie, of one study or of all (which for a large archive is a large set)."""
+        query = select(Instance.path)
+        if study_uid is not None:
+            query = query.join(Series, Series.id == Instance.series_id).join(Study, Study.id == Series.study_id)
+            query = query.where(Study.study_instance_uid == study_uid)
+        with self._database.read() as session:
+            return set(session.scalars(query))
+
+    def relocate(self, old: Path, new: Path) -> None:
+        """Says that a file has been moved, or that a new copy takes the place of one that was lost."""
+        with self._database.write() as session:
+            session.execute(update(Instance).where(Instance.path == old).values(path=new))
+
+    def to_complete(
         self, now: dt.datetime, quiet_period: dt.timedelta, released_ok: dt.timedelta | None = None
     ) -> list[Completable]:
         """Studies that are being received and need not be waited for any longer.
@@ -49,18 +141,10 @@ class Assembly(Transactions):
             released_ok: A shorter wait for a study all of whose associations were released in order (a scanner that
                 sends one association per series needs more than none). None: no such thing.
         """
-        query = select(Study.study_instance_uid).where(Study.state == StudyState.RECEIVING)
-        query = query.order_by(Study.last_received_at)
-        with self.read() as session:
-            quiet = session.scalars(query.where(Study.last_received_at <= now - quiet_period)).all()
-            found = {uid: f"nothing came for {quiet_period.total_seconds():g} s" for uid in quiet}
-            if released_ok is not None:
-                waited = Study.last_received_at <= now - released_ok
-                for uid in session.scalars(query.where(waited, ~_came_by_open_end())):
-                    found.setdefault(uid, "every association was released")
-        return [Completable(uid, reason) for uid, reason in found.items()]
+        with self._database.read() as session:
+            return completable(session, now, quiet_period, released_ok)
 
-    def complete_study(self, study_uid: str, reason: str, *, now: dt.datetime | None = None) -> bool:
+    def complete(self, study_uid: str, reason: str, *, now: dt.datetime | None = None) -> bool:
         """From receiving to complete: the rules may look at it. False if another daemon was quicker.
 
         Raises:
@@ -69,6 +153,21 @@ class Assembly(Transactions):
         at = now or this_moment()
         values: dict[str, Any] = {"completed_at": at, "completed_because": reason, "reasons": [], "reason_code": None}
         return self._from(StudyState.RECEIVING, study_uid, StudyState.COMPLETE, because=reason, at=at, **values)
+
+    def to_route(self) -> list[str]:
+        """UIDs of the studies that are complete and wait for the rules, longest waiting first."""
+        query = select(Study.study_instance_uid).where(Study.state == StudyState.COMPLETE).order_by(Study.updated_at)
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def contents(self, study_uid: str) -> StudyContents:
+        """Everything that routing needs to know of a study; conflicting images are left out.
+
+        Raises:
+            UnknownStudy.
+        """
+        with self._database.read() as session:
+            return study_contents(session, find_study(session, study_uid))
 
     def set_routed(self, study_uid: str, routes: str, *, now: dt.datetime | None = None) -> bool:
         """From complete to routed, once its jobs are made. False if images came in meanwhile: it will come again.
@@ -96,17 +195,17 @@ class Assembly(Transactions):
             StudyState.COMPLETE, study_uid, StudyState.UNMATCHED, because=because, at=now, reasons=why, reason_code=code
         )
 
-    def reroute_study(self, study_uid: str, because: str, *, now: dt.datetime | None = None) -> None:
+    def reroute(self, study_uid: str, because: str, *, now: dt.datetime | None = None) -> None:
         """From unmatched or routed to complete: the rules have changed, let them look again.
 
         Raises:
             UnknownStudy, IllegalMove.
         """
-        with self.write() as session:
+        with self._database.write() as session:
             move(session, find_study(session, study_uid, lock=True), StudyState.COMPLETE, because=because, at=now)
 
     def _from(self, old: StudyState, study_uid: str, to: StudyState, *, because: str, **columns: Any) -> bool:
-        with self.write() as session:
+        with self._database.write() as session:
             study = find_study(session, study_uid, lock=True)
             if study.state is not old:
                 return False
@@ -114,36 +213,44 @@ class Assembly(Transactions):
             move(session, study, to, because=because, at=at, values=columns, images=study.images)
             return True
 
-    def studies_to_route(self) -> list[str]:
-        """UIDs of the studies that are complete and wait for the rules, longest waiting first."""
-        query = select(Study.study_instance_uid).where(Study.state == StudyState.COMPLETE).order_by(Study.updated_at)
-        with self.read() as session:
-            return list(session.scalars(query))
+    def resolve_conflicts(self, use: Use, study_uid: str | None = None) -> dict[str, int]:
+        """Uses the first or the last of the images that came twice with different content; all of them are kept.
 
-    def study_facts(self, study_uid: str) -> StudyFacts:
-        """Everything that routing needs to know of a study; conflicting images are left out.
+        Args:
+            use: "first" or "last".
+            study_uid: Only in this study; in all if None.
+
+        Returns:
+            Study Instance UID to how many images there were conflicts about. Where the last ones are used the rules
+            look at the study again.
 
         Raises:
             UnknownStudy.
         """
-        with self.read() as session:
+        with self._database.write() as session:
+            one = [] if study_uid is None else [find_study(session, study_uid, lock=True)]
+            studies = one or studies_with_conflicts(session)
+            found = {study.study_instance_uid: resolve(session, study, use, this_moment()) for study in studies}
+        return {uid: images for uid, images in found.items() if images}
+
+    def conflicts(self, since: dt.datetime | None = None, limit: int = 100) -> list[Conflict]:
+        """Images that came twice with different content, latest first."""
+        narrow = [] if since is None else [Instance.received_at >= since]
+        with self._database.read() as session:
+            return list(conflicts(session, narrow, limit))
+
+    def show(self, study_uid: str) -> StudyDetail:
+        """All that is known of a study, whether it has jobs or not. Raises UnknownStudy."""
+        with self._database.read() as session:
             study = find_study(session, study_uid)
-            series = session.scalars(select(Series).where(Series.study_id == study.id).order_by(Series.id)).all()
-            facts = tuple(_series_facts(session, row) for row in series)
-            return StudyFacts(
-                study=study_row(study), tags=study.tags, series=tuple(row for row in facts if row.instances)
+            instances = is_of_study(study)
+            jobs = session.scalars(select(Job.id).where(Job.study_id == study.id).order_by(Job.id.desc()))
+            return StudyDetail(
+                study=study_row(study),
+                series=series_rows(session, study),
+                events=events(session, JobEvent.study_id == study.id, JobEvent.job_id.is_(None)),
+                associations=associations(session, instances),
+                conflicts=conflicts(session, [instances], limit=1000),
+                lost=losses.of_study(session, study),
+                jobs=tuple(jobs),
             )
-
-
-def _came_by_open_end() -> ColumnElement[bool]:
-    """Whether the study has an image that came by no association, or by one that is still open or ended badly."""
-    released = exists().where(
-        Association.association_id == Instance.association_id, Association.how == AssociationEnd.RELEASED
-    )
-    of_study = and_(Series.study_id == Study.id, Instance.series_id == Series.id)
-    return exists().where(of_study, or_(Instance.association_id.is_(None), ~released))
-
-
-def _series_facts(session: Session, series: Series) -> SeriesFacts:
-    query = select(Instance).where(Instance.series_id == series.id, Instance.current).order_by(Instance.id)
-    return record(SeriesFacts, series, instances=tuple(record(InstanceFacts, row) for row in session.scalars(query)))

@@ -62,7 +62,7 @@ def test_csv_opens_in_a_spreadsheet_and_holds_no_formula(stored: StoredJobs, job
 def test_the_list_can_be_narrowed_by_sender_reason_and_time(stored: StoredJobs, jobs: Jobs) -> None:
     early = stored.order("1.2", source_ae="CT7", at=NOON - timedelta(days=2))
     stored.claim(early)
-    stored.database.refuse_job(early, "tilted", code="tilted-gantry", now=NOON - timedelta(days=2))
+    stored.database.jobs.refuse(early, "tilted", code="tilted-gantry", now=NOON - timedelta(days=2))
     late = stored.order("1.3", source_ae="CT8")
     assert listed(jobs, "--source-ae", "CT8") == [late]
     assert listed(jobs, "--reason", "tilted-gantry") == [early]
@@ -93,13 +93,13 @@ def test_what_failed_for_one_reason_is_retried_at_once(stored: StoredJobs, jobs:
     for study in ("1.2", "1.3", "1.4"):
         ids.append(stored.order(study))
         stored.claim(ids[-1])
-    stored.database.fail_job(ids[0], "no such package", code="model-missing", now=NOON)
-    stored.database.fail_job(ids[1], "no such package", code="model-missing", now=NOON)
-    stored.database.refuse_job(ids[2], "tilted", code="tilted-gantry", now=NOON)
+    stored.database.jobs.fail(ids[0], "no such package", code="model-missing", now=NOON)
+    stored.database.jobs.fail(ids[1], "no such package", code="model-missing", now=NOON)
+    stored.database.jobs.refuse(ids[2], "tilted", code="tilted-gantry", now=NOON)
     run = jobs("retry", "--reason", "model-missing")
     assert run.exit_code == 0, run.stdout
     assert "Retried 2 of 2." in run.stdout
-    assert [stored.database.job(job).state.value for job in ids] == ["queued", "queued", "refused"]
+    assert [stored.database.jobs.get(job).state.value for job in ids] == ["queued", "queued", "refused"]
     assert "Retried 1 of 1." in jobs("retry", "--state", "refused", "--until", "2026-11-21").stdout
 
 
@@ -111,21 +111,21 @@ def test_a_retry_of_everything_must_be_meant(stored: StoredJobs, jobs: Jobs) -> 
 
 def test_studies_that_no_rule_took_go_before_the_rules_again(stored: StoredJobs, jobs: Jobs) -> None:
     stored.arrive("1.2")
-    stored.database.complete_study("1.2", "quiet", now=NOON)
-    stored.database.set_unmatched("1.2", ["liver: it is MR"], now=NOON)
+    stored.database.studies.complete("1.2", "quiet", now=NOON)
+    stored.database.studies.set_unmatched("1.2", ["liver: it is MR"], now=NOON)
     assert "Retried 1 of 1." in jobs("retry", "--state", "unmatched").stdout
-    assert stored.database.show_study("1.2").study.state == "complete"
+    assert stored.database.studies.show("1.2").study.state == "complete"
 
 
 def test_results_are_sent_again_to_a_pacs_that_lost_them(stored: StoredJobs, jobs: Jobs) -> None:
     job_id = stored.compute("1.2", send_to=("pacs", "archive"))
     stored.answer(job_id)
-    assert stored.database.job(job_id).state == "done"
+    assert stored.database.jobs.get(job_id).state == "done"
     assert "accepted by other" in str(jobs("resend", job_id, "--destination", "other").exception)
     assert "2 results will be sent again" in jobs("resend", job_id, "--destination", "archive").stdout
-    pending = [row.destination for row in stored.database.show_job(job_id).deliveries if row.state == "pending"]
+    pending = [row.destination for row in stored.database.jobs.show(job_id).deliveries if row.state == "pending"]
     assert pending == ["archive", "archive"]
-    assert stored.database.job(job_id).state == "delivering"
+    assert stored.database.jobs.get(job_id).state == "delivering"
 
 
 def test_one_destination_is_dropped_and_the_others_are_served(stored: StoredJobs, jobs: Jobs) -> None:
@@ -136,16 +136,17 @@ def test_one_destination_is_dropped_and_the_others_are_served(stored: StoredJobs
     said = jobs("drop", job_id, "--destination", "gone").stdout
     assert f"job {job_id}: delivering; nothing more of it is sent to gone" in said
     stored.answer(job_id)
-    assert stored.database.job(job_id).state == "done"
+    assert stored.database.jobs.get(job_id).state == "done"
 
 
 def test_cancelling_what_one_destination_has_says_what_becomes_of_it(stored: StoredJobs, jobs: Jobs) -> None:
     job_id = stored.compute("1.2.3", send_to=("pacs", "gone"))
-    to_pacs = [batch.items for batch in stored.database.due_deliveries(NOON) if batch.destination == "pacs"]
+    to_pacs = [batch.items for batch in stored.database.deliveries.due(NOON) if batch.destination == "pacs"]
     for item in to_pacs[0]:
-        stored.database.start_delivery([item.id])
-        stored.database.delivery_accepted(item.id, 0)
+        stored.database.deliveries.start([item.id])
+        stored.database.deliveries.accept(item.id, 0)
     assert f"job {job_id}: done; what was not sent yet is dropped" in jobs("cancel", job_id).stdout
     assert (
-        stored.database.job(job_id).reason == "cancelled for gone; pacs had it already: asked for on the command line"
+        stored.database.jobs.get(job_id).reason
+        == "cancelled for gone; pacs had it already: asked for on the command line"
     )

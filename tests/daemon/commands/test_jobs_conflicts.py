@@ -49,7 +49,7 @@ def receive(tmp_path: Path, database: Database, images: list[Path]) -> Callable[
 
 
 def used(database: Database, study: str) -> list[str]:
-    (series,) = database.study_facts(study).series
+    (series,) = database.studies.contents(study).series
     return sorted(content_digest(image.path) for image in series.instances)
 
 
@@ -58,7 +58,7 @@ def test_it_is_decided_which_one_is_used(
     which: str, database: Database, receive: Callable[..., list[str]], scanward: Command, tmp_path: Path
 ) -> None:
     came = {"first": receive(), "last": receive(StationName="OTHER")}
-    (row,) = database.list_jobs()
+    (row,) = database.jobs.find()
     uid = row.study.study_instance_uid
     assert row.conflicts == 4
     assert used(database, uid) == came["first"]
@@ -71,7 +71,7 @@ def test_it_is_decided_which_one_is_used(
     assert f"study {uid}: the {which} version of 4 images" in decided.output
     assert used(database, uid) == came[which]
     assert "No conflicts." in scanward("jobs", "conflicts", "-c", config).output
-    assert len(database.known_paths()) == 8
+    assert len(database.studies.known_paths()) == 8
 
 
 def test_a_study_sent_again_as_another_patient_s_is_used_as_that(
@@ -79,7 +79,7 @@ def test_a_study_sent_again_as_another_patient_s_is_used_as_that(
 ) -> None:
     receive()
     corrected = receive(PatientID="CORRECTED")
-    (row,) = database.list_jobs()
+    (row,) = database.jobs.find()
     assert (row.study.patient_id, row.conflicts, row.study.images) == ("CORRECTED", 0, 4)
     assert used(database, row.study.study_instance_uid) == corrected
     assert "another PatientID" in scanward("jobs", "list", "--json", "-c", tmp_path / "scanward.yaml").output
@@ -90,7 +90,7 @@ def test_a_study_sent_again_under_another_uid_is_another_study(
 ) -> None:
     first = receive()
     second = receive(StudyInstanceUID="1.2.3.4", PatientID="CORRECTED")
-    rows = {row.study.patient_id: row.study for row in database.list_jobs()}
+    rows = {row.study.patient_id: row.study for row in database.jobs.find()}
     new = rows.pop("CORRECTED")
     (former,) = rows.values()
     assert used(database, new.study_instance_uid) == second

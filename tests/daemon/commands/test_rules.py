@@ -67,11 +67,11 @@ def test_a_folder_and_the_database_say_the_same_of_a_study(tmp_path: Path, study
     for path in paths:  # in no order, and in batches of one
         spool.store(path)
         SpoolReader(spool, database).step()
-    (row,) = database.list_jobs()
+    (row,) = database.jobs.find()
 
     (found,) = read_folder(study).studies
 
-    assert routing_facts(database.study_facts(row.study.study_instance_uid)) == found.facts
+    assert routing_facts(database.studies.contents(row.study.study_instance_uid)) == found.facts
     assert found.facts.series[0].tags["KVP"] == 100
     assert found.facts.tags["RequestedProcedureDescription"] == "CT abdomen"
     assert not PERSONAL_ATTRIBUTES & (found.facts.tags.keys() | found.facts.series[0].tags.keys())

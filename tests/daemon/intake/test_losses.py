@@ -15,7 +15,7 @@ from pynetdicom import AE
 from daemon.intake.folder import FolderImporter, WatchedFolder
 from daemon.intake.reader import SpoolReader
 from db.database import Database
-from db.records import LostImage
+from db.records import LossRow
 from db.states import LossKind
 from dicomio.files.file_meta import read_file_meta
 from dicomio.files.spool.spool import Spool
@@ -48,13 +48,13 @@ def cut(path: Path) -> Path:
     return path
 
 
-def losses(spool: Spool, database: Database) -> tuple[LostImage, ...]:
+def losses(spool: Spool, database: Database) -> tuple[LossRow, ...]:
     intake = SpoolReader(spool, database)
     while intake.step():
         pass
     assert spool.lost() == []
-    (row,) = database.list_jobs()
-    return database.lost_images(row.study.study_instance_uid)
+    (row,) = database.jobs.find()
+    return database.studies.lost_images(row.study.study_instance_uid)
 
 
 def test_a_cut_off_image_in_the_spool(spool: Spool, database: Database, slices: list[Path]) -> None:

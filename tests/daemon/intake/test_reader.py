@@ -37,8 +37,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def only_study(database: Database):  # type: ignore[no-untyped-def]
-    (row,) = database.list_jobs()
-    return database.study_facts(row.study.study_instance_uid)
+    (row,) = database.jobs.find()
+    return database.studies.contents(row.study.study_instance_uid)
 
 
 def test_files_move_to_their_study_and_get_rows(spool: Spool, database: Database, images: list[Path]) -> None:
@@ -61,7 +61,7 @@ def test_the_same_image_twice_leaves_one_copy(spool: Spool, database: Database, 
         intake.step()
     assert len(list(spool.studies_folder.rglob("*.dcm"))) == 1
     assert len(only_study(database).series[0].instances) == 1
-    assert list(database.recent_conflicts()) == []
+    assert list(database.studies.conflicts()) == []
 
 
 def test_same_uid_with_other_content_keeps_both_and_is_recorded(
@@ -74,12 +74,12 @@ def test_same_uid_with_other_content_keeps_both_and_is_recorded(
     spool.store(tmp_path / "other.dcm")
     SpoolReader(spool, database).step()
     assert len(list(spool.studies_folder.rglob("*.dcm"))) == 2
-    (conflict,) = database.recent_conflicts()
+    (conflict,) = database.studies.conflicts()
     assert {content_digest(conflict.kept), content_digest(conflict.other)} == {
         content_digest(images[0]),
         content_digest(tmp_path / "other.dcm"),
     }
-    assert database.list_jobs()[0].conflicts == 1
+    assert database.jobs.find()[0].conflicts == 1
 
 
 def test_the_same_image_in_another_encoding_is_no_conflict(
@@ -94,12 +94,12 @@ def test_the_same_image_in_another_encoding_is_no_conflict(
     for path in (tmp_path / "implicit.dcm", images[0], images[0]):
         spool.store(path)
         intake.step()
-    assert database.recent_conflicts() == []
-    assert database.list_jobs()[0].study.images == 1
+    assert database.studies.conflicts() == []
+    assert database.jobs.find()[0].study.images == 1
     (image,) = only_study(database).series[0].instances
     assert content_digest(image.path) == content_digest(tmp_path / "implicit.dcm")
     assert len(list(spool.studies_folder.rglob("*.dcm"))) == 2
-    assert len(database.known_paths()) == 2
+    assert len(database.studies.known_paths()) == 2
 
 
 def test_what_is_cut_off_goes_to_quarantine_and_takes_nothing_with_it(
@@ -128,7 +128,7 @@ def test_a_file_that_an_older_version_left_without_a_row_is_indexed_once(
     assert SpoolReader(spool, database).reconcile() == 0
 
 
-@pytest.mark.parametrize("point", ["add_name", "sync_folder", "index_instances", "remove_copies"])
+@pytest.mark.parametrize("point", ["add_name", "sync_folder", "index", "remove_copies"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 def test_killed_at_any_step_each_image_has_one_file_one_row_and_its_association(
     spool: Spool, database: Database, images: list[Path], point: str, late: bool
@@ -143,10 +143,11 @@ import os, sys
 from pathlib import Path
 import daemon.intake.reader
 from db.database import Database
+from db.stores.studies.store import StudyStore
 from dicomio.files.spool.spool import Spool
 daemon.intake.reader.BATCH = 2
 calls = 0
-where = Database if {point!r} == "index_instances" else daemon.intake.reader
+where = StudyStore if {point!r} == "index" else daemon.intake.reader
 real = getattr(where, {point!r})
 def killed(*arguments):
     global calls
@@ -245,7 +246,7 @@ def test_a_stored_name_that_collides_overwrites_nothing(spool: Spool, database: 
     intake.step()
     assert content_digest(first) == content_digest(images[0])
     assert [name.read_bytes() for name in taken] == [b"somebody's"] * 2
-    (conflict,) = database.recent_conflicts()
+    (conflict,) = database.studies.conflicts()
     assert content_digest(conflict.other) == content_digest(path)
 
 
@@ -285,22 +286,23 @@ def test_only_what_a_listener_stored_belongs_to_an_association(spool: Spool, ima
 
 
 class Flaky:
-    """The database, which does not take images while `fault` is set."""
+    """The database, whose `studies` do not take images while `fault` is set."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.studies = self
         self.fault: Exception | None = None
         self.unwanted = ""
 
-    def index_instances(self, batch, is_same_image):  # type: ignore[no-untyped-def]
+    def index(self, batch, is_same_image):  # type: ignore[no-untyped-def]
         if self.fault is not None:
             raise self.fault
         if self.unwanted in {item.sop_instance_uid for item in batch}:
             raise OverflowError
-        return self._database.index_instances(batch, is_same_image)
+        return self._database.studies.index(batch, is_same_image)
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
-        return getattr(self._database, name)
+        return getattr(self._database.studies, name)
 
 
 def test_what_was_moved_while_the_database_was_away_gets_its_rows_once_it_is_back(

@@ -132,8 +132,8 @@ def through_intake(root: Path, files: list[bytes], **limits: int) -> tuple[int, 
         assert spool.incoming() == []
         uid = str(pydicom.dcmread(good, stop_before_pixels=True).SOPInstanceUID)
         found = 0
-        for row in database.list_jobs(JobFilter(limit=1000)):
-            series = database.study_facts(row.study.study_instance_uid).series
+        for row in database.jobs.find(JobFilter(limit=1000)):
+            series = database.studies.contents(row.study.study_instance_uid).series
             found += sum(one.sop_instance_uid == uid for each in series for one in each.instances)
         return found, reasons_in(spool)
     finally:

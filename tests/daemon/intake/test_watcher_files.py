@@ -52,8 +52,8 @@ def test_what_lies_there_at_the_start_is_taken_and_the_index_calls_it_watched(
     database.upgrade()
     try:
         SpoolReader(spool, database).step()
-        (job,) = database.list_jobs()
-        (series,) = database.study_facts(job.study.study_instance_uid).series
+        (job,) = database.jobs.find()
+        (series,) = database.studies.contents(job.study.study_instance_uid).series
         assert len(series.instances) == 4
     finally:
         database.close()

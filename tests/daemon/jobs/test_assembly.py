@@ -44,7 +44,7 @@ def intake(tmp_path: Path, database: Database) -> SpoolReader:
 
 
 def states(database: Database) -> list[str]:
-    return sorted(str(row.state) for row in database.list_jobs())
+    return sorted(str(row.state) for row in database.jobs.find())
 
 
 def test_a_study_that_cannot_be_routed_says_why_and_holds_up_no_other(
@@ -61,7 +61,7 @@ def test_a_study_that_cannot_be_routed_says_why_and_holds_up_no_other(
     monkeypatch.setattr("daemon.jobs.assembly.packages_for", lambda *_: {})
     Assembly(database, builtin_rules, quiet_period=timedelta(0)).step()
     assert states(database) == ["queued", "unmatched"]
-    (stuck,) = (row for row in database.list_jobs() if str(row.state) == "unmatched")
+    (stuck,) = (row for row in database.jobs.find() if str(row.state) == "unmatched")
     assert "abdomen-liver-unet" in stuck.why
 
 
@@ -92,7 +92,7 @@ def test_images_that_share_one_uid_are_told_before_the_rules_that_saw_one_image(
         spool.store(path)
     SpoolReader(spool, database).step()
     Assembly(database, builtin_rules, quiet_period=timedelta(0)).step()
-    (row,) = database.list_jobs()
+    (row,) = database.jobs.find()
     assert row.why.startswith("19 more images carry the SOP Instance UID of another image")
     assert "saw 1" in row.why
 
@@ -112,5 +112,5 @@ def test_two_rules_that_want_the_same_make_one_job_with_all_that_both_ask_for(
     rules = RuleFile(tmp_path / "rules.yaml", known_pipelines=PIPELINES, known_destinations=("kids", "pacs")).current
     wishes = {"kids": Wish("LABELMAP"), "pacs": Wish("BINARY")}
     Assembly(database, lambda: rules, quiet_period=timedelta(0), wishes=wishes).step()
-    jobs = [database.claim_job("host:1") for _ in range(3)]
+    jobs = [database.jobs.claim("host:1") for _ in range(3)]
     assert [(job.send_to, job.priority) for job in jobs if job] == [(("kids", "pacs"), Priority.STAT)] * 2

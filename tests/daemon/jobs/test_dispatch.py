@@ -96,9 +96,9 @@ def order(database: Database, *, digest: str | None = None, **tags: str) -> int:
         "association_id": None,
         "origin": Origin.WATCHER,
     }
-    database.index_instances([IndexedInstance(**given)])
-    database.complete_study("1.2", "test")
-    made = database.create_job(
+    database.studies.index([IndexedInstance(**given)])
+    database.studies.complete("1.2", "test")
+    made = database.jobs.create(
         "1.2",
         JobOrder(
             rule="liver",
@@ -108,12 +108,12 @@ def order(database: Database, *, digest: str | None = None, **tags: str) -> int:
             send_to=(),
         ),
     )
-    database.set_routed("1.2", "liver")
+    database.studies.set_routed("1.2", "liver")
     return made.job_id
 
 
 def state(database: Database, job_id: int) -> str:
-    return str(database.job(job_id).state)
+    return str(database.jobs.get(job_id).state)
 
 
 def test_an_answer_that_cannot_be_written_down_is_written_down_later(
@@ -127,7 +127,7 @@ def test_an_answer_that_cannot_be_written_down_is_written_down_later(
         raise AWAY
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "finish_job", away)
+        patch.setattr(database.jobs, "finish", away)
         for _ in range(2):
             with pytest.raises(DatabaseUnavailable):
                 dispatch.step()
@@ -142,7 +142,7 @@ def test_the_answer_of_the_study_is_a_row_of_its_own(dispatch: Dispatcher, datab
     outcome = Outcome(str(job_id), answer="unclear: look", headline="x", summary="Brain tumour: unclear: look")
     bench.answers = [Finished(str(job_id), outcome)]
     dispatch.step()
-    detail = database.show_job(job_id)
+    detail = database.jobs.show(job_id)
     assert [(m.subject, m.quantity, m.text) for m in detail.measurements] == [("", "Answer", "unclear: look")]
     assert detail.job.summary == "Brain tumour: unclear: look"
 
@@ -162,7 +162,7 @@ def test_what_served_and_how_long_it_took_is_written_down(
     )
     bench.answers = [Finished(str(job_id), outcome)]
     dispatch.step()
-    row = database.job(job_id)
+    row = database.jobs.get(job_id)
     assert dict(row.models or {}) == {"segmenter": "abdomen-liver-unet 0.1.0"}
     assert dict(row.engines or {}) == {"segmenter": served}
     assert dict(row.timings or {}) == {"infer": 1.5}
@@ -175,8 +175,8 @@ def test_results_that_are_gone_fail_their_job(dispatch: Dispatcher, database: Da
     bench.answers = [Finished(str(job_id), Outcome(str(job_id), results=(gone,)))]
     dispatch.step()
     assert state(database, job_id) == "failed"
-    assert "cannot be used" in (database.job(job_id).reason or "")
-    assert database.job(job_id).reason_code == "results-unusable"
+    assert "cannot be used" in (database.jobs.get(job_id).reason or "")
+    assert database.jobs.get(job_id).reason_code == "results-unusable"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_why_a_job_ended_has_a_code_beside_the_words(
     dispatch.step()
     bench.answers = [dataclasses.replace(answer, job_id=str(job_id))]
     dispatch.step()
-    job = database.job(job_id)
+    job = database.jobs.get(job_id)
     assert (job.state, job.reason_code) == told
 
 
@@ -229,7 +229,7 @@ def test_a_job_for_models_that_were_replaced_leads_its_study_back_to_the_rules(
     dispatch.step()
     assert bench.running == ()
     assert state(database, job_id) == "cancelled"
-    assert database.studies_to_route() == ["1.2"]
+    assert database.studies.to_route() == ["1.2"]
 
 
 def test_a_phase_that_the_network_does_not_know_goes_with_the_job(
@@ -254,7 +254,7 @@ def test_a_job_that_found_no_room_waits_for_room_and_no_try_is_counted(
         assert bench.running == (str(job_id),)
         bench.answers = [DiskFull(str(job_id), "no space on the disk (OSError)")]
         dispatch.step()
-        job = database.job(job_id)
+        job = database.jobs.get(job_id)
         assert (job.state, job.attempts, job.deaths) == ("queued", 0, 0), tries
         assert job.reason == "waits for disk space: no space on the disk (OSError)"
         assert "disk is full" in dispatch.notice()

@@ -35,7 +35,7 @@ def hostile(stored: StoredJobs) -> int:
     stored.arrive("1.3", patient_id=HOSTILE, accession_number="[bold]", tags={"StudyDescription": HOSTILE})
     job_id = stored.order("1.2", patient_id=HOSTILE, accession_number="[bold]", source_ae=f"[/]{HOSTILE[:9]}")
     stored.claim(job_id)
-    stored.database.refuse_job(job_id, f"series {HOSTILE} cannot be used")
+    stored.database.jobs.refuse(job_id, f"series {HOSTILE} cannot be used")
     return job_id
 
 

@@ -25,20 +25,20 @@ def house(database: Database, images: Images, routed: Routed) -> dict[str, int]:
     for number, name in enumerate(["failed", "refused", "running", "queued"], 2):
         jobs[name] = routed(f"1.{number}", pipeline="brain-mr" if name == "refused" else "abdomen-ct")
         if name != "queued":
-            database.claim_job("host:1", NOON + timedelta(seconds=number))
-    database.fail_job(jobs["failed"], "killed its worker twice: out of memory", now=NOON + timedelta(seconds=20))
-    database.refuse_job(
+            database.jobs.claim("host:1", NOON + timedelta(seconds=number))
+    database.jobs.fail(jobs["failed"], "killed its worker twice: out of memory", now=NOON + timedelta(seconds=20))
+    database.jobs.refuse(
         jobs["refused"], "the gantry was tilted", code="tilted-gantry", now=NOON + timedelta(seconds=10)
     )
-    database.index_instances(images(1, study="1.8", patient_id="P8", accession_number="A8", source_ae="MR7"))
-    database.index_instances(images(1, study="1.9"))
-    database.complete_study("1.9", "quiet", now=NOON)
-    database.set_unmatched("1.9", ["liver: Modality is MR, not CT"], now=NOON + timedelta(seconds=30))
+    database.studies.index(images(1, study="1.8", patient_id="P8", accession_number="A8", source_ae="MR7"))
+    database.studies.index(images(1, study="1.9"))
+    database.studies.complete("1.9", "quiet", now=NOON)
+    database.studies.set_unmatched("1.9", ["liver: Modality is MR, not CT"], now=NOON + timedelta(seconds=30))
     return jobs
 
 
 def test_all_that_is_in_the_house_is_on_one_list_latest_change_first(database: Database, house: dict[str, int]) -> None:
-    lines = database.list_jobs()
+    lines = database.jobs.find()
     assert [line.state for line in lines[:4]] == ["unmatched", "failed", "refused", "running"]
     assert {line.state for line in lines[4:]} == {"queued", "receiving"}
     by_state = {line.state.value: line for line in lines}
@@ -47,7 +47,7 @@ def test_all_that_is_in_the_house_is_on_one_list_latest_change_first(database: D
     assert by_state["failed"].why == "killed its worker twice: out of memory"
     assert by_state["running"].worker == "host:1"
     assert by_state["refused"].job_id == house["refused"]
-    assert database.list_jobs(JobFilter(limit=2)) == lines[:2]
+    assert database.jobs.find(JobFilter(limit=2)) == lines[:2]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_all_that_is_in_the_house_is_on_one_list_latest_change_first(database: D
 def test_the_list_can_be_narrowed(
     database: Database, house: dict[str, int], wanted: JobFilter, states: set[str]
 ) -> None:
-    assert {line.state.value for line in database.list_jobs(wanted)} == states
+    assert {line.state.value for line in database.jobs.find(wanted)} == states
 
 
 def test_counts_know_every_state(database: Database, house: dict[str, int]) -> None:
@@ -98,32 +98,32 @@ def test_reasons_are_counted_by_their_codes(database: Database, house: dict[str,
         "refused": {"tilted-gantry": 1},
         "unmatched": {"no-rule": 1},
     }
-    listed = {line.state.value: line.reason_code for line in database.list_jobs()}
+    listed = {line.state.value: line.reason_code for line in database.jobs.find()}
     assert (listed["refused"], listed["unmatched"], listed["queued"]) == ("tilted-gantry", "no-rule", None)
-    (event,) = [event for event in database.show_job(house["refused"]).events if "refused" in event.event]
+    (event,) = [event for event in database.jobs.show(house["refused"]).events if "refused" in event.event]
     assert event.detail["code"] == "tilted-gantry"
-    database.retry_job(house["refused"], "by hand")
-    assert database.job(house["refused"]).reason_code is None
+    database.jobs.retry(house["refused"], "by hand")
+    assert database.jobs.get(house["refused"]).reason_code is None
 
 
 def test_a_line_says_who_sent_the_images(database: Database, images: Images) -> None:
-    database.index_instances([*images(1, source_ae="CT1"), *images(1, first=2, source_ae="CT2")])
-    assert database.list_jobs()[0].senders == ("CT1", "CT2")
+    database.studies.index([*images(1, source_ae="CT1"), *images(1, first=2, source_ae="CT2")])
+    assert database.jobs.find()[0].senders == ("CT1", "CT2")
 
 
 def test_a_study_knows_its_jobs(database: Database, house: dict[str, int]) -> None:
-    assert database.show_study("1.2").jobs == (house["failed"],)
-    assert database.show_study("1.9").jobs == ()
+    assert database.studies.show("1.2").jobs == (house["failed"],)
+    assert database.studies.show("1.9").jobs == ()
 
 
 def test_with_ten_thousand_jobs_a_question_costs_far_less_than_reading_them(database: Database, many: None) -> None:
-    everything = quickest(lambda: database.list_jobs(JobFilter(limit=10_000)))
+    everything = quickest(lambda: database.jobs.find(JobFilter(limit=10_000)))
     for use in (
-        lambda: database.list_jobs(JobFilter(limit=50)),
-        lambda: database.list_jobs(JobFilter(patient_id="P777")),
-        lambda: database.list_jobs(JobFilter(states=frozenset({"failed"}), limit=50)),
-        lambda: database.claim_job("host:1"),
-        lambda: database.due_deliveries(NOON, limit=50),
+        lambda: database.jobs.find(JobFilter(limit=50)),
+        lambda: database.jobs.find(JobFilter(patient_id="P777")),
+        lambda: database.jobs.find(JobFilter(states=frozenset({"failed"}), limit=50)),
+        lambda: database.jobs.claim("host:1"),
+        lambda: database.deliveries.due(NOON, limit=50),
         database.counts,
     ):
         assert quickest(use) * 3 < everything

@@ -27,9 +27,9 @@ def again(batch: list[Any], **changes: Any) -> list[Any]:
 def test_two_series_that_share_uids_keep_their_images(database: Database, images: Images) -> None:
     first = images(3)
     second = again(first, series_instance_uid="1.2.8")
-    assert {outcome.kind for outcome in database.index_instances(first + second)} == {Indexed.NEW}
-    assert [series.images for series in database.show_study("1.2").series] == [3, 3]
-    assert database.recent_conflicts() == []
+    assert {outcome.kind for outcome in database.studies.index(first + second)} == {Indexed.NEW}
+    assert [series.images for series in database.studies.show("1.2").series] == [3, 3]
+    assert database.studies.conflicts() == []
 
 
 def test_a_study_sent_again_with_another_study_uid_runs_and_the_former_one_says_so(
@@ -37,21 +37,21 @@ def test_a_study_sent_again_with_another_study_uid_runs_and_the_former_one_says_
 ) -> None:
     former = routed(number=3)
     corrected = again(images(3), study_instance_uid="1.9", patient_id="P2", received_at=LATER)
-    database.index_instances(corrected[:2])
-    assert database.show_study("1.2").study.became is None
-    assert {outcome.kind for outcome in database.index_instances(corrected[2:])} == {Indexed.NEW}
+    database.studies.index(corrected[:2])
+    assert database.studies.show("1.2").study.became is None
+    assert {outcome.kind for outcome in database.studies.index(corrected[2:])} == {Indexed.NEW}
     became = "all of its images came again as study 1.9, with another PatientID"
-    assert database.show_study("1.2").study.became == became
-    assert (database.show_study("1.2").events[-1].event, database.show_study("1.2").events[-1].because) == (
+    assert database.studies.show("1.2").study.became == became
+    assert (database.studies.show("1.2").events[-1].event, database.studies.show("1.2").events[-1].because) == (
         "sent again",
         became,
     )
-    assert database.show_study("1.9").events[-1].event == "is a study sent again"
-    assert database.list_jobs()[1].study.became == became
-    made = database.create_job("1.9", order("1.9", roles={"ct": "1.2.7"}), now=LATER)
+    assert database.studies.show("1.9").events[-1].event == "is a study sent again"
+    assert database.jobs.find()[1].study.became == became
+    made = database.jobs.create("1.9", order("1.9", roles={"ct": "1.2.7"}), now=LATER)
     assert isinstance(made, Created)
-    assert len(database.show_job(made.job_id).inputs["ct"]) == 3
-    assert database.job(former).state is JobState.QUEUED
+    assert len(database.jobs.show(made.job_id).inputs["ct"]) == 3
+    assert database.jobs.get(former).state is JobState.QUEUED
 
 
 def test_a_study_sent_again_with_another_patient_id_runs_again(
@@ -60,36 +60,36 @@ def test_a_study_sent_again_with_another_patient_id_runs_again(
     former = routed(number=3)
     tags = {"PatientID": "P2", "SeriesDescription": "portal venous"}
     corrected = again(images(3), patient_id="P2", received_at=LATER, tags=tags)
-    database.index_instances(corrected[:2])
-    assert database.show_study("1.2").study.state is StudyState.ROUTED
-    assert len(database.recent_conflicts()) == 2
-    database.index_instances(corrected[2:])
-    study = database.show_study("1.2")
+    database.studies.index(corrected[:2])
+    assert database.studies.show("1.2").study.state is StudyState.ROUTED
+    assert len(database.studies.conflicts()) == 2
+    database.studies.index(corrected[2:])
+    study = database.studies.show("1.2")
     assert (study.study.state, study.study.patient_id, study.study.images) == (StudyState.RECEIVING, "P2", 3)
     assert study.study.became is not None
     assert "another PatientID" in study.study.became
     assert [event.event for event in study.events][-2:] == ["routed -> receiving", "identity corrected"]
     assert study.conflicts == ()
-    used = {instance.path for instance in database.study_facts("1.2").series[0].instances}
+    used = {instance.path for instance in database.studies.contents("1.2").series[0].instances}
     assert used == {item.path for item in corrected}
-    database.complete_study("1.2", "nothing came", now=LATER)
-    made = database.create_job("1.2", order(), now=LATER)
+    database.studies.complete("1.2", "nothing came", now=LATER)
+    made = database.jobs.create("1.2", order(), now=LATER)
     assert isinstance(made, Created)
     assert made.superseded == (former,)
 
 
 def test_half_a_study_with_another_patient_id_stays_a_conflict(database: Database, images: Images) -> None:
-    database.index_instances(images(4))
-    database.index_instances(again(images(2), patient_id="P2"))
-    study = database.show_study("1.2")
+    database.studies.index(images(4))
+    database.studies.index(again(images(2), patient_id="P2"))
+    study = database.studies.show("1.2")
     assert (study.study.patient_id, study.study.became, len(study.conflicts)) == ("P1", None, 2)
 
 
 def test_the_former_identity_that_comes_once_more_changes_nothing(database: Database, images: Images) -> None:
-    database.index_instances(images(2))
-    database.index_instances(again(images(2), patient_id="P2"))
-    assert {outcome.kind for outcome in database.index_instances(images(2))} == {Indexed.DUPLICATE}
-    assert database.show_study("1.2").study.patient_id == "P2"
+    database.studies.index(images(2))
+    database.studies.index(again(images(2), patient_id="P2"))
+    assert {outcome.kind for outcome in database.studies.index(images(2))} == {Indexed.DUPLICATE}
+    assert database.studies.show("1.2").study.patient_id == "P2"
 
 
 def test_the_last_or_the_first_of_conflicting_images_can_be_used(
@@ -98,23 +98,23 @@ def test_the_last_or_the_first_of_conflicting_images_can_be_used(
     routed(number=3)
     second = again(images(2), received_at=LATER)
     third = again(second[:1])
-    database.index_instances(second + third)
-    assert database.resolve_conflicts("last") == {"1.2": 2}
-    study = database.show_study("1.2")
+    database.studies.index(second + third)
+    assert database.studies.resolve_conflicts("last") == {"1.2": 2}
+    study = database.studies.show("1.2")
     assert (study.study.state, study.conflicts) == (StudyState.COMPLETE, ())
     assert study.events[-2].event == "conflicts resolved"
-    used = [instance.path for instance in database.study_facts("1.2").series[0].instances]
+    used = [instance.path for instance in database.studies.contents("1.2").series[0].instances]
     assert sorted(used) == sorted([images(3)[2].path, second[1].path, third[0].path])
-    assert isinstance(database.create_job("1.2", order(), now=LATER), Created)
+    assert isinstance(database.jobs.create("1.2", order(), now=LATER), Created)
 
 
 def test_the_first_of_conflicting_images_stays_in_use(
     database: Database, images: Images, routed: Callable[..., int], order: Callable[..., JobOrder]
 ) -> None:
     routed(number=3)
-    database.index_instances(again(images(2)) + again(images(1, study="1.5")))
-    assert database.resolve_conflicts("first", study_uid="1.2") == {"1.2": 2}
-    assert database.recent_conflicts() == []
-    assert database.show_study("1.2").study.state is StudyState.ROUTED
-    assert isinstance(database.create_job("1.2", order()), AlreadyExists)
-    assert database.resolve_conflicts("first") == {}
+    database.studies.index(again(images(2)) + again(images(1, study="1.5")))
+    assert database.studies.resolve_conflicts("first", study_uid="1.2") == {"1.2": 2}
+    assert database.studies.conflicts() == []
+    assert database.studies.show("1.2").study.state is StudyState.ROUTED
+    assert isinstance(database.jobs.create("1.2", order()), AlreadyExists)
+    assert database.studies.resolve_conflicts("first") == {}
