@@ -18,7 +18,7 @@ from daemon.intake.reader import SpoolReader
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from daemon.jobs.assembly import Assembly
 from daemon.jobs.delivery import DestinationSender, UnconfiguredDestinations, peer_of
-from daemon.jobs.dispatch import Dispatcher, wishes_of
+from daemon.jobs.dispatch import Dispatcher, formats_of
 from daemon.settings import engine_settings, listener_settings, warm_up_models
 from daemon.supervisor import Supervisor
 from daemon.workers.pool import WorkerPool
@@ -193,7 +193,7 @@ class Service:
             after_release=config.assembly.after_release,
             model_folders=config.models,
             as_of=lambda: reader.indexed_until,
-            wishes=wishes_of(config),
+            formats=formats_of(config),
             on_created=dispatch_loop.wake,
         )
         self._start_loop("assembly", assembly.step, interval=0.25)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Identify a person more than a study needs (from PS3.15 table E.1-1). Names are left out already where headers are
-# read; this is the last door before the disk and does not rely on that. Age, sex, size and weight stay for the rules.
+# read; this is the last check before the disk and does not rely on that. Age, sex, size and weight stay for the rules.
 PERSONAL_ATTRIBUTES = frozenset(
     {
         "AdditionalPatientHistory",

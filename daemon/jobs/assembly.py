@@ -12,7 +12,7 @@ import structlog
 from db.digests import inputs_digest
 from db.errors import DatabaseUnavailable, InputsChanged
 from db.reasons import NOT_ROUTABLE
-from db.records import AlreadyExists, Created, JobOrder, Wish
+from db.records import AlreadyExists, Created, JobOrder, ResultFormat
 from db.states import LossKind, Priority
 from pipelines.registry import model_digest, packages_for, pipeline_named
 from pipelines.rules.routing import Route, Unmatched, route
@@ -40,7 +40,7 @@ class Assembly:
         model_folders: The hospital's own model packages.
         as_of: The moment up to which everything received has its row (`SpoolReader.indexed_until`). What still waits to
             be indexed, because the database was unavailable for example, must not make a study look complete.
-        wishes: What each destination takes of the results.
+        formats: What each destination takes of the results.
         on_created: Told of every new job, which may take the place of others that have to be stopped if they run.
     """
 
@@ -53,7 +53,7 @@ class Assembly:
         after_release: timedelta | None = None,
         model_folders: tuple[Path, ...] = (),
         as_of: Callable[[], datetime] = lambda: datetime.now(UTC),
-        wishes: Mapping[str, Wish] = MappingProxyType({}),
+        formats: Mapping[str, ResultFormat] = MappingProxyType({}),
         on_created: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
@@ -62,7 +62,7 @@ class Assembly:
         self._after_release = after_release
         self._model_folders = model_folders
         self._as_of = as_of
-        self._wishes = wishes
+        self._formats = formats
         self._on_created = on_created
 
     def step(self) -> bool:
@@ -101,7 +101,7 @@ class Assembly:
         orders = [self._order(recorded, found) for found in routes]
         because = "; ".join(f"{found.rule} -> {found.pipeline}" for found in routes)
         try:
-            made = self._database.jobs.route_study(study_uid, orders, because=because, wishes=self._wishes)
+            made = self._database.jobs.route_study(study_uid, orders, because=because, formats=self._formats)
         except InputsChanged:
             log.info("routing_postponed", study=study_uid)  # the study is receiving again and will be back
             return

@@ -44,7 +44,7 @@ class DestinationSender:
 
     Args:
         name: The destination's name in the configuration.
-        destination: Its address and wishes.
+        destination: Its address and settings.
         peer: The same for the sender.
         database: Where the rows are.
     """

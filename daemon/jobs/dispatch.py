@@ -18,7 +18,7 @@ from daemon.jobs.disk_space import DiskSpaceWait
 from daemon.workers.task import DiskFull, Failed, Finished, TaskResult, WorkerLost
 from db.errors import BadRequest, DatabaseUnavailable
 from db.reasons import REFUSED, RESULTS_UNUSABLE, code_named, code_of
-from db.records import JobOutcome, NewMeasurement, NewResult, Wish
+from db.records import JobOutcome, NewMeasurement, NewResult, ResultFormat
 from db.states import ResultKind
 from pipelines.job import EngineChoice, JobDescription, JobSeries, Outcome, UnusableImage
 from pipelines.registry import model_digest, packages_for, pipeline_named
@@ -63,7 +63,7 @@ class Dispatcher:
         self._config = config
         self._settings = settings
         self._on_computed = on_computed
-        self._wishes = wishes_of(config)
+        self._formats = formats_of(config)
         self._disk = DiskSpaceWait(config.outbox_dir)
         # Both survive a step that fails half-way (database or scheduler not available): a claimed job must not be lost
         # before it is submitted, nor a result before it is recorded.
@@ -241,8 +241,8 @@ class Dispatcher:
             )
 
     def _wants(self, name: str, kind: str, encoding: str | None) -> bool:
-        wish = self._wishes.get(name)  # None: removed from the configuration meanwhile; the delivery says so
-        return wish is None or wish.takes(ResultKind(kind), encoding or "")
+        wanted = self._formats.get(name)  # None: removed from the configuration meanwhile; the delivery says so
+        return wanted is None or wanted.takes(ResultKind(kind), encoding or "")
 
     def _drop_cancelled(self) -> None:
         """Stops workers whose job was cancelled or superseded, by this daemon or by `scanward jobs cancel`."""
@@ -265,10 +265,10 @@ class Dispatcher:
                 self._database.jobs.release(job_id, "the daemon was stopped")
 
 
-def wishes_of(config: Config) -> dict[str, Wish]:
+def formats_of(config: Config) -> dict[str, ResultFormat]:
     """What each destination takes of the results."""
     return {
-        name: Wish(encoding=destination.segmentation, key_images=destination.key_images)
+        name: ResultFormat(encoding=destination.segmentation, key_images=destination.key_images)
         for name, destination in config.destinations.items()
     }
 

@@ -13,7 +13,7 @@ from db.records.jobs import (
     NewMeasurement,
     NewResult,
     Recovered,
-    Wish,
+    ResultFormat,
 )
 from db.records.queries import (
     Conflict,
@@ -71,11 +71,11 @@ __all__ = [
     "NewMeasurement",
     "NewResult",
     "Recovered",
+    "ResultFormat",
     "ResultRow",
     "SeriesContents",
     "SeriesRow",
     "StudyContents",
     "StudyDetail",
     "StudyRow",
-    "Wish",
 ]

@@ -33,11 +33,11 @@ class JobOrder:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ResultFormat:
     """What a destination takes of the results.
 
     Attributes:
-        encoding: The form of segmentation that it wants; a report belongs to one form, as it refers to it.
+        encoding: The form of segmentation that it takes; a report belongs to one form, as it refers to it.
         key_images: Whether it takes key images.
     """
 

@@ -6,6 +6,7 @@ import datetime as dt
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -178,3 +179,30 @@ def _result(job_id: int, number: int) -> NewResult:
         sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
         sop_instance_uid=f"2.25.{job_id}{number}",
     )
+
+
+def again(batch: list[Any], **changes: Any) -> list[Any]:
+    """The same images (SOP Instance UIDs) with something changed."""
+    return [
+        replace(item, content_digest=f"again-{item.content_digest}", path=item.path.with_suffix(".2.dcm"), **changes)
+        for item in batch
+    ]
+
+
+@pytest.fixture
+def every_state(database: Database, images: Images, routed: Callable[..., int]) -> dict[str, int]:
+    """A queued, a running, a refused and a failed job, a study that is being received, and one that no rule took."""
+    jobs = {}
+    for number, name in enumerate(["failed", "refused", "running", "queued"], 2):
+        jobs[name] = routed(f"1.{number}", pipeline="brain-mr" if name == "refused" else "abdomen-ct")
+        if name != "queued":
+            database.jobs.claim("host:1", NOON + dt.timedelta(seconds=number))
+    database.jobs.fail(jobs["failed"], "killed its worker twice: out of memory", now=NOON + dt.timedelta(seconds=20))
+    database.jobs.refuse(
+        jobs["refused"], "the gantry was tilted", code="tilted-gantry", now=NOON + dt.timedelta(seconds=10)
+    )
+    database.studies.index(images(1, study="1.8", patient_id="P8", accession_number="A8", source_ae="MR7"))
+    database.studies.index(images(1, study="1.9"))
+    database.studies.complete("1.9", "quiet", now=NOON)
+    database.studies.set_unmatched("1.9", ["liver: Modality is MR, not CT"], now=NOON + dt.timedelta(seconds=30))
+    return jobs

@@ -12,20 +12,20 @@ from sqlalchemy.orm import Session
 from db.digests import inputs_digest
 from db.errors import InputsChanged, UnknownSeries
 from db.moves import move, note
-from db.records import AlreadyExists, Created, JobOrder, Wish
+from db.records import AlreadyExists, Created, JobOrder, ResultFormat
 from db.records.mapping import values
 from db.states import JobState
 from db.stores.deliveries.of_job import cancel_undelivered
+from db.stores.jobs.destinations import add_destinations, can_add, new_destinations, not_delivered_to
 from db.stores.jobs.priority import more_urgent
 from db.stores.jobs.rows import CLOSED
-from db.stores.jobs.serving import can_serve, missing, serve_also, unserved_by
 from db.tables import Instance, Job, JobInput, Series, Study
 
 Inputs = dict[str, list[Instance]]
 
 
 def order_job(
-    session: Session, study: Study, order: JobOrder, at: dt.datetime, wishes: Mapping[str, Wish]
+    session: Session, study: Study, order: JobOrder, at: dt.datetime, formats: Mapping[str, ResultFormat]
 ) -> Created | AlreadyExists:
     """Makes the job over the images that are there now, unless one that there is does the same; study locked."""
     inputs = _inputs(session, study, order.roles)
@@ -34,18 +34,18 @@ def order_job(
     )
     if order.inputs_digest not in (None, digest):
         raise InputsChanged(study_uid=study.study_instance_uid)
-    twin = _twin(session, order, digest)
-    if twin is not None:
-        if can_serve(session, twin, order, wishes):
-            added = serve_also(session, twin, order, wishes, at)
-            return AlreadyExists(twin.id, twin.state, added)
-        order = _in_place_of(session, twin, order, at)
+    existing = _existing_job(session, order, digest)
+    if existing is not None:
+        if can_add(session, existing, order, formats):
+            added = add_destinations(session, existing, order, formats, at)
+            return AlreadyExists(existing.id, existing.state, added)
+        order = _in_place_of(session, existing, order, at)
     job = _insert(session, study, order, digest, at)
     _insert_inputs(session, job, inputs)
     older = _supersede(session, job, at)
-    if twin is not None:
-        session.execute(update(Job).where(Job.id == twin.id).values(superseded_by=job.id))
-        older = (twin.id, *older)
+    if existing is not None:
+        session.execute(update(Job).where(Job.id == existing.id).values(superseded_by=job.id))
+        older = (existing.id, *older)
     return Created(job.id, superseded=older)
 
 
@@ -60,7 +60,7 @@ def _inputs(session: Session, study: Study, roles: Mapping[str, str]) -> Inputs:
     return inputs
 
 
-def _twin(session: Session, order: JobOrder, digest: str) -> Job | None:
+def _existing_job(session: Session, order: JobOrder, digest: str) -> Job | None:
     """The job over the same images with the same models, unless it was given up."""
     query = select(Job).where(
         Job.inputs_digest == digest,
@@ -71,14 +71,14 @@ def _twin(session: Session, order: JobOrder, digest: str) -> Job | None:
     return session.scalar(query.with_for_update(key_share=True))
 
 
-def _in_place_of(session: Session, twin: Job, order: JobOrder, at: dt.datetime) -> JobOrder:
-    """The order for a job that makes what the twin does not, and takes over whom that one has not served yet."""
-    names, unserved = missing(twin, order), unserved_by(session, twin)
+def _in_place_of(session: Session, existing: Job, order: JobOrder, at: dt.datetime) -> JobOrder:
+    """The order for a job that makes what the existing one does not, and goes where that one has not delivered yet."""
+    names, waiting = new_destinations(existing, order), not_delivered_to(session, existing)
     why = f"rule {order.rule} wants more than it makes, for {', '.join(names)}"
-    move(session, twin, JobState.SUPERSEDED, because=why, at=at, values={"finished_at": twin.finished_at or at})
-    cancel_undelivered(session, twin, f"job {twin.id} was superseded", at)
-    urgent = more_urgent(twin.priority, order.priority)
-    return replace(order, rule=twin.rule, send_to=(*unserved, *names), priority=urgent)
+    move(session, existing, JobState.SUPERSEDED, because=why, at=at, values={"finished_at": existing.finished_at or at})
+    cancel_undelivered(session, existing, f"job {existing.id} was superseded", at)
+    urgent = more_urgent(existing.priority, order.priority)
+    return replace(order, rule=existing.rule, send_to=(*waiting, *names), priority=urgent)
 
 
 def _insert(session: Session, study: Study, order: JobOrder, digest: str, at: dt.datetime) -> Job:

@@ -26,7 +26,7 @@ from db.records import (
     JobRow,
     JobSummary,
     Recovered,
-    Wish,
+    ResultFormat,
 )
 from db.states import JobState, StudyState
 from db.stores.deliveries.of_job import (
@@ -36,13 +36,13 @@ from db.stores.deliveries.of_job import (
     resend_deliveries,
     resume_deliveries,
 )
+from db.stores.jobs.destinations import delivered_to
 from db.stores.jobs.details import claimed_job, job_detail
 from db.stores.jobs.lists import summaries
 from db.stores.jobs.ordering import order_job
 from db.stores.jobs.outcomes import findings, write_outcome
 from db.stores.jobs.priority import BY_PRIORITY
 from db.stores.jobs.rows import find_job, job_record
-from db.stores.jobs.serving import served_by
 from db.stores.studies.rows import find_study
 from db.tables import Job, Result
 from db.tags import plain
@@ -62,22 +62,22 @@ class JobStore:
         study_uid: str,
         order: JobOrder,
         *,
-        wishes: Mapping[str, Wish] = MappingProxyType({}),
+        formats: Mapping[str, ResultFormat] = MappingProxyType({}),
         now: dt.datetime | None = None,
     ) -> Created | AlreadyExists:
-        """Makes a job over the images that the series of the roles have now, and remembers which they were.
+        """Makes a job over the images that the series of the roles have now, and writes down which they were.
 
         Older jobs of the same study, rule and pipeline are superseded: what they have not delivered is cancelled, what
         was accepted stays recorded. The same images with the same pipeline and models make no second job: the one that
-        there is also serves the destinations of this order. Only where it does not make what they want (`wishes`) a new
-        job takes its place, and whom it had not served yet.
+        there is also serves the destinations of this order. Only where it does not make what they want (`formats`) does
+        a new job take its place; it also goes to the destinations that the older one had not served yet.
 
         Raises:
             UnknownStudy, UnknownSeries.
             InputsChanged: The order names a digest, and other images are there by now. The study is receiving again.
         """
         with self._database.write() as session:
-            return order_job(session, find_study(session, study_uid, lock=True), order, now or this_moment(), wishes)
+            return order_job(session, find_study(session, study_uid, lock=True), order, now or this_moment(), formats)
 
     def route_study(
         self,
@@ -85,7 +85,7 @@ class JobStore:
         orders: Sequence[JobOrder],
         *,
         because: str,
-        wishes: Mapping[str, Wish] = MappingProxyType({}),
+        formats: Mapping[str, ResultFormat] = MappingProxyType({}),
         now: dt.datetime | None = None,
     ) -> list[Created | AlreadyExists]:
         """From complete to routed, with all of its jobs in one transaction: none is claimed before the last is ordered.
@@ -99,7 +99,7 @@ class JobStore:
             study = find_study(session, study_uid, lock=True)
             if study.state is not StudyState.COMPLETE:
                 raise InputsChanged(study_uid=study_uid)
-            made = [order_job(session, study, order, at, wishes) for order in orders]
+            made = [order_job(session, study, order, at, formats) for order in orders]
             values: dict[str, Any] = {"reasons": [], "reason_code": None}
             move(session, study, StudyState.ROUTED, because=because, at=at, values=values, images=study.images)
             return made
@@ -228,7 +228,7 @@ class JobStore:
         at = now or this_moment()
         with self._database.write() as session:
             job = find_job(session, job_id, lock=True)
-            has, lacks = served_by(session, job)
+            has, lacks = delivered_to(session, job)
             if job.state is JobState.DELIVERING and has and lacks:
                 told = f"cancelled for {', '.join(lacks)}; {', '.join(has)} had it already: {why}"
                 _end(session, job, JobState.DONE, told, at, code=CANCELLED)

@@ -32,9 +32,9 @@ def studies_of(session: Session, batch: Sequence[IndexedInstance]) -> dict[str, 
         firsts.keys() - studies.keys()
     )  # in order, as two daemons that insert the same ones must not cross
     if missing:
-        born = _insert_studies(session, [_new_study(firsts[uid]) for uid in missing])
+        created = _insert_studies(session, [_new_study(firsts[uid]) for uid in missing])
         studies |= _lock_studies(session, missing)
-        for uid in born:
+        for uid in created:
             note(session, studies[uid], "-> receiving", because="first image", at=studies[uid].first_received_at)
     for item in batch:
         _fill_gaps(studies[item.study_instance_uid], item)

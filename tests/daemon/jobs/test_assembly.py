@@ -10,7 +10,7 @@ import pytest
 from daemon.intake.reader import SpoolReader
 from daemon.jobs.assembly import Assembly
 from db.database import Database
-from db.records import Wish
+from db.records import ResultFormat
 from db.states import Priority
 from dicomio.files.spool.spool import Spool
 from pipelines.errors import ModelMissing
@@ -110,7 +110,7 @@ def test_two_rules_that_want_the_same_make_one_job_with_all_that_both_ask_for(
     """All routes in one transaction: a claim in between settled where the results go, and the priority was dropped."""
     (tmp_path / "rules.yaml").write_text(TWO_RULES)
     rules = RuleFile(tmp_path / "rules.yaml", known_pipelines=PIPELINES, known_destinations=("kids", "pacs")).current
-    wishes = {"kids": Wish("LABELMAP"), "pacs": Wish("BINARY")}
-    Assembly(database, lambda: rules, quiet_period=timedelta(0), wishes=wishes).step()
+    formats = {"kids": ResultFormat("LABELMAP"), "pacs": ResultFormat("BINARY")}
+    Assembly(database, lambda: rules, quiet_period=timedelta(0), formats=formats).step()
     jobs = [database.jobs.claim("host:1") for _ in range(3)]
     assert [(job.send_to, job.priority) for job in jobs if job] == [(("kids", "pacs"), Priority.STAT)] * 2

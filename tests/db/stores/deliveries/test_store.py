@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from db.database import Database
-from db.errors import IllegalMove, NothingToResend, NotServed, UnknownDelivery
+from db.errors import IllegalMove, NotServed, UnknownDelivery
 from db.records import DeliveryBatch, JobFilter
 from db.states import DeliveryState, JobState
 
@@ -15,22 +15,6 @@ Finish = Callable[..., JobState]
 Events = Callable[[int], Sequence[str]]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
-
-
-@pytest.fixture
-def due(database: Database) -> Callable[..., list[int]]:
-    """Numbers of the deliveries that are due."""
-
-    def ask(now: datetime = NOON, destination: str | None = None) -> list[int]:
-        batches = database.deliveries.due(now, destination=destination)
-        return [item.id for batch in batches for item in batch.items]
-
-    return ask
-
-
-@pytest.fixture
-def states(database: Database) -> Callable[[int], list[str]]:
-    return lambda job_id: [row.state.value for row in database.jobs.show(job_id).deliveries]
 
 
 def test_what_is_due_comes_by_job_and_destination_the_urgent_first(
@@ -135,39 +119,6 @@ def test_a_refusal_fails_the_job_at_once_and_a_retry_sends_only_what_is_missing(
     assert states(job_id) == ["accepted"] * 4
 
 
-def test_a_restart_tries_again_what_was_on_the_wire(
-    database: Database, routed: Routed, finish: Finish, due: Callable[..., list[int]]
-) -> None:
-    job_id = routed(send_to=("pacs", "archive"))
-    finish(job_id)
-    mine, others = due()
-    database.deliveries.start([mine], "alpha:1")
-    database.deliveries.start([others], "beta:1")
-    expected = [mine] if database.file is None else [mine, others]
-    assert sorted(database.jobs.recover("alpha:2", now=LATER).deliveries) == sorted(expected)
-    assert sorted(due(LATER)) == sorted(expected)
-    assert database.jobs.show(job_id).job.state is JobState.DELIVERING
-
-
-def test_cancelling_stops_what_is_not_on_the_wire(
-    database: Database,
-    routed: Routed,
-    finish: Finish,
-    due: Callable[..., list[int]],
-    states: Callable[[int], list[str]],
-) -> None:
-    job_id = routed()
-    finish(job_id, results=3)
-    first, second, _ = due()
-    database.deliveries.start([first, second])
-    database.deliveries.accept(first, 0)
-    database.jobs.cancel(job_id, "by operator")
-    assert states(job_id) == ["accepted", "sending", "cancelled"]
-    assert due() == []
-    assert database.deliveries.accept(second, 0) is JobState.CANCELLED
-    assert states(job_id) == ["accepted", "accepted", "cancelled"]
-
-
 def test_a_success_makes_all_that_waits_for_that_destination_due_at_once(
     database: Database, routed: Routed, finish: Finish, due: Callable[..., list[int]]
 ) -> None:
@@ -185,36 +136,6 @@ def test_a_success_makes_all_that_waits_for_that_destination_due_at_once(
     assert len(due(LATER, name)) == 1
     assert due(LATER) == due(LATER, name)
     assert len(due(far)) == 3
-
-
-def test_what_was_accepted_is_sent_again_when_somebody_asks(
-    database: Database,
-    routed: Routed,
-    finish: Finish,
-    due: Callable[..., list[int]],
-    states: Callable[[int], list[str]],
-) -> None:
-    job_id = routed(send_to=("pacs", "archive"))
-    finish(job_id, results=2)
-    for delivery in due():
-        database.deliveries.start([delivery])
-        database.deliveries.accept(delivery, 0, now=NOON)
-    with pytest.raises(NothingToResend, match="accepted by other"):
-        database.jobs.resend(job_id, "by hand", destination="other")
-    assert database.jobs.get(job_id).state == "done"
-    assert database.jobs.resend(job_id, "by hand", destination="pacs", now=LATER) == 2
-    assert database.jobs.get(job_id).state == "delivering"
-    assert sorted(states(job_id)) == ["accepted", "accepted", "pending", "pending"]
-    for delivery in due(LATER):
-        database.deliveries.start([delivery])
-        database.deliveries.accept(delivery, 0, now=LATER)
-    assert database.jobs.get(job_id).state == "done"
-    assert database.jobs.resend(job_id, "by hand") == 4
-
-
-def test_a_job_that_never_had_results_has_nothing_to_send_again(database: Database, routed: Routed) -> None:
-    with pytest.raises(IllegalMove):
-        database.jobs.resend(routed(), "by hand")
 
 
 def test_why_something_was_not_delivered_has_a_code(

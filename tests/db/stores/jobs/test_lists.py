@@ -18,26 +18,9 @@ Routed = Callable[..., int]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def house(database: Database, images: Images, routed: Routed) -> dict[str, int]:
-    """A queued, a running, a refused and a failed job, a study that is being received, and one that no rule took."""
-    jobs = {}
-    for number, name in enumerate(["failed", "refused", "running", "queued"], 2):
-        jobs[name] = routed(f"1.{number}", pipeline="brain-mr" if name == "refused" else "abdomen-ct")
-        if name != "queued":
-            database.jobs.claim("host:1", NOON + timedelta(seconds=number))
-    database.jobs.fail(jobs["failed"], "killed its worker twice: out of memory", now=NOON + timedelta(seconds=20))
-    database.jobs.refuse(
-        jobs["refused"], "the gantry was tilted", code="tilted-gantry", now=NOON + timedelta(seconds=10)
-    )
-    database.studies.index(images(1, study="1.8", patient_id="P8", accession_number="A8", source_ae="MR7"))
-    database.studies.index(images(1, study="1.9"))
-    database.studies.complete("1.9", "quiet", now=NOON)
-    database.studies.set_unmatched("1.9", ["liver: Modality is MR, not CT"], now=NOON + timedelta(seconds=30))
-    return jobs
-
-
-def test_all_that_is_in_the_house_is_on_one_list_latest_change_first(database: Database, house: dict[str, int]) -> None:
+def test_jobs_and_studies_without_jobs_are_on_one_list_latest_change_first(
+    database: Database, every_state: dict[str, int]
+) -> None:
     lines = database.jobs.find()
     assert [line.state for line in lines[:4]] == ["unmatched", "failed", "refused", "running"]
     assert {line.state for line in lines[4:]} == {"queued", "receiving"}
@@ -46,7 +29,7 @@ def test_all_that_is_in_the_house_is_on_one_list_latest_change_first(database: D
     assert by_state["unmatched"].why == "liver: Modality is MR, not CT"
     assert by_state["failed"].why == "killed its worker twice: out of memory"
     assert by_state["running"].worker == "host:1"
-    assert by_state["refused"].job_id == house["refused"]
+    assert by_state["refused"].job_id == every_state["refused"]
     assert database.jobs.find(JobFilter(limit=2)) == lines[:2]
 
 
@@ -75,35 +58,9 @@ def test_all_that_is_in_the_house_is_on_one_list_latest_change_first(database: D
     ],
 )
 def test_the_list_can_be_narrowed(
-    database: Database, house: dict[str, int], wanted: JobFilter, states: set[str]
+    database: Database, every_state: dict[str, int], wanted: JobFilter, states: set[str]
 ) -> None:
     assert {line.state.value for line in database.jobs.find(wanted)} == states
-
-
-def test_counts_know_every_state(database: Database, house: dict[str, int]) -> None:
-    counts = database.counts()
-    assert counts.studies == {"receiving": 1, "complete": 0, "routed": 4, "unmatched": 1}
-    assert {state: number for state, number in counts.jobs.items() if number} == {
-        "queued": 1,
-        "running": 1,
-        "refused": 1,
-        "failed": 1,
-    }
-    assert set(counts.jobs) == set(JobState)
-
-
-def test_reasons_are_counted_by_their_codes(database: Database, house: dict[str, int]) -> None:
-    assert database.reasons() == {
-        "failed": {"failed": 1},
-        "refused": {"tilted-gantry": 1},
-        "unmatched": {"no-rule": 1},
-    }
-    listed = {line.state.value: line.reason_code for line in database.jobs.find()}
-    assert (listed["refused"], listed["unmatched"], listed["queued"]) == ("tilted-gantry", "no-rule", None)
-    (event,) = [event for event in database.jobs.show(house["refused"]).events if "refused" in event.event]
-    assert event.detail["code"] == "tilted-gantry"
-    database.jobs.retry(house["refused"], "by hand")
-    assert database.jobs.get(house["refused"]).reason_code is None
 
 
 def test_a_line_says_who_sent_the_images(database: Database, images: Images) -> None:
@@ -111,8 +68,8 @@ def test_a_line_says_who_sent_the_images(database: Database, images: Images) -> 
     assert database.jobs.find()[0].senders == ("CT1", "CT2")
 
 
-def test_a_study_knows_its_jobs(database: Database, house: dict[str, int]) -> None:
-    assert database.studies.show("1.2").jobs == (house["failed"],)
+def test_a_study_knows_its_jobs(database: Database, every_state: dict[str, int]) -> None:
+    assert database.studies.show("1.2").jobs == (every_state["failed"],)
     assert database.studies.show("1.9").jobs == ()
 
 

@@ -186,7 +186,7 @@ def test_paths_can_be_asked_for_and_moved(database: Database, images: Images) ->
     assert database.studies.known_paths("9.9") == set()
 
 
-def test_images_say_by_which_door_they_came(database: Database, images: Images) -> None:
+def test_images_say_how_they_came(database: Database, images: Images) -> None:
     database.studies.index(images(1, origin=Origin.WATCHER, association_id=None))
     with database.read() as session:
         assert session.scalar(text("SELECT origin FROM instance")) == "watcher"
