@@ -157,7 +157,7 @@ def test_cancelling_and_sending_at_once_end_in_one_or_the_other(
             return daemon.deliveries.start(ids) if index else daemon.jobs.cancel(job_id, "by operator")
 
         cancelled, started = at_once(url, work, number=2)
-        assert cancelled is None
+        assert cancelled is JobState.CANCELLED
         states = [row.state.value for row in database.jobs.show(job_id).deliveries]
         assert states == (["sending"] * 3 if started else ["cancelled"] * 3)
 

@@ -10,7 +10,6 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import text, update
 
-from daemon.intake.reader import Intake
 from db.database import Database
 from db.errors import DatabaseUnavailable, RowRefused
 from db.faults import may_be_of_a_row
@@ -46,7 +45,7 @@ def test_an_image_with_a_patient_id_of_256_numbers_is_indexed_with_the_others(
     for number in range(3):
         ds = strange(number) if number == 1 else classic(number, (0, 0, 2.5 * number))
         spool.store(write(ds, tmp_path / f"{number}.dcm"))
-    intake = Intake(spool, database)
+    intake = SpoolReader(spool, database)
     while intake.step():
         pass
     (row,) = database.jobs.find(JobFilter())
