@@ -10,6 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import text, update
 
+from daemon.intake.reader import SpoolReader
 from db.database import Database
 from db.errors import DatabaseUnavailable, RowRefused
 from db.faults import may_be_of_a_row
