@@ -71,8 +71,6 @@ OPEN_CIRCLES = {"dicomio.files.spool", "dicomio.network.scp"}
 """Packages that still hold a circle."""
 
 TWICE = {
-    "AllowedPeer",
-    "Answer",
     "Assembly",
     "Channel",
     "LostImage",

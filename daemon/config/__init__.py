@@ -7,7 +7,7 @@ Any value may come from the environment instead: `SCANWARD_` and the keys joined
 from daemon.config.load import load_config
 from daemon.config.model import Config
 from daemon.config.sections import (
-    AllowedPeer,
+    AllowedSender,
     AssemblySection,
     Destination,
     EngineSection,
@@ -19,7 +19,7 @@ from daemon.config.sections import (
 )
 
 __all__ = [
-    "AllowedPeer",
+    "AllowedSender",
     "AssemblySection",
     "Config",
     "Destination",

@@ -26,7 +26,7 @@ class Tls(Section):
     ca: Path | None = None
 
 
-class AllowedPeer(Section):
+class AllowedSender(Section):
     """A scanner that may send: its AE title and, if given, the host that it must call from."""
 
     ae_title: AETitle
@@ -55,7 +55,7 @@ class ListenerSection(Section):
     pdu_timeout: Wait = timedelta(seconds=60)
     idle_timeout: Wait = timedelta(seconds=60)
     slowest_rate: Annotated[Size, Field(ge=1)] = 1 << 10
-    allow: tuple[AllowedPeer, ...] = ()
+    allow: tuple[AllowedSender, ...] = ()
     tls: Tls | None = None
 
 

@@ -24,7 +24,7 @@ from daemon.intake.import_file import (
     quarantine,
     store,
 )
-from daemon.intake.ledger import ledger_of
+from daemon.intake.imported_files import ImportedFiles
 from daemon.intake.reported_errors import ReportedErrors, log_name, raised_at
 from daemon.intake.settling import DEEPEST, Settling, Signature, is_ignored, signature_of, walk
 from daemon.loop import LONGEST_PAUSE
@@ -115,10 +115,11 @@ class FolderImporter:
         self._stopping = stopping
         self._next_scan = 0.0
         self._settling = Settling(folder.settle)
-        self._ledger = ledger_of(self._root, spool.root)
         self._touched: set[Path] = set()
-        self._emptied: dict[Path, float] = {}
         self._errors = ReportedErrors(self._root)
+        self._imported = ImportedFiles(
+            self._root, spool.root, self._errors, keep=folder.keep, delay=PATIENCE * folder.settle
+        )
 
     def touch(self, path: Path) -> None:
         """Something happened to this file or folder; safe to call from any thread."""
@@ -152,12 +153,12 @@ class FolderImporter:
         self._next_scan = now + max(self._rescan, _SCAN_SHARE * (now - began))
 
     def _observe_all(self, present: dict[Path, Signature]) -> None:
-        self._ledger.prune(present.items())
+        self._imported.prune(present.items())
         self._errors.forget(lambda path: path not in present and not path.is_dir())
         self._settling.forget_all_but(present)
         for path, signature in present.items():
             self._observe(path, signature)
-        self._remove_emptied()
+        self._imported.remove_emptied()
 
     def _look_at_touched(self) -> None:
         while self._touched:
@@ -188,10 +189,10 @@ class FolderImporter:
         return path.parent.resolve() == self._root.resolve() / way
 
     def _observe(self, path: Path, signature: Signature) -> None:
-        if (path, signature) not in self._ledger:
+        if (path, signature) not in self._imported:
             self._settling.observe(path, signature)
-        elif not self.folder.keep:
-            self._remove(path, signature)
+        elif not self.folder.keep and not self._imported.remove(path, signature):
+            self.touch(path)
 
     def _take_batch(self) -> bool:
         due = self._settling.due()
@@ -264,42 +265,9 @@ class FolderImporter:
     def _finish(self, path: Path, signature: Signature, taken: Imported) -> None:
         self._settling.forget(path)
         self._errors.forget(lambda about: about == path)
-        if self.folder.keep:
-            self._note_in_ledger(path, signature)
-        else:
-            self._remove(path, signature)
-        self._on_event(FolderEvent(self._root, path.name, taken))
-
-    def _remove(self, path: Path, signature: Signature) -> None:
-        if signature_of(path) != signature:  # written to after it was read: what it is now is taken too
+        if not self._imported.finish(path, signature):
             self.touch(path)
-            return
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            self._errors.report("file_not_removed", path.parent, error)
-            self._note_in_ledger(path, signature)
-            return
-        self._emptied[path.parent] = time.monotonic()
-
-    def _note_in_ledger(self, path: Path, signature: Signature) -> None:
-        try:
-            self._ledger.add(path, signature)
-        except OSError as error:  # remembered in memory; after a restart it is taken again, and found to be a copy
-            self._errors.report("ledger_not_written", self._root, error)
-
-    def _remove_emptied(self) -> None:
-        """Remove the folders that held only what was taken, but not too early: a sender may still write to one."""
-        before = time.monotonic() - PATIENCE * self.folder.settle
-        for folder in [folder for folder, since in self._emptied.items() if since <= before]:
-            del self._emptied[folder]
-            with suppress(OSError):  # there is something else in it, or it is gone
-                for each in (folder, *folder.parents):
-                    if each == self._root:
-                        break
-                    each.rmdir()
+        self._on_event(FolderEvent(self._root, path.name, taken))
 
     def _is_full(self) -> bool:
         free = self._spool.free_bytes()

@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import errno
 import itertools
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
+from daemon.intake.associations import record_association
 from daemon.intake.backlog import NEVER, Backlog
-from daemon.intake.losses import UNREADABLE, losses_of, record_losses
+from daemon.intake.losses import record_losses
 from daemon.intake.unindexed import Unindexed
 from db.faults import may_be_of_a_row
-from db.records import AssociationRow, Indexed, IndexedInstance
+from db.records import Indexed, IndexedInstance
 from db.records.mapping import record
-from db.states import AssociationEnd, Origin
+from db.states import Origin
 from dicomio.errors import BadInput, UnreadableFile
 from dicomio.files.comparison import is_same_image
 from dicomio.files.digest import content_digest
@@ -97,7 +97,7 @@ class SpoolReader:
             self._backlog.drop(path)
         self._insert_placed()
         for path in self._backlog.ended():
-            self._record_association(path)
+            record_association(path, self._spool, self._database)
         record_losses(self._spool, self._database)
         if self._backlog.finish():
             return True
@@ -114,18 +114,6 @@ class SpoolReader:
             sync_folder(folder)
         self._insert(self._placed)
         self._placed = []
-
-    def _record_association(self, path: Path) -> None:
-        """Moves one association's record from the spool to the database."""
-        try:
-            note = json.loads(path.read_text())
-            self._database.studies.record_association(association_row(note))
-            self._database.studies.record_lost(losses_of(note))
-        except UNREADABLE as error:
-            self._spool.quarantine(path, f"not the record of an association: {error}", path.name)
-            log.warning("association_record_unreadable", file=path.name, reason=str(error))
-            return
-        path.unlink()
 
     def reconcile(self) -> int:
         """Indexes all that lies under studies/ without a row, wherever the database stood; returns how many files."""
@@ -238,23 +226,8 @@ class SpoolReader:
                 remove_copies([(path, kept)])
 
 
-def association_row(note: Mapping[str, Any]) -> AssociationRow:
-    """The note that a listener process wrote (dicomio.files.spool.spool), as the database wants it."""
-    return AssociationRow(
-        association_id=note["association_id"],
-        calling_ae=note["calling_ae"],
-        called_ae=note["called_ae"],
-        peer_host=note["peer_host"],
-        opened_at=datetime.fromisoformat(note["opened_at"]),
-        closed_at=datetime.fromisoformat(note["closed_at"]),
-        how=AssociationEnd(note["how"]),
-        files=len(note["files"]),
-        refused=note["refused"],
-    )
-
-
 def _instance(arrival: _Arrival, path: Path) -> IndexedInstance:
-    """What the database writes down of an image: all that its header tells, and how it came."""
+    """What the database records of an image: all that its header tells, and how it came."""
     return record(
         IndexedInstance,
         arrival.header,
