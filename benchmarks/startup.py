@@ -22,7 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from daemon.demo import Stage
+from daemon.demo import DemoFolder
 from daemon.terminal.tables import plain_table
 from engines.plain_yaml import read_yaml, write_yaml
 from pipelines.registry import PIPELINES
@@ -32,15 +32,15 @@ MARKS = {"listening": "listening", "ready": "ready", "workers_ready": "workers",
 """Event in the daemon's log -> what it is called here; the last one of its kind counts."""
 
 
-def configure(folder: Path, models: Sequence[Path]) -> Stage:
+def configure(folder: Path, models: Sequence[Path]) -> DemoFolder:
     """The demo's configuration, with a log for machines; any number of folders of further packages."""
-    stage = Stage(folder)
-    stage.write_configuration()
-    settings = read_yaml(stage.config.read_text())
+    demo_folder = DemoFolder(folder)
+    demo_folder.write_configuration()
+    settings = read_yaml(demo_folder.config.read_text())
     settings["logging"] = {"level": "info", "json_lines": True}
     settings["models"] = [str(path.resolve()) for path in models]
-    stage.config.write_text(write_yaml(settings))
-    return stage
+    demo_folder.config.write_text(write_yaml(settings))
+    return demo_folder
 
 
 def serve(config: Path) -> list[str]:
@@ -95,9 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     console = Console(width=None if Console().is_terminal else 100)
     with tempfile.TemporaryDirectory(prefix="scanward-start-") as folder:
-        stage = configure(Path(folder), options.models)
+        demo_folder = configure(Path(folder), options.models)
         runs = [
-            start(serve(stage.config), options.limit, console if options.log else None)
+            start(serve(demo_folder.config), options.limit, console if options.log else None)
             for _ in range(options.repeat + 1)
         ]
     table = plain_table("Start", *(f">{name} s" for name in MARKS.values()), title="scanward serve, from its command")

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from daemon.demo import Stage, send_study, wait_for_jobs
+from daemon.demo import DemoFolder, send_study, wait_for_jobs
 from daemon.terminal.tables import plain_table
 from engines.machine import usable_cores
 from engines.plain_yaml import read_yaml, write_yaml
@@ -94,18 +94,18 @@ def measure(images: int, folder: Path, *, memory: bool) -> Measured:
     """
     phantom = folder / "phantom"
     write_phantom("abdomen-ct", phantom, slices=images, matrix=512)
-    stage = Stage(folder)
-    stage.write_configuration()
-    settings = read_yaml(stage.config.read_text())
+    demo_folder = DemoFolder(folder)
+    demo_folder.write_configuration()
+    settings = read_yaml(demo_folder.config.read_text())
     settings["assembly"] = {"quiet_period": f"{QUIET_SECONDS}s"}
-    stage.config.write_text(write_yaml(settings))
+    demo_folder.config.write_text(write_yaml(settings))
     watch = MemoryWatch()
-    with watch if memory else contextlib.nullcontext(), stage.peer(), stage.daemon():
+    with watch if memory else contextlib.nullcontext(), demo_folder.peer(), demo_folder.daemon():
         time.sleep(8)  # the worker rehearses meanwhile, as it would have long ago in a hospital
-        send_study(stage.scanner, phantom, lambda share: None)
+        send_study(demo_folder.scanner, phantom, lambda share: None)
         last = datetime.now(UTC)
-        (row,) = wait_for_jobs(stage, 1, lambda rows: None)
-    database = stage.database
+        (row,) = wait_for_jobs(demo_folder, 1, lambda rows: None)
+    database = demo_folder.database
     job = database.jobs.show(row.job_id or 0)
     database.close()
     accepted = [d.accepted_at for d in job.deliveries if d.accepted_at and d.result.startswith(("seg", "sr"))]

@@ -1,4 +1,4 @@
-"""The main job as a hospital would see it: phantoms through a real daemon to a real DICOM peer, found against true."""
+"""Phantoms through a real daemon to a real DICOM peer, and what was found compared with what is true."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ JOBS_TIMEOUT = 150.0
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One study's findings beside its truth.
+class Comparison:
+    """One study's findings and its truth.
 
     Attributes:
         figures: What -> (found, true).
@@ -59,12 +59,12 @@ class Compared:
     dice: Mapping[str, float]
 
 
-class Stage:
+class DemoFolder:
     """The folder of a demo, and the processes that run in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.inbox = folder / "pacs"
+        self.received = folder / "pacs"
         self.port, self.peer_port = free_ports(2)
 
     @property
@@ -97,7 +97,7 @@ class Stage:
     @contextmanager
     def peer(self) -> Iterator[None]:
         """A real DICOM peer in its own process: pynetdicom's storescp, which writes what it receives to `pacs/`."""
-        self.inbox.mkdir()
+        self.received.mkdir()
         arguments = [
             "-m",
             "pynetdicom",
@@ -106,7 +106,7 @@ class Stage:
             "-aet",
             "DEMOPACS",
             "-od",
-            str(self.inbox),
+            str(self.received),
             "-q",
         ]
         with running([sys.executable, *arguments], self.folder / "pacs.log"):
@@ -190,10 +190,12 @@ def send_study(scanner: Peer, folder: Path, report: Callable[[float], None]) -> 
     return done
 
 
-def wait_for_jobs(stage: Stage, studies: int, report: Callable[[list[JobSummary]], None]) -> list[JobSummary]:
-    """Waits until every study has a job that has ended; tells `report` how it stands."""
+def wait_for_jobs(
+    demo_folder: DemoFolder, studies: int, report: Callable[[list[JobSummary]], None]
+) -> list[JobSummary]:
+    """Waits until every study has a job that has ended; tells `report` the jobs so far."""
     ended = {JobState.DONE, JobState.FAILED, JobState.REFUSED, JobState.SUPERSEDED}
-    database = stage.database
+    database = demo_folder.database
     deadline = time.monotonic() + JOBS_TIMEOUT
     try:
         while time.monotonic() < deadline:
@@ -204,13 +206,13 @@ def wait_for_jobs(stage: Stage, studies: int, report: Callable[[list[JobSummary]
             time.sleep(0.3)
     finally:
         database.close()
-    raise NotRunnable(reason=f"the jobs did not end in {JOBS_TIMEOUT:.0f} s; see {stage.folder / 'daemon.log'}")
+    raise NotRunnable(reason=f"the jobs did not end in {JOBS_TIMEOUT:.0f} s; see {demo_folder.folder / 'daemon.log'}")
 
 
-def compare(stage: Stage, kind: str, folder: Path, truth: PhantomTruth, job: JobDetail) -> Compared:
+def compare(demo_folder: DemoFolder, kind: str, folder: Path, truth: PhantomTruth, job: JobDetail) -> Comparison:
     """Reads the SEG that the peer received, and puts it and the database's figures beside the truth."""
     volume = load_volume(main_series(folder, truth))
-    found = received_masks(stage.inbox, volume)
+    found = received_masks(demo_folder.received, volume)
     figures = {m.quantity: m.value or 0.0 for m in job.measurements if m.subject == ""}
     true_lesions = truth.masks["lesion"]
     outlined = [found[kind] for kind in LESIONS if kind in found]
@@ -230,7 +232,7 @@ def compare(stage: Stage, kind: str, folder: Path, truth: PhantomTruth, job: Job
             figures.get(f"{part.capitalize()} volume", 0.0),
             float(truth.masks[part].sum() * volume.voxel_ml),
         )
-    return Compared(kind, job, pairs, dice)
+    return Comparison(kind, job, pairs, dice)
 
 
 def main_series(folder: Path, truth: PhantomTruth) -> list[Path]:

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from daemon.commands.options import console
-from daemon.demo import Compared, Stage, compare, make_phantoms, send_study, wait_for_jobs
+from daemon.demo import Comparison, DemoFolder, compare, make_phantoms, send_study, wait_for_jobs
 from daemon.errors import WrongUsage
 from daemon.terminal.tables import plain_table, styled_state
 
@@ -31,9 +31,9 @@ def demo(
         "demo-out"
     ),
 ) -> None:
-    """Send two phantom studies through a real daemon to a real DICOM peer; print found against true."""
+    """Send two phantom studies through a real daemon to a real DICOM peer; print found and true values."""
     started = time.monotonic()
-    stage = Stage(_fresh(out))
+    demo_folder = DemoFolder(_fresh(out))
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -42,11 +42,11 @@ def demo(
         console=console,
     ) as progress:
         task = progress.add_task("Making phantoms", total=None)
-        phantoms = make_phantoms(stage.folder)
+        phantoms = make_phantoms(demo_folder.folder)
         progress.update(task, total=1, completed=1)
-        stage.write_configuration()
-        compared = _play(stage, phantoms, progress)
-    _print(stage, compared, time.monotonic() - started)
+        demo_folder.write_configuration()
+        compared = _run(demo_folder, phantoms, progress)
+    _print(demo_folder, compared, time.monotonic() - started)
     found = [one for one in compared if one.job.job.state == "done" and one.dice["lesions"] >= GOOD_ENOUGH]
     if len(found) < len(phantoms):
         raise typer.Exit(1)
@@ -62,13 +62,15 @@ def _fresh(out: Path) -> Path:
     return out.resolve()
 
 
-def _play(stage: Stage, phantoms: Mapping[str, tuple[Path, PhantomTruth]], progress: Progress) -> list[Compared]:
+def _run(
+    demo_folder: DemoFolder, phantoms: Mapping[str, tuple[Path, PhantomTruth]], progress: Progress
+) -> list[Comparison]:
     task = progress.add_task("Starting the daemon and its PACS", total=None)
-    with stage.peer(), stage.daemon():
+    with demo_folder.peer(), demo_folder.daemon():
         progress.update(task, total=1, completed=1)
         for kind, (folder, _) in phantoms.items():
             sending = progress.add_task(f"Sending {kind}", total=1.0)
-            send_study(stage.scanner, folder, partial(_show, progress, sending))
+            send_study(demo_folder.scanner, folder, partial(_show, progress, sending))
         waiting = progress.add_task("Waiting for the jobs", total=float(len(phantoms)))
 
         def report(rows: list[JobSummary]) -> None:
@@ -76,13 +78,13 @@ def _play(stage: Stage, phantoms: Mapping[str, tuple[Path, PhantomTruth]], progr
             ended = sum(row.state == "done" for row in rows)
             progress.update(waiting, description=f"Jobs: {states or 'none yet'}", completed=ended)
 
-        rows = wait_for_jobs(stage, len(phantoms), report)
-    database = stage.database
+        rows = wait_for_jobs(demo_folder, len(phantoms), report)
+    database = demo_folder.database
     last = {row.study.study_instance_uid: row.job_id for row in sorted(rows, key=lambda row: row.job_id or 0)}
     jobs = {study: database.jobs.show(job_id) for study, job_id in last.items() if job_id is not None}
     database.close()
     return [
-        compare(stage, kind, folder, truth, jobs[truth.study_instance_uid])
+        compare(demo_folder, kind, folder, truth, jobs[truth.study_instance_uid])
         for kind, (folder, truth) in phantoms.items()
         if truth.study_instance_uid in jobs
     ]
@@ -92,9 +94,9 @@ def _show(progress: Progress, task: TaskID, share: float) -> None:
     progress.update(task, completed=share)
 
 
-def _print(stage: Stage, compared: list[Compared], seconds: float) -> None:
+def _print(demo_folder: DemoFolder, compared: list[Comparison], seconds: float) -> None:
     table = plain_table(
-        "Study", "What", ">Found", ">True", ">Dice", title="Found against true (the SEG that the PACS received)"
+        "Study", "What", ">Found", ">True", ">Dice", title="Found and true values (from the SEG that the PACS received)"
     )
     for one in compared:
         for what, (found, true) in one.figures.items():
@@ -103,25 +105,26 @@ def _print(stage: Stage, compared: list[Compared], seconds: float) -> None:
             table.add_row(one.kind, what, f"{found:.1f}", f"{true:.1f}", dice)
     console.print(table)
     for one in compared:
-        way = plain_table("When", "Move", "Why", title=f"The way of {one.kind} (job {one.job.job.id})")
+        history = plain_table("When", "Change", "Reason", title=f"History of job {one.job.job.id} ({one.kind})")
         first = one.job.study.first_received_at
-        for at, move, why in moves(one):
-            way.add_row(f"+{(at - first).total_seconds():6.2f} s", move, why)
-        console.print(way)
+        for at, move, why in changes(one):
+            history.add_row(f"+{(at - first).total_seconds():6.2f} s", move, why)
+        console.print(history)
         times = ", ".join(f"{step} {value:.2f} s" for step, value in one.job.job.timings.items())
         console.print(f"worker: {times}; ", styled_state(str(one.job.job.state)), sep="")
         pictures = [result.path for result in one.job.results if result.kind == "overlay"]
         console.print(f"pictures: {pictures[0].parent if pictures else 'none'}", soft_wrap=True)
     console.print(
-        f"\nThe PACS received its files in {stage.inbox}; the daemon's log is {stage.folder / 'daemon.log'}",
+        f"\nThe PACS received its files in {demo_folder.received}; "
+        f"the daemon's log is {demo_folder.folder / 'daemon.log'}",
         soft_wrap=True,
     )
-    console.print(f"Look around: scanward jobs list -c {stage.config}", soft_wrap=True)
+    console.print(f"See also: scanward jobs list -c {demo_folder.config}", soft_wrap=True)
     console.print(f"Done in {seconds:.0f} s. Research use only, not a medical device.")
 
 
-def moves(one: Compared) -> list[tuple[datetime, str, str]]:
-    """When, what, why: the study's arrival, and its job's moves; the same move of several deliveries in one line."""
+def changes(one: Comparison) -> list[tuple[datetime, str, str]]:
+    """When, what, why: the study's arrival, and the changes of its job; the same of several deliveries in one line."""
     study = one.job.study
     told = [(study.first_received_at, "first image", f"{study.images} images in all")]
     told.append((study.last_received_at, "last image", ""))

@@ -163,7 +163,7 @@ def _size(value: int) -> str:
     return next((f"{value // length}{unit}" for unit, length in units if value % length == 0), f"{value}B")
 
 
-def words(example: str) -> dict[tuple[str, str], str]:
+def comments(example: str) -> dict[tuple[str, str], str]:
     """(top key, key) -> what the commented example says of it, '' where it only shows it; (key, '') for a top key."""
     found: dict[tuple[str, str], str] = {}
     top = ""
@@ -187,18 +187,18 @@ def words(example: str) -> dict[tuple[str, str], str]:
 
 def markdown(example: str) -> str:
     """The whole page."""
-    told, sections = words(example), [_HEAD]
+    comment_of, sections = comments(example), [_HEAD]
     everything = list(keys())
     for top in dict.fromkeys(key.path[0] for key in everything):
-        rows = [_row(key, told) for key in everything if key.path[0] == top]
+        rows = [_row(key, comment_of) for key in everything if key.path[0] == top]
         table = "\n".join(["| Key | Holds | Default | What | Environment |", "|---|---|---|---|---|", *rows])
-        sections.append(f"## {top}\n\n{told.get((top, ''), '')}\n\n{table}\n")
+        sections.append(f"## {top}\n\n{comment_of.get((top, ''), '')}\n\n{table}\n")
     return "\n".join(sections)
 
 
-def _row(key: Key, told: Mapping[tuple[str, str], str]) -> str:
+def _row(key: Key, comment_of: Mapping[tuple[str, str], str]) -> str:
     name = ".".join(key.path).replace(".*", "[]" if key.path[0] in ("watch", "listener") else ".NAME")
-    what = _INNER.get(key.path[-2:]) or told.get((key.path[0], key.path[-1]), "") if len(key.path) > 1 else ""
+    what = _INNER.get(key.path[-2:]) or comment_of.get((key.path[0], key.path[-1]), "") if len(key.path) > 1 else ""
     default = "required" if key.default is None else f"`{key.default}`"
     variable = f"`{key.variable}`" if key.variable else ""
     return " | ".join(("| `" + name + "`", key.kind, default, what.replace("|", "or"), variable)) + " |"

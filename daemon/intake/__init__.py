@@ -1,1 +1,1 @@
-"""From the doors to the database: the spool's reader, watched folders, archives, and folders that are read once."""
+"""From the spool and from folders to the database: the spool's reader, watched folders, zip files, one-off folders."""

@@ -1,4 +1,4 @@
-"""A folder of DICOM files, read for one-off work: no database, no PACS."""
+"""A folder of studies, read for `process` and `rules explain`: no database, no PACS."""
 
 from __future__ import annotations
 
@@ -86,19 +86,19 @@ def read_folder(
         raise WrongUsage(reason=f"{folder} is not a folder")
     with ExitStack() as stack:
         place = scratch or Path(stack.enter_context(TemporaryDirectory(prefix="scanward-read-")))
-        found = _Found(Spool(place, reserve=0))
-        paths = sorted(path for path, _ in walk(folder, found.note))
+        scan = _FolderScan(Spool(place, reserve=0))
+        paths = sorted(path for path, _ in walk(folder, scan.note))
         for number, path in enumerate(paths, start=1):
-            found.read(path)
+            scan.read(path)
             report(number / len(paths))
-        if not found.headers:
+        if not scan.headers:
             raise WrongUsage(reason=f"{folder} holds no DICOM file that can be read ({len(paths)} files looked at)")
-        facts = studies_from_headers(map(_as_kept, found.headers.values()), source_ae)
+        facts = studies_from_headers(map(_as_kept, scan.headers.values()), source_ae)
         studies = tuple(
-            FolderStudy(study, _files_by_series(study, found.headers), found.lost_of(study, alone=len(facts) == 1))
+            FolderStudy(study, _files_by_series(study, scan.headers), scan.lost_of(study, alone=len(facts) == 1))
             for study in facts
         )
-    return FolderContents(studies, found.unusable, found.copies)
+    return FolderContents(studies, scan.unusable, scan.copies)
 
 
 def _as_kept(header: Header) -> Header:
@@ -107,7 +107,7 @@ def _as_kept(header: Header) -> Header:
     return replace(header, source_ae=bounded(header.source_ae, "AE"), tags=tags, instance_tags=instance_tags)
 
 
-class _Found:
+class _FolderScan:
     """The headers of images by file, and what else there was."""
 
     def __init__(self, spool: Spool) -> None:

@@ -60,7 +60,7 @@ def findings_table(outcome: Outcome, *, title: str) -> RenderableType:
     if rows:
         parts.append(_regions_table(rows))
     else:
-        parts.append(Text("Nothing outlined"))
+        parts.append(Text("No findings"))
     parts.append(_totals_table(study))
     parts.extend(Text(f"Note: {note}", style="yellow") for note in outcome.notes)
     parts.extend([Text(outcome.told_read)] if outcome.told_read else [])

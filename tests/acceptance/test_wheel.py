@@ -78,5 +78,5 @@ def test_the_light_commands(environment: Path, run: Run, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_the_demo(run: Run, tmp_path: Path) -> None:
     said = run("scanward", "demo")
-    assert "Found against true" in said
+    assert "Found and true values" in said
     assert (tmp_path / "demo-out" / "data" / "outbox").is_dir()

@@ -111,5 +111,5 @@ def test_a_pacs_that_is_down_gets_everything_once_it_is_back(
 def test_make_demo_finds_the_lesions(tmp_path: Path) -> None:
     run = scanward("demo", "--out", tmp_path / "demo")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "Found against true" in run.stdout
+    assert "Found and true values" in run.stdout
     assert list((tmp_path / "demo" / "data" / "outbox").rglob("overview.png"))

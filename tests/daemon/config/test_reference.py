@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from daemon.config import Config, load_config
-from daemon.config.reference import EXAMPLE, keys, markdown, words
+from daemon.config.reference import EXAMPLE, comments, keys, markdown
 
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
 
@@ -16,7 +16,7 @@ def test_the_reference_is_the_one_that_the_program_makes() -> None:
 
 
 def test_every_key_stands_in_the_example() -> None:
-    told = words(EXAMPLE.read_text())
+    told = comments(EXAMPLE.read_text())
     missing = [key.path for key in keys() if (key.path[0], key.path[-1] if len(key.path) > 1 else "") not in told]
     assert missing == []
 
@@ -25,7 +25,7 @@ def test_the_example_names_no_key_that_there_is_not() -> None:
     known = {(key.path[0], name) for key in keys() for name in key.path[1:]} | {
         (name, "") for name in Config.model_fields
     }
-    assert {key for key in words(EXAMPLE.read_text()) if key not in known} == {("destinations", "pacs")}
+    assert {key for key in comments(EXAMPLE.read_text()) if key not in known} == {("destinations", "pacs")}
 
 
 def test_the_example_is_a_configuration() -> None:
