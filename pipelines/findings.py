@@ -12,7 +12,7 @@ from dicomio.volumes.masks import extents
 if TYPE_CHECKING:
     import numpy as np
 
-    from dicomio.results.coding import Code
+    from dicomio.results.codes import Code
     from dicomio.volumes.masks import Box
     from dicomio.volumes.volume import Volume
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dicomio.results.coding import Code
+from dicomio.results.codes import Code
 from pipelines.findings import Label
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dicomio.results.coding import Code
+from dicomio.results.codes import Code
 from pipelines.rules.derived.kinds import Phase
 
 

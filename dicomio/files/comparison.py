@@ -1,4 +1,4 @@
-"""Whether two files hold one image, encoded in two ways: compared by what they mean, not byte by byte.
+"""Whether two files hold the same image in two encodings: compares decoded values, not bytes.
 
 A PACS that passes a study on may send Explicit VR where the scanner sent Implicit VR, leave out group lengths, or
 compress without loss. Lists of elements, their values and the decoded pixels are what has to be equal.

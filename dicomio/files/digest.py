@@ -1,4 +1,4 @@
-"""What is the same image: the bytes of the data set, without preamble and file meta, which name the sender."""
+"""SHA-256 of a file's data set, without preamble and file meta, which differ from sender to sender."""
 
 from __future__ import annotations
 

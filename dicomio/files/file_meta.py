@@ -1,4 +1,4 @@
-"""The head of a DICOM file (PS3.10, 7.1) without pydicom: the listener puts it before every data set it receives."""
+"""Writes and reads preamble and file meta (PS3.10, 7.1) without pydicom, which listener processes need to be quick."""
 
 from __future__ import annotations
 

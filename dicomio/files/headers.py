@@ -1,3 +1,5 @@
+"""Headers: what is indexed of a file, read without its pixels."""
+
 from __future__ import annotations
 
 import re
@@ -39,8 +41,8 @@ INSTANCE_KEYWORDS = frozenset(
         "TriggerTime",
     }
 )
-# Describes a person, and no routing rule has any business with it; person names are left out by their kind.
-_PRIVATE_MATTERS = frozenset(
+# Identifies a person, and no routing rule needs it; names of persons are left out by their VR.
+_NOT_FOR_RULES = frozenset(
     {
         "AdditionalPatientHistory",
         "CountryOfResidence",
@@ -123,7 +125,7 @@ def header_of(file: Part10) -> Header:
 def _header(file: Part10) -> Header:
     tags = _tags(file.dataset)
     if text(tags.get("SOPClassUID")) == MEDIA_DIRECTORY or "DirectoryRecordSequence" in file.dataset:
-        raise NotDicom(path=file.path, reason="it is a DICOMDIR, a table of contents without images")
+        raise NotDicom(path=file.path, reason="it is a DICOMDIR, which lists files and holds no images")
     return Header(
         sop_instance_uid=_uid(file.path, tags, "SOPInstanceUID"),
         sop_class_uid=_uid(file.path, tags, "SOPClassUID"),
@@ -149,7 +151,7 @@ def _tags(dataset: Dataset) -> dict[str, Any]:
     if SHARED in dataset or PER_FRAME in dataset:
         tags.update(functional_group_tags(dataset))
     tags.update(plain_tags(dataset))
-    return {keyword: value for keyword, value in tags.items() if keyword not in _PRIVATE_MATTERS}
+    return {keyword: value for keyword, value in tags.items() if keyword not in _NOT_FOR_RULES}
 
 
 def _uid(path: Path, tags: dict[str, Any], keyword: str) -> str:
@@ -157,5 +159,5 @@ def _uid(path: Path, tags: dict[str, Any], keyword: str) -> str:
     if not value:
         raise MissingAttribute(path=path, keyword=keyword)
     if not _SAFE_UID.fullmatch(value):
-        raise InvalidAttribute(path=path, keyword=keyword, reason="it is no unique identifier (digits and dots)")
+        raise InvalidAttribute(path=path, keyword=keyword, reason="it is not a valid UID (digits and dots)")
     return value

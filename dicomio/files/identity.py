@@ -1,7 +1,7 @@
-"""Whose a damaged file is: the study, series and image that it was part of, as far as its bytes still say so.
+"""Finds study, series and instance UID in a damaged file that no parser can read.
 
-No parser: the file is here because a parser failed. The elements are looked for by their bytes, in each of the three
-encodings. In a data set (0020,000D) and (0020,000E) stand side by side, which no sequence in front of them imitates.
+The elements are looked for by their bytes, in each of the three encodings. In a data set (0020,000D) and (0020,000E)
+stand side by side, which no sequence in front of them imitates.
 """
 
 from __future__ import annotations

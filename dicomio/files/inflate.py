@@ -1,4 +1,4 @@
-"""Deflated data sets (PS3.5, A.5), inflated as far as somebody reads, and never further than a limit.
+"""Reads deflated data sets (PS3.5, A.5) as a stream, up to a limit.
 
 Two megabytes can inflate to two gigabytes. A reader of headers needs the first kilobytes and the length of the rest;
 whoever reads pixels goes through them once, from front to back. So only a window of the contents is in memory.

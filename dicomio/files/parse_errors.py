@@ -1,4 +1,4 @@
-"""Whatever a header does to those who read it becomes one error that names the file, and the element where it is known.
+"""Turns whatever goes wrong while a header is parsed into UnreadableHeader, with the file and, if known, the element.
 
 A header is bytes from anywhere. What pydicom or we trip over in one (AttributeError, NotImplementedError, struct.error,
 RecursionError, ...) is the file's fault: that file goes to quarantine with the reason, and takes nothing else with it.
@@ -57,6 +57,4 @@ def _unreadable(path: Path, error: Exception) -> UnreadableHeader:
     """Of the text of a foreign error only a tag is used: the rest may hold values."""
     found = _TAG.search(str(error))
     tag = f"({found[1]},{found[2]})".upper() if found else ""
-    return UnreadableHeader(
-        path=path, reason=f"it does not follow the rules of DICOM ({type(error).__name__})", tag=tag
-    )
+    return UnreadableHeader(path=path, reason=f"it is not valid DICOM ({type(error).__name__})", tag=tag)

@@ -1,4 +1,4 @@
-"""A DICOM file as far as its pixels: parsed once by pydicom, with the place of the pixel data instead of the data."""
+"""Parses a DICOM file up to its pixel data, which are located and measured but not read."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _check_prefix(path: Path, file: BinaryIO) -> None:
     if not head:
         raise NotDicom(path=path, reason="it is empty")
     if head[_PREFIX_AT:] != b"DICM":
-        raise NotDicom(path=path, reason="the mark DICM is missing at byte 128")
+        raise NotDicom(path=path, reason="the prefix DICM is missing at byte 128")
     file.seek(0)
 
 

@@ -1,4 +1,4 @@
-"""Attributes that tell who the patient or the staff are, more than a study needs (from PS3.15 table E.1-1).
+"""Attributes that identify patients or staff beyond what a study needs (from PS3.15, table E.1-1).
 
 They are neither indexed nor seen by rules. Names of persons (VR PN) are left out where headers are read, whatever their
 keyword. Identifier, age, sex, size and weight are kept: rules ask for them.

@@ -1,4 +1,4 @@
-"""Attribute values as plain data (text, numbers, lists of them), straight from the bytes that pydicom left unconverted.
+"""Attribute values as plain data (text, numbers, lists), decoded from pydicom's raw elements.
 
 Converting every element through pydicom's own classes takes three times as long as parsing the file; routing rules want
 plain JSON values anyway.

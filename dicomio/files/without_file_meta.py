@@ -1,4 +1,4 @@
-"""DICOM data that lack the head of a file (PS3.10, 7.1), as older scanners and export tools write them."""
+"""DICOM files that lack preamble or file meta (PS3.10, 7.1), as older scanners and export tools write them."""
 
 from __future__ import annotations
 

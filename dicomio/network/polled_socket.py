@@ -1,4 +1,4 @@
-"""An association's socket without pynetdicom's habit of reading 4 KiB at a time."""
+"""An association's socket that waits in poll(2) and reads whole PDUs; pynetdicom's reads 4 KiB at a time."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class PolledSocket(AssociationSocket):  # type: ignore[misc]
                 self.socket.shutdown(socket.SHUT_RDWR)
             self.socket.close()
 
-    def unread(self, data: bytes) -> None:
+    def push_back(self, data: bytes) -> None:
         """Give back what was read: the next read returns it again."""
         self._unread = data
 
 
-def tune(connection: socket.socket, timeout: float | None) -> None:
+def set_options(connection: socket.socket, timeout: float | None) -> None:
     """No Nagle delay for the small answers, and no wait without end in the middle of a PDU."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(timeout)

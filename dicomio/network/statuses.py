@@ -1,4 +1,4 @@
-"""DIMSE statuses in words (PS3.7 Annex C; of storage PS3.4, table B.2-1)."""
+"""DIMSE statuses: what they mean, and which are worth another try (PS3.7, Annex C; PS3.4, table B.2-1)."""
 
 from __future__ import annotations
 

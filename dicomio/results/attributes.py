@@ -1,4 +1,4 @@
-"""What every object that we make has in common: whose it is, who made it and when, and how it reaches the disk."""
+"""What all result objects share: patient and study of the source, equipment, dates, and writing the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pydicom.valuerep import DA, DT, TM
 from dicomio.files.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomio.files.part10 import read_data_set
 from dicomio.files.vr import ANY_CHARACTER_SET
-from dicomio.results.coding import Code
+from dicomio.results.codes import Code
 from dicomio.results.valid_values import make_valid, valid_character_set, valid_uid, valid_value
 
 log = structlog.get_logger(__name__)
@@ -188,7 +188,7 @@ def inherit_from_source(result: highdicom.SOPClass, header: Dataset, created: da
     Returns:
         A plain data set, ready to be written.
     """
-    subject, changed = subject_of(header)
+    subject, changed = patient_and_study_of(header)
     for keyword in changed:
         log.warning("attribute_not_inherited", keyword=keyword)
     character_set, created = _character_set(result, subject, header), local_time(created)
@@ -218,7 +218,7 @@ def changed_attributes(header: Dataset, uids: Iterable[tuple[str, str]]) -> tupl
         uids: Keyword and value of the UIDs of the source that results refer to.
     """
     illegal = dict.fromkeys(keyword for keyword, value in uids if value and valid_uid(value) != value)
-    return (*subject_of(header)[1], *illegal)
+    return (*patient_and_study_of(header)[1], *illegal)
 
 
 def lossy_compression(header: Dataset) -> Iterator[tuple[str, Any]]:
@@ -230,7 +230,7 @@ def lossy_compression(header: Dataset) -> Iterator[tuple[str, Any]]:
         yield "LossyImageCompression", told["LossyImageCompression"]
 
 
-def subject_of(header: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+def patient_and_study_of(header: Dataset) -> tuple[Dataset, tuple[str, ...]]:
     """Patient and study as the results carry them, and the attributes that could not go as they were."""
     subject = Dataset()
     if (character_set := valid_character_set(header)) is not None:

@@ -1,4 +1,4 @@
-"""Attributes of patient and study that may stand only beside others (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.3)."""
+"""Patient and study attributes that are allowed only beside others (PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.3)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _KINDS = (
 _HOW_REMOVED = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
 
 
-def drop_unmet(clean: Dataset) -> Iterator[str]:
+def drop_unaccompanied(clean: Dataset) -> Iterator[str]:
     """Take out what cannot stand alone, add what may be empty, and yield the keywords of what went."""
     for keyword, others in _BESIDE:
         if keyword in clean and not any(clean.get(other) for other in others):

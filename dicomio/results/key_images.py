@@ -1,4 +1,4 @@
-"""Key slices with the result drawn in, as Secondary Capture: every viewer shows those, many show no segmentation."""
+"""Key slices with the result drawn in, as Secondary Capture, for the many viewers that show no segmentation."""
 
 from __future__ import annotations
 

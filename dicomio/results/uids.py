@@ -1,4 +1,4 @@
-"""Unique identifiers that follow from their inputs, so that a retry makes the same object and never a second one."""
+"""UIDs that are derived from the inputs, so that a retry makes the same object again."""
 
 from __future__ import annotations
 

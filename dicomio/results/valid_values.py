@@ -1,7 +1,7 @@
-"""What results inherit from their source, made legal: whatever a scanner wrote, what we write conforms (PS3.5, 6.2).
+"""Makes what results inherit from their source valid, whatever the scanner wrote (PS3.5, 6.2).
 
-Values that say something are mended: too long ones are cut, characters that may not be are left out, a UID that is none
-becomes one that follows from it. What says nothing that way (a date that is no day) is left out.
+Values that are still of use are corrected: too long ones are cut, forbidden characters dropped, an invalid UID is
+replaced by one derived from it. Others, such as an impossible date, are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 from dicomio.files.vr import ANY_CHARACTER_SET, BINARY_NUMBERS, LONGEST, TEXT_WITH_BACKSLASH
-from dicomio.results.dependent_attributes import drop_unmet
+from dicomio.results.dependent_attributes import drop_unaccompanied
 from dicomio.results.uids import derived_uid
 
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
@@ -60,7 +60,7 @@ _ITEMS_NEED: Mapping[str, tuple[str, ...]] = {
 
 @lru_cache(maxsize=65536)
 def valid_uid(value: str) -> str:
-    """The UID itself where it is one (PS3.5, 9.1), else one that follows from it: equal ones stay equal."""
+    """The UID itself where it is one (PS3.5, 9.1), else one derived from it: equal values stay equal."""
     value = value.strip(_PADDING)
     if len(value) <= LONGEST["UI"] and _UID.fullmatch(value):
         return value
@@ -84,7 +84,7 @@ def valid_character_set(header: Dataset) -> Any:
 
 
 def valid_value(header: Dataset, keyword: str) -> Any:
-    """The value of one attribute, mended; None if it is missing, empty or cannot be mended."""
+    """The value of one attribute, corrected; None if it is missing, empty or cannot be corrected."""
     tag = Tag(keyword)
     if tag not in header:
         return None
@@ -98,9 +98,9 @@ def study_uid_of(header: Dataset) -> str:
 
 
 def make_valid(subject: Dataset, *, nested: bool = False) -> tuple[Dataset, tuple[str, ...]]:
-    """A data set whose every value is legal, and the keywords of what had to be mended or left out.
+    """A data set of valid values only, and the keywords of what had to be corrected or left out.
 
-    What is legal stays as it is, names byte for byte; in the items of a sequence (`nested`) they become text, because
+    What is valid stays as it is, names byte for byte; in the items of a sequence (`nested`) they become text, because
     the data set around them may get another character set. Private attributes are left out without a word.
     """
     clean, changed = Dataset(), dict[str, None]()
@@ -112,18 +112,18 @@ def make_valid(subject: Dataset, *, nested: bool = False) -> tuple[Dataset, tupl
             clean.add(element)
         if mended:
             changed[keyword_for_tag(tag) or str(tag)] = None
-    changed.update(dict.fromkeys(drop_unmet(clean)))
+    changed.update(dict.fromkeys(drop_unaccompanied(clean)))
     return clean, tuple(changed)
 
 
 def _valid(dataset: Dataset, tag: BaseTag, *, nested: bool) -> tuple[DataElement | None, bool]:
-    """One element made legal (None: left out), and whether that took anything but trimming."""
+    """One element made valid (None: left out), and whether that took anything but trimming."""
     try:
         vr, vm = dictionary_VR(tag), dictionary_VM(tag)
     except KeyError:
         return None, True
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what pydicom thinks of a value, we are about to mend
+        warnings.simplefilter("ignore")  # what pydicom thinks of a value, we are about to correct
         try:
             found = dataset[tag]
             if vr == "SQ":
@@ -204,7 +204,7 @@ _BY_VR: Mapping[str, Callable[[str], str | None]] = {
 
 
 def _sequence(tag: BaseTag, items: Any) -> tuple[DataElement | None, bool]:
-    """A sequence goes as a whole when an item of it lacks something, or had to be mended."""
+    """A sequence goes as a whole when an item of it lacks something, or had to be corrected."""
     if not items:
         return None, False
     cleaned = [make_valid(item, nested=True) for item in items]

@@ -1,4 +1,4 @@
-"""Why images that could well be a volume cannot be used as what they hold: numbers, units, identity.
+"""Why a series is refused for what its images contain: numbers, units, identity.
 
     GeometryRefused
     ├── SharedInstanceUIDs      different images under one SOP Instance UID

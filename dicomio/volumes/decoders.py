@@ -1,4 +1,4 @@
-"""One compressed frame to an array, by the decoder that this project has chosen for its transfer syntax.
+"""Decompresses one frame, with the decoder that we chose for its transfer syntax.
 
 The decoders are called directly, not through pydicom's search for plugins: which one decodes must not depend on what
 else is installed (pylibjpeg-libjpeg is GPL), pydicom refuses 12-bit JPEG that GDCM decodes well, and its OpenJPEG

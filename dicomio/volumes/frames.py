@@ -1,4 +1,4 @@
-"""From a parsed file to its frames: where each lies in the patient, how its pixels are stored, and what they mean."""
+"""The frames of a parsed file: position in the patient, stored form of the pixels, and their meaning."""
 
 from __future__ import annotations
 

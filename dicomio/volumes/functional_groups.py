@@ -1,4 +1,4 @@
-"""Functional groups of enhanced multi-frame objects (PS3.3 C.7.6.16), read under the names that classic objects use."""
+"""Functional groups of enhanced multi-frame objects (PS3.3 C.7.6.16), under the keywords of classic objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The geometry gate: do these images form one regular volume, and if not, why not?
+"""The geometry gate: sorts slices, and refuses a series that is not one regular volume.
 
 The tolerances tell the rounding of decimal text from a real fault:
 

@@ -1,4 +1,4 @@
-"""Where images lie in the patient, and slices sorted along their normal (PS3.3 C.7.6.2.1.1); lengths in mm, LPS."""
+"""Positions and orientations of images in the patient (PS3.3 C.7.6.2.1.1); lengths in mm, coordinates in LPS."""
 
 from __future__ import annotations
 

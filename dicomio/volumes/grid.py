@@ -1,4 +1,4 @@
-"""Volumes on other grids: SimpleITK images and back, resampling, turning to an anatomical plane.
+"""Moves volumes between grids: to and from SimpleITK, resampling, turning to an anatomical plane.
 
 Nothing here invents an orientation: a grid is the affine of a volume, and all coordinates are LPS in mm on both sides.
 """

@@ -1,4 +1,4 @@
-"""Binary masks on the grid of a volume, kept only where they have voxels: a lesion takes kilobytes, not a whole CT."""
+"""Binary masks, stored only within the box around their voxels: a lesion takes kilobytes, not a whole CT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether images are of one person: compared while they are read, never stored, never logged."""
+"""Checks that all images are of one patient; nothing of it is stored or logged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SamePatientCheck:
         self._known: dict[str, str] = {}
         self._raw: tuple[object, ...] = ()
 
-    def see(self, dataset: Dataset, series_uid: str) -> None:
+    def add(self, dataset: Dataset, series_uid: str) -> None:
         """Compare one image with those seen before.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Stored pixels of one file: whether they are all there, and one frame after the other as an array."""
+"""Stored pixels of one file: checks that they are complete, and reads them frame by frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a series is not one regular volume: every reason a class, every class with its figures and what to do about it.
+"""Why a series is not one regular volume: one class per reason, with its figures and what to do.
 
     GeometryRefused
     ├── NoImages                nothing to load

@@ -1,4 +1,4 @@
-"""Rigid alignment of two volumes of one patient whose frames of reference differ, or who moved between them."""
+"""Rigid registration of two volumes of one patient, where frames of reference differ or the patient moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pixel values of a series are numbers of, as its header says it."""
+"""The unit of a series' pixel values, from its header."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Volumes: loading a series, slices sorted, values rescaled."""
+
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -16,7 +18,7 @@ from dicomio.volumes.frames import Frame, frames_of
 from dicomio.volumes.gate import sort_slices
 from dicomio.volumes.patient import SamePatientCheck
 from dicomio.volumes.refusals import MissingTags, MixedSeries, NoImages, NoPixelData, UndecodablePixels
-from dicomio.volumes.voxels import voxels
+from dicomio.volumes.voxels import load_voxels
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def load_volume(
             series_uid=series_uid, keywords=("FrameOfReferenceUID",), without=len(frames), total=len(frames)
         )
     return Volume(
-        array=voxels(in_order),
+        array=load_voxels(in_order),
         affine=slices.affine,
         frame_of_reference_uid=frame_of_reference,
         modality=in_order[0].modality,
@@ -159,7 +161,7 @@ def _collect(paths: Sequence[Path], patient: SamePatientCheck, largest: int) -> 
         try:
             file = parse(path, largest=largest)
             with parse_errors_of(path):
-                patient.see(file.dataset, text(plain_value(file.dataset, "SeriesInstanceUID")))
+                patient.add(file.dataset, text(plain_value(file.dataset, "SeriesInstanceUID")))
             frames += frames_of(file)
         except (NoPixelData, MissingTags) as refusal:
             lacking.append(refusal)

@@ -1,4 +1,4 @@
-"""Frames in order to one array of voxel values: rescaled, padding settled, in as little memory as the values allow."""
+"""Rescales the frames of a series into one array, in as little memory as the values allow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TISSUE_HU = range(-900, 3072)  # a "padding value" among these is a mistake in t
 _INT16 = np.iinfo(np.int16)
 
 
-def voxels(frames: Sequence[Frame]) -> np.ndarray:
+def load_voxels(frames: Sequence[Frame]) -> np.ndarray:
     """Read, decode and rescale all frames.
 
     Values are `stored * slope + intercept` with each frame's own slope and intercept (PS3.3 C.11.1.1.2); the private

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dicomio.results import codes
 from dicomio.results.attributes import Algorithm
-from dicomio.results.coding import Code
+from dicomio.results.codes import Code
 from dicomio.results.report.encoder import (
     AbsentFinding,
     ClassificationFinding,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomio.results.coding import Code
+from dicomio.results.codes import Code
 from dicomio.volumes.volume import Volume
 from pipelines.findings import Answer, Classification, Findings, Label, Region
 from pipelines.results.summary import headline, summary_line

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from dicomio.results.coding import Code
+from dicomio.results.codes import Code
 from dicomio.volumes.masks import MaskBox
 from dicomio.volumes.volume import SourceImage, Volume
 from pipelines.findings import Label

@@ -1,4 +1,4 @@
-"""Files that were acknowledged: the only code that gives them other names, and the only code that removes them.
+"""Renaming and removing received files. No other code does either.
 
 A name is never given over a file that is there already, and nothing is removed before it is proven that another name
 of the same file, or another file with the same data set, is on the disk. A path is no proof: a folder that was renamed,
@@ -114,7 +114,7 @@ def _check_equal(path: Path, kept: Path) -> None:
     if kept.is_symlink():
         raise LastCopy(path=path, reason="the copy is a symbolic link")
     if content_digest(path) != content_digest(kept):
-        raise LastCopy(path=path, reason="the copy has another content")
+        raise LastCopy(path=path, reason="the copy has different content")
 
 
 def _copy(path: Path, name: Path) -> None:

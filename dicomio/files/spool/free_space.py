@@ -44,19 +44,19 @@ class FreeSpace:
     folder: Path
     reserve: int
 
-    def bytes(self) -> int:
+    def free_bytes(self) -> int:
         """Bytes that are free for us."""
         status = os.statvfs(self.folder)
         return status.f_bavail * status.f_frsize
 
     def require(self) -> None:
         """Raise SpoolFull if less than the reserve is free."""
-        free = self.bytes()
+        free = self.free_bytes()
         if free < self.reserve:
             raise SpoolFull(free=free, reserve=self.reserve)
 
     def explain(self, error: OSError) -> Exception:
         """SpoolFull for the ways in which a disk says that it is full, else the error itself."""
         if error.errno in OUT_OF_SPACE:
-            return SpoolFull(free=self.bytes(), reserve=self.reserve)
+            return SpoolFull(free=self.free_bytes(), reserve=self.reserve)
         return error

@@ -1,4 +1,4 @@
-"""Images that came, or were coming, and cannot be used: a study without them is not whole, and must not look so."""
+"""Notes on images that were received, or were being received, and cannot be used: their study is incomplete."""
 
 from __future__ import annotations
 

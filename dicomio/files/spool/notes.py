@@ -1,4 +1,4 @@
-"""Small JSON files that the spool keeps for the indexer and for people; durable as the images are."""
+"""Writes the spool's JSON files durably: lost images, quarantine reasons, association records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which database the spool belongs to, and how far that database has indexed it."""
+"""Which database the spool belongs to, and how much of the spool that database has indexed."""
 
 from __future__ import annotations
 

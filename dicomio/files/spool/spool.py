@@ -1,4 +1,4 @@
-"""The spool: the truth about what was received, one complete file per receipt.
+"""The spool: the folders that received files go to, one complete file per receipt.
 
     tmp/           <name>.part           being written, locked by its writer
     incoming/      <name>.dcm            complete and durable, waiting for the indexer
@@ -80,7 +80,7 @@ class Spool:
 
     def free_bytes(self) -> int:
         """Bytes that are free for us on the file system of the spool."""
-        return self._space.bytes()
+        return self._space.free_bytes()
 
     def open_writer(self, hint: str, receipt: str = "") -> SpoolWriter:
         """A new file to write to.

@@ -1,4 +1,4 @@
-"""What dead writers left in tmp/: finished files go to incoming/, the others are noted as lost and removed."""
+"""Clears tmp/ after a crash: finished files go to incoming/, unfinished ones are noted as lost and removed."""
 
 from __future__ import annotations
 

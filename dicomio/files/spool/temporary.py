@@ -1,4 +1,4 @@
-"""New files in the spool's folder tmp/, some of them made ahead.
+"""Creates the empty files in tmp/ that images are written to, some of them ahead of time.
 
 An image that arrives then finds its file open and the file's directory entry on the disk already: one flush less.
 """

@@ -1,4 +1,4 @@
-"""Writing one file into the spool, and how it becomes durable."""
+"""Writes one file into the spool and makes it durable."""
 
 from __future__ import annotations
 

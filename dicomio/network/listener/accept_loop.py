@@ -1,4 +1,4 @@
-"""The work of a listener process: take connections from the shared socket, run an association in a thread for each."""
+"""What a listener process does: accept connections and run one association per thread."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class ListenerProcess:
         self._running: set[AcceptedAssociation] = set()
         self._threads: list[threading.Thread] = []
 
-    def run(self, lifeline: int) -> None:
-        """Accept until `lifeline` ends, then let the running associations end."""
+    def run(self, stdin_fd: int) -> None:
+        """Accept until `stdin_fd` ends, then let the running associations end."""
         poller = select.poll()
         poller.register(self._listening, select.POLLIN)
-        poller.register(lifeline, select.POLLIN | select.POLLHUP)
+        poller.register(stdin_fd, select.POLLIN | select.POLLHUP)
         stopped = threading.Event()
         upkeep = threading.Thread(target=self._check_storage_regularly, args=(stopped,), name="upkeep", daemon=True)
         upkeep.start()
-        while lifeline not in (ready := {fd for fd, _ in poller.poll()}):
+        while stdin_fd not in (ready := {fd for fd, _ in poller.poll()}):
             if ready:
                 self._accept()
         stopped.set()
@@ -77,7 +77,7 @@ class ListenerProcess:
 
     def _accept(self) -> None:
         for _ in range(YIELD_TRIES):
-            if not self._table.somebody_is_less_busy():
+            if not self._table.another_is_less_busy():
                 break
             time.sleep(YIELD_SECONDS)
         try:

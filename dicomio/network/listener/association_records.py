@@ -1,4 +1,4 @@
-"""Records of ended associations on their way into the spool; those for which there is no room yet are kept."""
+"""Writes a record of each ended association into the spool; keeps those that cannot be written yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One listener process, as the daemon sees it."""
+"""One listener process, as the supervisor sees it: its state, its output, how to stop it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Child:
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
 
-    def relay(self, line: bytes) -> None:
+    def log_output(self, line: bytes) -> None:
         """Log again what the process logged, and remember what it says about itself."""
         try:
             entry: dict[str, Any] = json.loads(line)

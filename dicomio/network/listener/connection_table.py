@@ -1,8 +1,8 @@
-"""Who is connected, in memory that the listener processes share: each writes its own part only.
+"""Counts connections over all listener processes, in shared memory; each process writes its own part only.
 
 A connection is pending until its association request is accepted; only then it counts against the limits of
-associations. So whoever connects and says nothing takes nobody's place: when pending connections become too many, those
-of one address or all, the oldest gives way.
+associations. A peer that connects and sends nothing therefore blocks nobody: when there are too many pending
+connections, in all or from one address, the oldest is closed.
 """
 
 from __future__ import annotations
@@ -115,13 +115,13 @@ class ConnectionTable:
             self._memory[entry.number] = 0
             self._free.append(entry.number)
 
-    def somebody_is_less_busy(self) -> bool:
-        """Whether another process should take the next connection."""
+    def another_is_less_busy(self) -> bool:
+        """Whether another process has fewer connections and should take the next one."""
         numbers = _connection_counts(self._memory, self._settings.processes)
         return numbers[self._mine] > min(numbers)
 
     def _surplus(self, host: str) -> ConnectionEntry | None:
-        """Who has to give way to a new connection from `host`."""
+        """The pending connection that has to be closed for a new one from `host`."""
         same = [entry for entry in self._pending if entry.host == host]
         surplus = None
         if len(same) >= self._settings.max_associations_per_host:

@@ -1,8 +1,8 @@
-"""A listener process: `python -m dicomio.network.listener.process`, several on a port, started by the supervisor.
+"""Entry point of a listener process: `python -m dicomio.network.listener.process`, started by the supervisor.
 
-It knows a spool and nothing else: no database, no pipelines. It accepts on a socket that it inherits. Standard input is
-the lifeline: the settings come in as its first line, and when it ends, because the parent says so or is no more, the
-process stops accepting, lets associations end, and goes. Standard output carries its log, one JSON object per line.
+It knows the spool and no database, and accepts on a socket that it inherits. The first line of standard input is its
+settings. When standard input ends, because the parent closes it or has died, the process stops accepting, lets running
+associations end, and exits. Standard output carries its log, one JSON object per line.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class JSONLines(logging.Formatter):
 def main(listening_fd: int, table_fd: int, mine: int) -> None:
     """Run until standard input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # meant for the parent, who ends us through the lifeline
+        signal.signal(number, signal.SIG_IGN)  # meant for the parent, who ends us by closing standard input
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JSONLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

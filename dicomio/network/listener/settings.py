@@ -1,4 +1,4 @@
-"""Settings of the listener; plain data, because they travel to the listener processes."""
+"""Settings of the listener, as plain data that can be sent to its processes."""
 
 from __future__ import annotations
 

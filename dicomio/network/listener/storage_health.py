@@ -1,4 +1,4 @@
-"""Whether a listener process can store images: for C-ECHO, and for whoever looks at the log."""
+"""Whether a listener process can store images; decides the answer to C-ECHO."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StorageHealth:
                 writer.write(b"check")
             os.stat(self._spool.incoming_folder)
             if not os.access(self._spool.incoming_folder, os.W_OK | os.X_OK):
-                raise PermissionError("the spool's folder incoming cannot be written to")
+                raise PermissionError("the spool's folder incoming/ is not writable")
         except (OSError, SpoolFull) as error:
             self.failed(str(error))
             return False

@@ -1,4 +1,4 @@
-"""The listener as the daemon sees it: several processes on one port, watched over, restarted when one dies."""
+"""The listener: starts several processes on one port, watches them, restarts those that die."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Listener:
         return tuple(child.process.pid for child in self._children)
 
     @property
-    def loads(self) -> tuple[int, ...]:
+    def connection_counts(self) -> tuple[int, ...]:
         """How many connections each process has at the moment."""
         with self._lock:
             return self._connection_counts()
@@ -135,13 +135,13 @@ class Listener:
                 self._children.append(self._spawn(number))
         except OSError as error:
             self.stop()
-            raise ListenerFailed(where=self._where(), reason=f"its processes do not start: {error}") from error
+            raise ListenerFailed(where=self._where(), reason=f"its processes cannot be started: {error}") from error
         self._looked = time.monotonic()
         self._watcher.start()
         deadline = time.monotonic() + START_PATIENCE
         if not all(child.ready.wait(max(0.0, deadline - time.monotonic())) for child in tuple(self._children)):
             self.stop()
-            raise ListenerFailed(where=self._where(), reason="its processes did not come up, see the log")
+            raise ListenerFailed(where=self._where(), reason="its processes did not get ready; see the log")
         log.info("listener_started", ae_title=self.settings.ae_title, host=self.settings.host, port=self.port)
 
     def stop(self) -> None:
@@ -246,7 +246,7 @@ class Listener:
         data = os.read(child.output.fileno(), 1 << 16)
         *lines, child.unread = (child.unread + data).split(b"\n")
         for line in lines:
-            child.relay(line)
+            child.log_output(line)
         if not data:
             selector.unregister(child.output)
             self._on_exit(child)

@@ -1,4 +1,4 @@
-"""The upper layer of an association that we accept: deadlines, limits, and P-DATA without pynetdicom's state machine.
+"""The upper layer of an accepted association: deadlines, limits, and P-DATA outside pynetdicom's state machine.
 
 What leads to an association and away from it (accept, reject, release, abort) goes through pynetdicom's state machine.
 Data of an established association do not: they are handed on while they are read. Whatever a peer does wrong ends as
@@ -128,7 +128,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         self.request: AssociationRequest | None = None
         self.lost = False
 
-    def send_data(self, context_id: int, command: bytes) -> None:
+    def send_command(self, context_id: int, command: bytes) -> None:
         """Send a command set in P-DATA-TF PDUs that the peer can take (PS3.8, 9.3.5 and D.1)."""
         largest = self.assoc.requestor.maximum_length or len(command)
         step = max(128, largest - PDV_HEADER)
@@ -140,7 +140,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
             self.socket.send(head + piece)
 
     def kill_dul(self) -> None:
-        """No more turns; connection and buffer are freed."""
+        """Stop; connection and buffer are freed."""
         super().kill_dul()
         self._buffer = bytearray()
 

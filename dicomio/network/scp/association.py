@@ -1,4 +1,4 @@
-"""One association of a listener process: from the connection to its record in the spool."""
+"""One accepted association: from the connection to its record in the spool."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class AcceptedAssociation(UnthreadedAssociation):
             return self._opened + self.settings.acse_timeout
         return time.monotonic() + (self.settings.network_timeout if self.is_established else CLOSE_SECONDS)
 
-    def incoming(self, request: StoreRequest) -> IncomingDataSet:
+    def incoming_data_set(self, request: StoreRequest) -> IncomingDataSet:
         """Where the data set of `request` goes; raises MalformedPDU when its context was not accepted."""
         context = self._context(request.context_id)
 
@@ -186,10 +186,10 @@ class AcceptedAssociation(UnthreadedAssociation):
         finally:
             data_set.discard()
         if status != SUCCESS:
-            self.lose(request, data_set, lost.REFUSED, f"was refused: {comment}")
-        self.dul.send_data(request.context_id, encode_response(request, status, comment))
+            self.note_lost(request, data_set, lost.REFUSED, f"was refused: {comment}")
+        self.dul.send_command(request.context_id, encode_response(request, status, comment))
 
-    def lose(self, request: StoreRequest, data_set: IncomingDataSet, kind: str, reason: str) -> None:
+    def note_lost(self, request: StoreRequest, data_set: IncomingDataSet, kind: str, reason: str) -> None:
         """Remember an image that did not get in, for the record of this association."""
         named = replace(data_set.identity, sop_uid=request.sop_instance_uid, source_ae=self.calling_ae)
         self._lost.append(lost.note(kind, reason, named, timestamp(), association=self.association_id))
@@ -201,7 +201,7 @@ class AcceptedAssociation(UnthreadedAssociation):
             status = UNRECOGNIZED_OPERATION
         else:
             status = SUCCESS if self._resources.health.check() else PROCESSING_FAILURE
-        self.dul.send_data(context_id, encode_answer(command, status))
+        self.dul.send_command(context_id, encode_answer(command, status))
 
     def _context(self, context_id: int) -> Any:
         context = self._accepted_cx.get(context_id)

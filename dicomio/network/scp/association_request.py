@@ -1,4 +1,4 @@
-"""A-ASSOCIATE-RQ as devices really send it (PS3.8, 9.3.2), turned into one that pynetdicom reads.
+"""Reads A-ASSOCIATE-RQ (PS3.8, 9.3.2) leniently and rewrites it so that pynetdicom can parse it.
 
 Lenient where the standard lets us be: titles padded with NUL or left empty, long version names, items that we do not
 know, a protocol version of which bit 0 is set. What cannot be accepted is named, for an A-ASSOCIATE-RJ or for the

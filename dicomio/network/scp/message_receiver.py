@@ -1,4 +1,4 @@
-"""Messages as they come in, fragment by fragment: data sets of C-STORE go straight into the spool."""
+"""Receives DIMSE messages fragment by fragment; C-STORE data sets go straight into the spool."""
 
 from __future__ import annotations
 
@@ -91,13 +91,13 @@ class MessageHandler(Protocol):
 
     settings: ListenerSettings
 
-    def incoming(self, request: StoreRequest) -> IncomingDataSet:
+    def incoming_data_set(self, request: StoreRequest) -> IncomingDataSet:
         """Where the data set of `request` goes; raises MalformedPDU when its context was not accepted."""
 
     def store(self, request: StoreRequest, data_set: IncomingDataSet) -> None:
         """Answer a request whose data set has come: success once it is durable."""
 
-    def lose(self, request: StoreRequest, data_set: IncomingDataSet, kind: str, reason: str) -> None:
+    def note_lost(self, request: StoreRequest, data_set: IncomingDataSet, kind: str, reason: str) -> None:
         """Note an image that did not get in."""
 
     def answer(self, context_id: int, command: Command) -> None:
@@ -151,7 +151,9 @@ class MessageReceiver(DIMSEServiceProvider):  # type: ignore[misc]
         if data_set is not None:
             data_set.discard()
             if request is not None:
-                self.assoc.lose(request, data_set, lost.NOT_FINISHED, "was cut off when the sender's association ended")
+                self.assoc.note_lost(
+                    request, data_set, lost.NOT_FINISHED, "was cut off when the sender's association ended"
+                )
 
     def _receive_command(self, context_id: int, value: memoryview, *, last: bool) -> None:
         if self._request is not None or self._other is not None:
@@ -166,7 +168,7 @@ class MessageReceiver(DIMSEServiceProvider):  # type: ignore[misc]
         self._began = time.monotonic()
         request = decode_request(context_id, command)
         if request is not None:
-            self._data_set = self.assoc.incoming(request)
+            self._data_set = self.assoc.incoming_data_set(request)
             self._request = request
         elif has_data_set(command):
             self._other, self._other_bytes = command, 0

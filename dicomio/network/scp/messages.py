@@ -1,4 +1,4 @@
-"""C-STORE requests and responses from and to bytes (PS3.7, 9.3.1 and E.1), without pydicom.
+"""Encodes and decodes C-STORE commands (PS3.7, 9.3.1 and E.1) without pydicom, which is too slow for one per image.
 
 pynetdicom sends each command set through pydicom's general reader and writer, which costs more per image than all the
 rest of receiving it. The messages of which there is one per image have these shortcuts, and so have the answers of the

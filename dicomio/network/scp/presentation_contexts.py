@@ -1,4 +1,4 @@
-"""Which presentation contexts the listener accepts: everything that is storage, as it is proposed."""
+"""Which presentation contexts the listener accepts: every storage SOP class, in the first transfer syntax proposed."""
 
 from __future__ import annotations
 

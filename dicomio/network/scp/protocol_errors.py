@@ -1,4 +1,4 @@
-"""What a peer may do wrong so that we abort, each with the reason that A-ABORT names (PS3.8, table 9-26)."""
+"""What a peer can do wrong so that we abort, with the reason that A-ABORT gives (PS3.8, table 9-26)."""
 
 from __future__ import annotations
 

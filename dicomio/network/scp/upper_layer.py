@@ -1,9 +1,9 @@
-"""pynetdicom without its waiting: the upper layer runs in whichever thread waits for it.
+"""pynetdicom's upper layer without a thread of its own and without sleeping.
 
-pynetdicom gives each association two threads, and each sleeps 1 ms whenever it finds nothing to do; an image costs
-several of those naps. Here the upper layer (`DULServiceProvider`) has no thread of its own: whoever would wait for it
-(the acceptor's loop, `receive_pdu`, `kill`) makes its turns, and each turn waits for the peer in poll(2). State
-machine, PDUs and negotiation stay pynetdicom's. How an acceptor reads is in `dicomio.network.scp.acceptor`.
+pynetdicom gives each association two threads, and each sleeps 1 ms whenever it has nothing to do; an image costs
+several such sleeps. Here the upper layer (`DULServiceProvider`) has no thread: whoever would wait for it (the acceptor,
+`receive_pdu`, `kill`) calls `run_once`, which waits for the peer in poll(2). State machine, PDUs and negotiation stay
+pynetdicom's. `dicomio.network.scp.acceptor` says how an acceptor reads.
 
 What is overridden here relies on how pynetdicom 3.0 works inside. test_upper_layer.py holds a digest of
 every function that is replaced or relied upon, and fails when a new pynetdicom changes one, so that somebody looks.
@@ -29,7 +29,7 @@ CLOSE_SECONDS = 1.0  # seconds that the peer has to close the connection after t
 
 
 class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
-    """The upper layer service provider, making its turns in the thread that waits for it."""
+    """The upper layer service provider, run by the thread that waits for it."""
 
     def __init__(self, assoc: Association) -> None:
         super().__init__(assoc)
@@ -43,11 +43,11 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         self.assoc._dul_ready.set()
 
     def is_alive(self) -> bool:
-        """Whether turns can still be made."""
+        """Whether `run_once` can still be called."""
         return self._running and not self._kill_thread
 
     def run_once(self, patience: float) -> None:
-        """One turn of `DULServiceProvider.run_reactor`: send what is queued, or wait `patience` seconds for a PDU."""
+        """One round of `DULServiceProvider.run_reactor`: send what is queued, or wait `patience` seconds for a PDU."""
         if self._running_once or not self.is_alive():
             return
         self._running_once = True
@@ -74,7 +74,7 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         self.state_machine.do_action(event)
 
     def run_until(self, done: Callable[[], object], timeout: float | None) -> None:
-        """Make turns until `done()`, the end of the connection, or `timeout` seconds (None: no limit)."""
+        """Run until `done()`, the end of the connection, or `timeout` seconds (None: no limit)."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done() and self.is_alive():
             patience = TICK if deadline is None else min(TICK, deadline - time.monotonic())
@@ -101,7 +101,7 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         return True
 
     def kill_dul(self) -> None:
-        """No more turns; the connection is closed whatever state it was left in."""
+        """Stop; the connection is closed whatever state it was left in."""
         super().kill_dul()
         self.socket._shutdown_socket()
 
@@ -134,7 +134,7 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
             self.bind(event, evt.get_default_handler(event))
 
     def _run_reactor(self) -> None:
-        """The acceptor's loop of `Association._run_reactor`, with a turn of the upper layer in the place of its nap.
+        """The acceptor's loop of `Association._run_reactor`, with `run_once` of the upper layer in place of its sleep.
 
         There are no messages to be served: that is done while they are read.
         """

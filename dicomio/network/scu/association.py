@@ -1,4 +1,4 @@
-"""Opening an association with another application entity, and what can go wrong with that."""
+"""Opens associations with other application entities and explains why one was not opened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation
 
 from dicomio.errors import PeerRefused, PeerUnreachable
-from dicomio.network.polled_socket import PolledSocket, tune
+from dicomio.network.polled_socket import PolledSocket, set_options
 from dicomio.network.scu.association_accept import ACCEPT_PDU, clean_accept
 from dicomio.network.scu.checkpoint import Checkpoint
 from dicomio.network.scu.connection_control import ConnectionControl
@@ -60,7 +60,7 @@ class Peer:
     def __str__(self) -> str:
         return f"{self.ae_title} at {self.host}:{self.port}"
 
-    def patience(self, size: int) -> float:
+    def message_timeout(self, size: int) -> float:
         """Seconds that it has to take and answer a message of so many bytes."""
         return self.dimse_timeout + size / SLOWEST_RATE
 
@@ -94,7 +94,7 @@ class RequestorSocket(PolledSocket):
         peer = self._peer
         try:
             connection = socket.create_connection((peer.host, peer.port), peer.connect_timeout)
-            tune(connection, peer.connect_timeout)
+            set_options(connection, peer.connect_timeout)
             self._control.attach(connection)
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_hostname=peer.host)
@@ -120,7 +120,7 @@ class RequestorSocket(PolledSocket):
             if len(body) == length:
                 body = clean_accept(bytes(body))
                 data[2:6] = len(body).to_bytes(4, "big")
-            self.unread(bytes(body))
+            self.push_back(bytes(body))
         return data
 
 
@@ -238,4 +238,4 @@ def _tls_context(peer: Peer) -> ssl.SSLContext | None:
     try:
         return peer.tls.client_context()
     except OSError as error:  # ssl.SSLError is one
-        raise peer.refused(f"our own TLS files cannot be used: {error}") from error
+        raise peer.refused(f"our TLS files cannot be used: {error}") from error

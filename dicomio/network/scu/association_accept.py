@@ -1,4 +1,4 @@
-"""A-ASSOCIATE-AC as peers really send it (PS3.8, 9.3.3), turned into one that pynetdicom reads.
+"""Reads A-ASSOCIATE-AC (PS3.8, 9.3.3) leniently and rewrites it so that pynetdicom can parse it.
 
 Of the user information a sender needs the length of a PDU alone. Everything else there, version names of more than 16
 characters and items of later editions above all, is left out, so that nothing in it can be wrong.

@@ -1,4 +1,4 @@
-"""Where the reactor of an association that we asked for waits while a message of ours is under way."""
+"""Pauses an association's reactor while a message of ours is under way, without pynetdicom's race."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection of a sender, as other threads may end it: a deadline that has passed, or the service that stops."""
+"""Ends a sender's connection from another thread: at a deadline, or when the service stops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ConnectionControl:
     def open(self) -> None:
         """A new connection begins; what was said of the last one is forgotten, but not that it was closed."""
         with self._lock:
-            self._socket, self.cut = None, "we were told to stop" if self._closed else None
+            self._socket, self.cut = None, "Scanward is stopping" if self._closed else None
 
     def attach(self, connection: socket.socket) -> None:
         """This is the connection to be cut; one that comes too late is cut at once."""
@@ -56,7 +56,7 @@ class ConnectionControl:
     def close(self) -> None:
         """Cut the connection that there is, and any that comes."""
         self._finishing = self._closed = True
-        self._cut("we were told to stop")
+        self._cut("Scanward is stopping")
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Files on their way out: the presentation contexts they need, and what is sent if the peer refuses them as is."""
+"""Files to be sent: their presentation contexts, and what to send if the peer does not accept them as they are."""
 
 from __future__ import annotations
 

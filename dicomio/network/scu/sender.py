@@ -201,7 +201,7 @@ class _Sending:
 
     def _store(self, file: OutgoingFile, message_id: int) -> Dataset:
         payload = file.payload(self._accepted)
-        patience = self._peer.patience(file.size)
+        patience = self._peer.message_timeout(file.size)
         self._opened.dimse_timeout = patience
         with self._control.within(patience + GRACE_SECONDS), _FILES_AS_THEY_ARE:
             return self._opened.send_c_store(payload, message_id, priority=MEDIUM)

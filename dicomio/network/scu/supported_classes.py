@@ -1,4 +1,4 @@
-"""Asking a PACS which kinds of objects it would take, before there is one to send."""
+"""Asks a PACS which SOP classes it accepts, before anything is sent."""
 
 from __future__ import annotations
 

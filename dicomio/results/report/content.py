@@ -1,4 +1,4 @@
-"""What a report says, as plain data; the pipelines fill it in, `dicomio.results.report.encoder` encodes it."""
+"""What a report says, as plain data: the pipelines fill it in, `encode_report` encodes it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dicomio.results.attributes import Algorithm
-from dicomio.results.codes import NEOPLASM
-from dicomio.results.coding import Code
+from dicomio.results.codes import NEOPLASM, Code
 
 if TYPE_CHECKING:
     from dicomio.volumes.volume import SourceImage, Volume

@@ -1,4 +1,4 @@
-"""Findings to a structured report: Comprehensive 3D SR, TID 1500 (PS3.16 A), in the shape of IHE AI Results."""
+"""Encodes structured reports: Comprehensive 3D SR, TID 1500 (PS3.16 A), in the shape of IHE AI Results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dicomio.results.report.content import (
     SourceSeries,
     StudyTotals,
 )
-from dicomio.results.report.tree import insert_library, report_tree
+from dicomio.results.report.tree import insert_image_library, report_tree
 from dicomio.results.valid_values import study_uid_of, valid_uid
 
 __all__ = [
@@ -95,7 +95,7 @@ def encode_report(
     )
     report.CurrentRequestedProcedureEvidenceSequence = _by_series(evidence, study_uid)
     document = inherit_from_source(report, header, created)
-    insert_library(document, sources)
+    insert_image_library(document, sources)
     return document
 
 

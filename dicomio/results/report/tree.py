@@ -1,4 +1,4 @@
-"""The content tree of a report (PS3.16 TID 1500), out of the plain data of `dicomio.results.report.encoder`."""
+"""Builds the content tree of a report (PS3.16, TID 1500)."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from dicomio.results.codes import (
     PROBABILITY,
     PROCEDURES,
     SUMMARY,
+    Code,
 )
-from dicomio.results.coding import Code
 from dicomio.results.report.content import (
     AbsentFinding,
     ClassificationFinding,
@@ -84,7 +84,7 @@ def report_tree(
     return tree
 
 
-def insert_library(report: Dataset, sources: Sequence[SourceSeries]) -> None:
+def insert_image_library(report: Dataset, sources: Sequence[SourceSeries]) -> None:
     """Puts the image library where TID 1500 wants it: before the measurements."""
     items = list(report.ContentSequence)
     report.ContentSequence = [*items[:-2], _image_library(sources), *items[-2:]]

@@ -1,4 +1,4 @@
-"""Masks to DICOM Segmentation objects (PS3.3 A.51 and, for label maps, A.51 as of Supplement 243).
+"""Encodes masks as DICOM Segmentation (PS3.3 A.51; label maps as of Supplement 243).
 
 highdicom decides which frames there are and describes them. It is shown one pixel per slice and segment for that; the
 pixels themselves are packed here, frame by frame. The stacked array that it would rather have (slices × rows ×
@@ -33,8 +33,8 @@ from dicomio.results.attributes import (
     placeholder_source,
     read_source_header,
 )
-from dicomio.results.coding import Code
-from dicomio.results.segmentation.pixels import even, labels, overlap, pack_bits, plane
+from dicomio.results.codes import Code
+from dicomio.results.segmentation.pixels import labels, overlap, pack_bits, pad_even, plane
 from dicomio.results.segmentation.readback import verify_segmentation
 from dicomio.results.uids import derived_uid
 from dicomio.results.valid_values import study_uid_of, valid_uid, valid_value
@@ -258,7 +258,7 @@ def _put_pixels(
     if shared:
         raise EncodingFault(what="the label map", reason=f"segments {shared[0]} and {shared[1]} share voxels")
     dtype = np.dtype(f"<u{segmentation.BitsAllocated // 8}")
-    segmentation.PixelData = even(b"".join(labels(boxes, index, dtype).tobytes() for _, index in frames))
+    segmentation.PixelData = pad_even(b"".join(labels(boxes, index, dtype).tobytes() for _, index in frames))
 
 
 def _put_sources(segmentation: Dataset, volume: Volume) -> None:

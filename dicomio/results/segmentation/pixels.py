@@ -1,4 +1,4 @@
-"""The pixels of a segmentation, frame by frame, so that no more than one frame is ever held at full size."""
+"""Packs the pixels of a segmentation frame by frame, so that only one frame is held at full size."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def pack_bits(planes: Iterable[NDArray[np.bool_]]) -> bytes:
         parts.append(np.packbits(pixels[:whole], bitorder="little").tobytes())
         rest = pixels[whole:]
     parts.append(np.packbits(rest, bitorder="little").tobytes())
-    return even(b"".join(parts))
+    return pad_even(b"".join(parts))
 
 
-def even(pixels: bytes) -> bytes:
+def pad_even(pixels: bytes) -> bytes:
     """Padded to an even number of bytes, as DICOM wants every value."""
     return pixels + b"\0" * (len(pixels) % 2)

@@ -1,4 +1,4 @@
-"""Reads segmentations the way a receiver would, and compares ours with the masks that went in.
+"""Reads segmentations as a receiver would, and compares ours with the masks that were encoded.
 
 Nothing here is shared with the encoder: frames are placed by their position in the patient, not by their order.
 """

@@ -98,7 +98,7 @@ def test_an_image_that_is_still_written_to_a_watched_folder(
     assert losses(spool, database) == ()
 
 
-def p_data(context_id: int, control: int, value: bytes) -> bytes:
+def data_primitive(context_id: int, control: int, value: bytes) -> bytes:
     """A P-DATA-TF PDU with one fragment (PS3.8, 9.3.5)."""
     return struct.pack(">BxLLBB", 4, len(value) + 6, len(value) + 2, context_id, control) + value
 
@@ -114,7 +114,7 @@ def test_an_association_that_ends_within_an_image(spool: Spool, database: Databa
         command = encode_request(7, last.SOPClassUID, last.SOPInstanceUID)
         half = slices[-1].read_bytes()[read_file_meta(slices[-1]).offset : -50]
         context = association.accepted_contexts[0].context_id
-        association.dul.socket.socket.sendall(p_data(context, 3, command) + p_data(context, 0, half))
+        association.dul.socket.socket.sendall(data_primitive(context, 3, command) + data_primitive(context, 0, half))
         until(lambda: any(path.stat().st_size > len(half) for path in spool.tmp.iterdir()))
         association.abort()
         until(spool.associations)

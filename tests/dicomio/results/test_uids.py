@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
-from dicomio.results.coding import Code
+from dicomio.results.codes import Code
 from dicomio.results.uids import derived_uid
 
 

@@ -168,3 +168,25 @@ def compressed(ds: Dataset, frames: Sequence[bytes], path: Path, syntax: UID) ->
     ds["PixelData"].VR = "OB"
     ds["PixelData"].is_undefined_length = True
     return write(ds, path, syntax)
+
+
+def put(**values: object) -> Callable[[int, Dataset], None]:
+    """Give every image these values; None removes one."""
+
+    def change(number: int, ds: Dataset) -> None:
+        for keyword, value in values.items():
+            if value is None:
+                delattr(ds, keyword)
+            else:
+                setattr(ds, keyword, value)
+
+    return change
+
+
+def put_pixels(ds: Dataset, pixels: np.ndarray, **form: int) -> None:
+    ds.PixelData = pixels.tobytes()
+    ds["PixelData"].VR = "OW" if pixels.dtype.itemsize > 1 else "OB"
+    ds.BitsAllocated = 8 * pixels.dtype.itemsize
+    ds.BitsStored = form.get("BitsStored", ds.BitsAllocated)
+    ds.HighBit = form.get("HighBit", ds.BitsStored - 1)
+    ds.PixelRepresentation = int(pixels.dtype.kind == "i")

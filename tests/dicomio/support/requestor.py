@@ -8,14 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom._globals import MODE_REQUESTOR
+from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import T_CONNECT, AddressInformation
 
-from dicomio.network.polled_socket import PolledSocket, tune
+from dicomio.network.polled_socket import PolledSocket, set_options
 from dicomio.network.scp.upper_layer import UnthreadedAssociation
 from dicomio.network.scu.association import Peer
 
@@ -44,7 +46,7 @@ class _Socket(PolledSocket):
 
     def connect(self, primitive: T_CONNECT) -> None:
         self.socket = socket.create_connection((self._peer.host, self._peer.port), self._peer.connect_timeout)
-        tune(self.socket, self._peer.dimse_timeout)
+        set_options(self.socket, self._peer.dimse_timeout)
         self._is_connected = True
         primitive.result = "Evt2"
         self.provider_queue.put(primitive)
@@ -76,7 +78,7 @@ def association(peer: Peer, contexts: Sequence[PresentationContext]) -> Iterator
         asked.release()
 
 
-def p_data(context_id: int, value: bytes) -> P_DATA:
+def data_primitive(context_id: int, value: bytes) -> P_DATA:
     """A P-DATA primitive with one value; its first byte is the message control header (PS3.8, E.2)."""
     primitive = P_DATA()
     primitive.presentation_data_value_list.append((context_id, value))
@@ -97,3 +99,31 @@ def _element(number: int, value: bytes) -> bytes:
 
 def _padded(uid: str) -> bytes:
     return uid.encode() + bytes(len(uid) % 2)
+
+
+@contextmanager
+def raw_association(port: int, *contexts: tuple[str, str]) -> Iterator[Requestor]:
+    """An association that lets us send bytes, whatever they are."""
+    proposals = [build_context(*context) for context in contexts or ((CTImageStorage, ExplicitVRLittleEndian),)]
+    with association(Peer(ae_title="SCANWARD", host="127.0.0.1", port=port, calling_ae="CT1"), proposals) as opened:
+        yield opened
+
+
+def store(opened: Requestor, sop_instance: str, data: bytes) -> int:
+    """C-STORE of any bytes, a piece at a time; returns the status."""
+    opened.dul.send_pdu(data_primitive(1, b"\x03" + encode_request(1, CTImageStorage, f"1.2.{sop_instance}")))
+    for at in range(0, len(data), 100_000):
+        last = b"\x02" if at + 100_000 >= len(data) else b"\x00"
+        opened.dul.send_pdu(data_primitive(1, last + data[at : at + 100_000]))
+    _, answer = opened.dimse.get_msg(block=True)
+    return int(answer.Status)
+
+
+def pynetdicom_association(
+    port: int, *contexts: tuple[str, list[str]], called: str = "SCANWARD", calling_ae: str = "CT1"
+) -> Association:
+    """An association that pynetdicom itself opens."""
+    entity = AE(calling_ae)
+    for sop_class, syntaxes in contexts or ((CTImageStorage, [ExplicitVRLittleEndian]),):
+        entity.add_requested_context(sop_class, syntaxes)
+    return entity.associate("127.0.0.1", port, ae_title=called)

@@ -80,12 +80,12 @@ def test_a_name_in_two_scripts_agrees_by_one_of_them() -> None:
     for name in ("Yamada^Tarou=山田^太郎", "山田^太郎", "YAMADA^TAROU"):
         ds = Dataset()
         ds.SpecificCharacterSet, ds.PatientID, ds.PatientName = "ISO_IR 192", "1", name
-        patient.see(ds, "1.2")
+        patient.add(ds, "1.2")
 
 
 def test_what_is_compared_is_not_shown() -> None:
     patient, ds = SamePatientCheck(), Dataset()
     ds.PatientID, ds.PatientName = "4711", "Doe^Jane"
-    patient.see(ds, "1.2")
+    patient.add(ds, "1.2")
     assert "Doe" not in repr(patient)
     assert "4711" not in repr(patient)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from dicomio.results.coding import Code
+from dicomio.results.codes import Code
 from dicomio.volumes.volume import SourceImage, Volume
 from pipelines.findings import Findings, Label, Region
 from pipelines.phantoms.dicom import write_phantom

@@ -1,11 +1,16 @@
-"""The listener as the daemon sees it: what it lacks is known, and processes are replaced whatever happens."""
+"""The listener's processes: killed, replaced, stopped."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import resource
 import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,56 +18,118 @@ import pytest
 from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
-from dicomio.network.scu.sender import echo
-from tests.dicomio.support.peers import until
-from tests.dicomio.support.wire import HERE, p_data, request, store_command, us, wire
+from dicomio.network.scu.sender import SendResult, echo, send
+from tests.dicomio.support.peers import NODELAY, ct_image, data_set, until, write_series
+from tests.dicomio.support.requestor import pynetdicom_association
+from tests.dicomio.support.wire import HERE, us
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> ListenerSettings:
-    return ListenerSettings(spool=tmp_path / "spool", host=HERE, port=0, processes=1, grace=1.0)
+def acknowledged(log: str, sent: list[Path]) -> list[Path]:
+    """The files whose Success storescu reports: it sends them in order, and says so."""
+    stored = []
+    for line in log.splitlines():
+        if found := re.search(r"Sending file: (.+)$", line):
+            current = Path(found[1])
+        elif "Received Store Response (Success)" in line:
+            stored.append(current)
+    assert stored == sent[: len(stored)]
+    return stored
 
 
-@pytest.fixture
-def spool(settings: ListenerSettings) -> Spool:
-    return Spool(settings.spool)
+@pytest.mark.parametrize("images_before", [1, 7, 30, 80])
+def test_kill_9_of_a_listener_process_loses_nothing_acknowledged(
+    settings: ListenerSettings, spool: Spool, images_before: int, needs: Callable[..., str], tmp_path: Path
+) -> None:
+    sent = write_series(tmp_path / "ct", 120, size=128)
+    with Listener(replace(settings, processes=2)) as listener:
+        pids = listener.pids
+        command = [
+            needs("storescu", package="dcmtk"),
+            "-v",
+            "-aec",
+            "SCANWARD",
+            HERE,
+            str(listener.port),
+            *map(str, sent),
+        ]
+        with (tmp_path / "log").open("w") as log:
+            scanner = subprocess.Popen(command, env=NODELAY, stdout=log, stderr=log)
+        until(lambda: len(spool.incoming()) >= images_before)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        scanner.wait()
+        stored = acknowledged((tmp_path / "log").read_text(), sent)
+        assert images_before - 1 <= len(stored) < 120
+        until(lambda: not set(listener.pids) & set(pids), 30)
+        until(lambda: _answers(listener.port), 30)
+        assert all(result.accepted for result in send(us(listener.port), sent[-3:]))
+    whole = set(map(data_set, sent))
+    arrived = [data_set(path) for path in spool.incoming()]
+    assert set(map(data_set, stored)) <= set(arrived)
+    assert set(arrived) <= whole, "nothing half-written is visible"
+    assert list(spool.tmp.iterdir()) == []
 
 
-def test_who_cannot_store_says_so(settings: ListenerSettings, spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
+DAEMON = """
+import sys, time
+from pathlib import Path
+from dicomio.network.listener.supervisor import Listener, ListenerSettings
+settings = ListenerSettings(spool=Path(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), grace=1.0)
+with Listener(settings) as listener:
+    print(*listener.pids, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_kill_9_of_the_daemon_frees_the_port_and_loses_nothing(
+    settings: ListenerSettings, spool: Spool, free_port: int, tmp_path: Path
+) -> None:
+    sent = write_series(tmp_path / "ct", 200, size=128)
+    command = [sys.executable, "-c", DAEMON, str(settings.spool), str(free_port)]
+    daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert daemon.stdout is not None
+    told = next(filter(None, (re.fullmatch(r"(\d+) (\d+)", line.strip()) for line in daemon.stdout)))
+    pids = [int(pid) for pid in told.groups()]
+    until(lambda: _answers(free_port), 30)
+    results: list[SendResult] = []
+    scanner = threading.Thread(target=lambda: send(us(free_port), sent, on_result=results.append))
+    scanner.start()
+    until(lambda: len(results) >= 10)
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+    scanner.join(30)
+    until(lambda: not any(_runs(pid) for pid in pids))
+    with Listener(replace(settings, port=free_port)):
+        stored = {data_set(result.path) for result in results if result.accepted}
+        assert len(stored) >= 10
+        assert stored <= set(map(data_set, spool.incoming()))
+
+
+def _answers(port: int) -> bool:
+    try:
+        echo(us(port))
+    except (PeerUnreachable, PeerRefused):
+        return False
+    return True
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_process_that_keeps_dying_is_started_again_ever_more_slowly(settings: ListenerSettings) -> None:
     with Listener(settings) as listener:
-        assert listener.state.watched
-        (process,) = listener.state.processes
-        assert (process.pid, process.ready, process.trouble) == (listener.pids[0], True, "")
-        spool.incoming_folder.rename(spool.root / "gone")
-        with pytest.raises(PeerRefused, match="0x0110"):
-            echo(us(listener.port))
-        until(lambda: "incoming" in listener.state.processes[0].trouble)
-        (spool.root / "gone").rename(spool.incoming_folder)
-        echo(us(listener.port))
-        until(lambda: listener.state.processes[0].trouble == "")
-    assert "storing_works_again" in capsys.readouterr().out
-
-
-def test_a_record_waits_until_there_is_room(settings: ListenerSettings, spool: Spool) -> None:
-    with Listener(settings) as listener:
-        spool.associations_folder.rename(spool.root / "gone")
-        with wire(listener.port, request()) as peer:
-            peer.send(p_data(store_command(), (1, 2, b"an image")))
-            assert peer.status() == 0
-        until(lambda: listener.loads == (0,))
-        (spool.root / "gone").rename(spool.associations_folder)
-    (record,) = spool.associations()
-    assert len(json.loads(record.read_text())["files"]) == 1
-
-
-def test_an_empty_object_is_refused_and_is_the_peers_fault(settings: ListenerSettings, spool: Spool) -> None:
-    with Listener(settings) as listener:
-        with wire(listener.port, request()) as peer:
-            peer.send(p_data(store_command(), (1, 2, b"")))
-            assert peer.status() == 0xC000
-        until(spool.associations)
-        assert listener.state.processes[0].trouble == ""
-    assert spool.incoming() == []
+        seen = set(listener.pids)
+        for _ in range(2):
+            os.kill(listener.pids[0], signal.SIGKILL)
+            until(lambda seen=seen: not set(listener.pids) & seen, 30)
+            seen = seen | set(listener.pids)
+        until(lambda: _answers(listener.port), 30)
+    assert len(seen) == 3
 
 
 def test_processes_are_replaced_once_the_machine_has_room_again(
@@ -89,7 +156,26 @@ def test_processes_are_replaced_once_the_machine_has_room_again(
 def test_a_listener_that_has_stopped_says_so(settings: ListenerSettings) -> None:
     with Listener(settings) as listener:
         pass
-    assert listener.loads == (0,)
+    assert listener.connection_counts == (0,)
     assert not listener.state.watched
     with pytest.raises(PeerUnreachable):
         echo(us(listener.port))
+
+
+def test_the_port_is_taken(settings: ListenerSettings, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dicomio.network.listener import supervisor as module
+
+    monkeypatch.setattr(module, "BIND_PATIENCE", 0.0)
+    again = Listener(ListenerSettings(spool=settings.spool, host="127.0.0.1", port=listener.port))
+    with pytest.raises(module.ListenerFailed, match="in use"):
+        again.start()
+
+
+def test_parallel_associations_are_shared_out(settings: ListenerSettings, tmp_path: Path) -> None:
+    with Listener(ListenerSettings(spool=settings.spool, host="127.0.0.1", port=0, processes=2)) as listener:
+        scanners = [pynetdicom_association(listener.port) for _ in range(6)]
+        assert all(scanner.send_c_store(ct_image()).Status == 0 for scanner in scanners)
+        assert listener.connection_counts == (3, 3)
+        for scanner in scanners:
+            scanner.release()
+        until(lambda: listener.connection_counts == (0, 0))

@@ -20,20 +20,7 @@ from dicomio.files.spool.writer import SpoolWriter
 from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerSettings
 from dicomio.network.scu.sender import echo
 from tests.dicomio.support.peers import data_set, until
-from tests.dicomio.support.wire import HERE, Wire, listening, p_data, request, store_command, us, wire
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> ListenerSettings:
-    return ListenerSettings(spool=tmp_path / "spool", host=HERE, port=0, processes=1, grace=1.0)
-
-
-@pytest.fixture
-def spool(settings: ListenerSettings) -> Spool:
-    return Spool(settings.spool)
-
-
-# Descriptors
+from tests.dicomio.support.wire import Wire, listening, p_data, request, store_command, us, wire
 
 
 def descriptors(pid: int) -> int:
@@ -45,13 +32,13 @@ def test_unfinished_data_sets_leave_no_descriptor_open(settings: ListenerSetting
         with wire(listener.port, request()) as peer:  # the files made ahead are there
             peer.send(p_data(store_command(), (1, 2, b"an image")))
             assert peer.status() == 0
-        until(lambda: listener.loads == (0,))
+        until(lambda: listener.connection_counts == (0,))
         before = descriptors(listener.pids[0])
         for _ in range(70):
             with wire(listener.port, request()) as peer:
                 peer.send(b"".join(p_data(store_command(number), (1, 0, b"begun")) for number in range(20)))
                 assert peer.read()[0] == 0x07
-        until(lambda: listener.loads == (0,))
+        until(lambda: listener.connection_counts == (0,))
         assert descriptors(listener.pids[0]) <= before
     assert len(spool.incoming()) == 1
 
@@ -78,9 +65,6 @@ def test_no_descriptors_left_is_said_and_passes(settings: ListenerSettings, spoo
     assert len(spool.incoming()) == statuses.count(0) + 2
 
 
-# Memory and disk
-
-
 def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
@@ -95,7 +79,7 @@ def test_who_has_no_association_gets_no_memory(settings: ListenerSettings, capsy
                 peer.send(struct.pack(">BxI", (0x01, 0x04)[number % 2], 60 << 20))
                 peer.pour(bytes(1 << 20), 8)
             assert resident(listener.pids[0]) - before < 20 << 20
-        until(lambda: listener.loads == (0,))
+        until(lambda: listener.connection_counts == (0,))
 
 
 def test_an_object_has_a_limit(settings: ListenerSettings, spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,9 +118,6 @@ def _pour(part: SpoolWriter) -> None:
         part.write(bytes(1 << 20))
 
 
-# Slow peers and many peers
-
-
 def drip(peers: list[Wire], data: bytes, until_closed: threading.Event) -> None:
     for at in range(len(data)):
         for peer in peers:
@@ -158,7 +139,7 @@ def test_slow_requests_lock_nobody_out_and_are_cut_off(settings: ListenerSetting
         for _ in range(5):
             echo(us(listener.port))
         assert time.monotonic() - start < 2.5
-        until(lambda: listener.loads == (0,), 15)
+        until(lambda: listener.connection_counts == (0,), 15)
         assert time.monotonic() - start < 15
         done.set()
         dripping.join()

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +20,6 @@ from pydicom.uid import (
     JPEG2000Lossless,
     RLELossless,
 )
-from pynetdicom import AE, build_context
-from pynetdicom.association import Association
 from pynetdicom.sop_class import (
     CTDefinedProcedureProtocolStorage,
     HangingProtocolStorage,
@@ -37,9 +34,17 @@ from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerS
 from dicomio.network.scu.association import Peer
 from dicomio.network.scu.sender import echo
 from tests.dicomio.support.peers import NODELAY, ct_image, data_set, until, write_series
-from tests.dicomio.support.requestor import Requestor, association, encode_request, p_data
+from tests.dicomio.support.requestor import (
+    Requestor,
+    data_primitive,
+    encode_request,
+    pynetdicom_association,
+    raw_association,
+)
 
 PRIVATE = "1.2.276.0.7230010.3.1.0.9999"
+
+
 Start = Callable[..., Listener]
 
 
@@ -54,30 +59,10 @@ def listener(settings: ListenerSettings) -> Iterator[Listener]:
         yield listening
 
 
-@pytest.fixture
-def spool(settings: ListenerSettings) -> Spool:
-    return Spool(settings.spool)
-
-
-def call(port: int, *contexts: tuple[str, list[str]], called: str = "SCANWARD", calling_ae: str = "CT1") -> Association:
-    entity = AE(calling_ae)
-    for sop_class, syntaxes in contexts or ((CTImageStorage, [ExplicitVRLittleEndian]),):
-        entity.add_requested_context(sop_class, syntaxes)
-    return entity.associate("127.0.0.1", port, ae_title=called)
-
-
-@contextmanager
-def calling(port: int, *contexts: tuple[str, str]) -> Iterator[Requestor]:
-    """An association that lets us send bytes, whatever they are."""
-    proposals = [build_context(*context) for context in contexts or ((CTImageStorage, ExplicitVRLittleEndian),)]
-    with association(Peer(ae_title="SCANWARD", host="127.0.0.1", port=port, calling_ae="CT1"), proposals) as opened:
-        yield opened
-
-
 def store_raw(opened: Requestor, context: int, sop_class: str, sop_instance: str, data: bytes) -> int:
     """C-STORE of any bytes; returns the status."""
-    opened.dul.send_pdu(p_data(context, b"\x03" + encode_request(1, sop_class, sop_instance)))
-    opened.dul.send_pdu(p_data(context, b"\x02" + data))
+    opened.dul.send_pdu(data_primitive(context, b"\x03" + encode_request(1, sop_class, sop_instance)))
+    opened.dul.send_pdu(data_primitive(context, b"\x02" + data))
     _, answer = opened.dimse.get_msg(block=True)
     return int(answer.Status)
 
@@ -137,7 +122,7 @@ def test_every_transfer_syntax_and_sop_class_is_taken_as_it_is(listener: Listene
     classes = [CTImageStorage, PRIVATE, "1.2.840.10008.5.1.4.1.1.99999", HangingProtocolStorage]
     classes += [CTDefinedProcedureProtocolStorage, "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.104.1"]
     pairs = [(CTImageStorage, syntax) for syntax in SYNTAXES] + [(one, JPEG2000Lossless) for one in classes]
-    with calling(listener.port, *dict.fromkeys(pairs)) as opened:
+    with raw_association(listener.port, *dict.fromkeys(pairs)) as opened:
         accepted = {(cx.abstract_syntax, cx.transfer_syntax[0]): cx.context_id for cx in opened.accepted_contexts}
         assert set(accepted) == set(pairs)
         for number, (sop_class, syntax) in enumerate(accepted):
@@ -149,13 +134,13 @@ def test_every_transfer_syntax_and_sop_class_is_taken_as_it_is(listener: Listene
 
 
 def test_of_several_transfer_syntaxes_the_first_is_taken(listener: Listener) -> None:
-    scanner = call(listener.port, (CTImageStorage, [JPEG2000Lossless, ExplicitVRLittleEndian]))
+    scanner = pynetdicom_association(listener.port, (CTImageStorage, [JPEG2000Lossless, ExplicitVRLittleEndian]))
     assert scanner.accepted_contexts[0].transfer_syntax == [JPEG2000Lossless]
     scanner.release()
 
 
 def test_what_is_no_storage_is_not_taken(listener: Listener) -> None:
-    scanner = call(
+    scanner = pynetdicom_association(
         listener.port,
         (ModalityWorklistInformationFind, [ImplicitVRLittleEndian]),
         (Verification, [ExplicitVRBigEndian]),
@@ -166,7 +151,7 @@ def test_what_is_no_storage_is_not_taken(listener: Listener) -> None:
 
 
 def test_the_same_instance_from_two_associations_at_once(listener: Listener, spool: Spool) -> None:
-    first, second = call(listener.port), call(listener.port)
+    first, second = pynetdicom_association(listener.port), pynetdicom_association(listener.port)
     assert [one.send_c_store(ct_image()).Status for one in (first, second, first)] == [0, 0, 0]
     first.release()
     second.release()
@@ -177,7 +162,7 @@ def test_the_same_instance_from_two_associations_at_once(listener: Listener, spo
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # pydicom, when the scanner reads the answer
 @pytest.mark.parametrize("uid", ["../../../tmp/x", "/etc/passwd", "..", "1.2.3\x01", "a" * 64, "1.02.3"])
 def test_hostile_uids_are_harmless(listener: Listener, spool: Spool, uid: str, settings: ListenerSettings) -> None:
-    with calling(listener.port) as opened:
+    with raw_association(listener.port) as opened:
         assert store_raw(opened, 1, CTImageStorage, uid, b"x" * 100) == 0
     (path,) = spool.incoming()
     assert path.resolve().is_relative_to(settings.spool.resolve() / "incoming")
@@ -187,11 +172,11 @@ def test_hostile_uids_are_harmless(listener: Listener, spool: Spool, uid: str, s
 def test_a_message_in_small_pieces(listener: Listener, spool: Spool) -> None:
     """As from a peer that can only send tiny fragments, several of them in one PDU."""
     command, data = encode_request(1, CTImageStorage, "1.2.3"), bytes(range(256)) * 8
-    with calling(listener.port) as opened:
+    with raw_association(listener.port) as opened:
         for flag, content in ((1, command), (0, data)):
             pieces = [content[at : at + 30] for at in range(0, len(content), 30)]
             values = [bytes([flag]) + piece for piece in pieces[:-1]] + [bytes([flag | 2]) + pieces[-1]]
-            primitive = p_data(1, values[0])
+            primitive = data_primitive(1, values[0])
             primitive.presentation_data_value_list.extend((1, value) for value in values[1:])
             opened.dul.send_pdu(primitive)
         _, answer = opened.dimse.get_msg(block=True)
@@ -236,16 +221,16 @@ def test_rejections_say_why(settings: ListenerSettings) -> None:
             echo(replace(us, calling_ae="CT2"))
         with pytest.raises(PeerRefused, match="called AE title not recognised"):
             echo(replace(us, ae_title="OTHER"))
-        until(lambda: listener.loads == (0, 0))  # a rejected one counts until its thread has ended
-        with calling(listener.port), pytest.raises(PeerUnreachable, match="local limit exceeded"):
+        until(lambda: listener.connection_counts == (0, 0))  # a rejected one counts until its thread has ended
+        with raw_association(listener.port), pytest.raises(PeerUnreachable, match="local limit exceeded"):
             echo(us)
-        until(lambda: listener.loads == (0, 0))
+        until(lambda: listener.connection_counts == (0, 0))
         echo(us)
 
 
 def test_another_called_title_may_be_allowed(settings: ListenerSettings) -> None:
     with Listener(ListenerSettings(spool=settings.spool, host="127.0.0.1", port=0, check_called_ae=False)) as listener:
-        scanner = call(listener.port, called="WHATEVER")
+        scanner = pynetdicom_association(listener.port, called="WHATEVER")
         assert scanner.is_established
         scanner.release()
 
@@ -262,16 +247,6 @@ def test_both_families_of_addresses(settings: ListenerSettings) -> None:
     assert [one["peer_host"] for one in records(Spool(settings.spool), 3)][:2] == ["127.0.0.1", "::1"]
 
 
-def test_parallel_associations_are_shared_out(settings: ListenerSettings, tmp_path: Path) -> None:
-    with Listener(ListenerSettings(spool=settings.spool, host="127.0.0.1", port=0, processes=2)) as listener:
-        scanners = [call(listener.port) for _ in range(6)]
-        assert all(scanner.send_c_store(ct_image()).Status == 0 for scanner in scanners)
-        assert listener.loads == (3, 3)
-        for scanner in scanners:
-            scanner.release()
-        until(lambda: listener.loads == (0, 0))
-
-
 def test_many_senders_at_once(settings: ListenerSettings, needs: Callable[..., str], tmp_path: Path) -> None:
     program = needs("storescu", package="dcmtk")
     folders = [tmp_path / f"ct{number}" for number in range(4)]
@@ -283,19 +258,10 @@ def test_many_senders_at_once(settings: ListenerSettings, needs: Callable[..., s
     assert sorted(map(data_set, Spool(settings.spool).incoming())) == sorted(map(data_set, sent))
 
 
-def test_the_port_is_taken(settings: ListenerSettings, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dicomio.network.listener import supervisor as module
-
-    monkeypatch.setattr(module, "BIND_PATIENCE", 0.0)
-    again = Listener(ListenerSettings(spool=settings.spool, host="127.0.0.1", port=listener.port))
-    with pytest.raises(module.ListenerFailed, match="in use"):
-        again.start()
-
-
 def test_stopping_lets_running_associations_end(settings: ListenerSettings) -> None:
     listener = Listener(settings)
     listener.start()
-    scanner = call(listener.port)
+    scanner = pynetdicom_association(listener.port)
     assert scanner.send_c_store(ct_image(1)).Status == 0
     stopping = threading.Thread(target=listener.stop)
     stopping.start()
@@ -311,7 +277,7 @@ def test_stopping_lets_running_associations_end(settings: ListenerSettings) -> N
 def test_who_does_not_end_in_the_grace_period_is_aborted(settings: ListenerSettings) -> None:
     impatient = ListenerSettings(spool=settings.spool, host="127.0.0.1", port=0, processes=1, grace=0.2)
     with Listener(impatient) as listener:
-        scanner = call(listener.port)
+        scanner = pynetdicom_association(listener.port)
         assert scanner.send_c_store(ct_image()).Status == 0
     until(lambda: scanner.is_aborted)
     (record,) = records(Spool(settings.spool))

@@ -7,7 +7,6 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -45,16 +44,6 @@ from tests.dicomio.support.wire import (
 )
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> ListenerSettings:
-    return ListenerSettings(spool=tmp_path / "spool", host=HERE, port=0, processes=1, grace=1.0)
-
-
-@pytest.fixture
-def spool(settings: ListenerSettings) -> Spool:
-    return Spool(settings.spool)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
     """A listener that bears peer after peer."""
@@ -71,8 +60,6 @@ def port(shared: Listener, capsys: pytest.CaptureFixture[str]) -> Iterator[int]:
     until(lambda: shared.loads == (0,))
     assert "Traceback" not in capsys.readouterr().out
 
-
-# Sloppy association requests
 
 SLOPPY = {
     "NUL-padded titles": {"called": b"SCANWARD".ljust(16, b"\0"), "calling": b"CT1".ljust(16, b"\0")},
@@ -196,9 +183,6 @@ def test_associations_end_whatever_the_end_says(shared: Listener, port: int, sen
         until(lambda: set(spool.associations()) - before)
     (record,) = set(spool.associations()) - before
     assert json.loads(record.read_text())["how"] == how
-
-
-# Messages that do not hold together
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_told_to_finish_it_ends_after_the_instance_that_is_being_sent(series: li
     assert len(stored) == 1
 
 
-def test_a_line_that_is_closed_ends_what_hangs_and_opens_no_more(series: list[Path]) -> None:
+def test_a_closed_control_ends_what_hangs_and_opens_no_more(series: list[Path]) -> None:
     control, asked, released = ConnectionControl(), threading.Event(), threading.Event()
 
     def answer(event: evt.Event) -> int:
@@ -207,7 +207,7 @@ def test_a_line_that_is_closed_ends_what_hangs_and_opens_no_more(series: list[Pa
         released.set()
         assert send(peer, series, control=control) == []
     assert [result.status for result in results] == [None]
-    assert "we were told to stop" in (results[0].error or "")
+    assert "Scanward is stopping" in (results[0].error or "")
 
 
 @pytest.mark.parametrize(
