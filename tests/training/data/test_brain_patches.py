@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +17,6 @@ from training.data import dataset  # noqa: E402
 from training.data.examples import batches  # noqa: E402
 from training.experiment import Variation  # noqa: E402
 from training.experiments import EXPERIMENTS  # noqa: E402
-from training.loop import schedule  # noqa: E402
-from training.loop.learner import Learner  # noqa: E402
-from training.loop.schedule import Schedule  # noqa: E402
-from training.networks.resunet_3d import ResUNet3D, fold, unfold  # noqa: E402
 
 SYSTEM = replace(EXPERIMENTS["brats-resunet3d"], size=(16, 32, 32), variation=Variation(), per_epoch=6)
 
@@ -145,60 +140,3 @@ def test_validation_shows_whole_brains(items):
     image, truth = next(iter(batches(SYSTEM, items[:2], training=True)))
     assert image.shape == (2, 4, *SYSTEM.size)
     assert truth.shape == (2, 3, *SYSTEM.size)
-
-
-def test_unfolding_undoes_folding():
-    image = torch.randn(2, 3, 4, 6, 8)
-    assert fold(image).shape == (2, 24, 2, 3, 4)
-    torch.testing.assert_close(unfold(fold(image)), image)
-
-
-def test_the_network_answers_at_the_image_s_resolution():
-    network = ResUNet3D(4, 3, widths=(8, 8, 16)).eval()
-    assert network(torch.zeros(1, 4, 16, 24, 8)).shape == (1, 3, 16, 24, 8)
-
-
-def test_the_average_follows_the_steps_and_is_what_is_kept():
-    learner = Learner(replace(SYSTEM, options={"widths": (8, 8, 8, 8)}, ema=0.5))
-    before = learner.kept.last.bias.clone()
-    with torch.no_grad():
-        learner.network.last.bias += 1
-    for _ in range(12):
-        learner.on_train_batch_end()
-    torch.testing.assert_close(learner.kept.last.bias, before + 1, atol=2e-3, rtol=0)
-    assert learner.kept is not learner.network
-
-
-def test_the_rate_falls_by_the_clock_or_by_the_steps_whichever_is_further(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(schedule.time, "monotonic", lambda: now[0])
-    trainer = SimpleNamespace(
-        global_step=0,
-        estimated_stepping_batches=1000,
-        optimizers=[SimpleNamespace(param_groups=[{"lr": 0.0}])],
-        world_size=1,
-    )
-    learner = SimpleNamespace(plan=SYSTEM)
-
-    def rate(callback):
-        callback.on_train_batch_start(trainer, learner, None, 0)
-        return trainer.optimizers[0].param_groups[0]["lr"] / SYSTEM.learning_rate
-
-    clock = Schedule(minutes=10)
-    clock.on_train_start(trainer, learner)
-    assert rate(clock) == pytest.approx(0.05)
-    now[0] += 60
-    early = rate(clock)
-    now[0] += 480
-    late = rate(clock)
-    assert late < 0.05 < early
-
-    resumed = Schedule(minutes=10)
-    resumed.load_state_dict(clock.state_dict())
-    resumed.on_train_start(trainer, learner)
-    assert rate(resumed) == pytest.approx(late)
-
-    by_steps = Schedule(minutes=None)
-    by_steps.on_train_start(trainer, learner)
-    trainer.global_step = 1000
-    assert rate(by_steps) == pytest.approx(0.01)
