@@ -55,7 +55,7 @@ class _DamagedMember(Exception):  # noqa: N818 - what it is
 
 
 class _MemberError(NamedTuple):
-    """Why a member was not taken, and no exception: these would keep alive what they passed through.
+    """Why a member was not imported. Not an exception: those would keep alive what they passed through.
 
     `member` is None if it cannot be read either.
     """
@@ -94,17 +94,17 @@ def unpack(original: SourceFile, spool: Spool, check: Callable[[], None], limits
     """Take the images of a zip file.
 
     A member that is no image goes to quarantine. If a member cannot even be read, or there is no image at all, the zip
-    file goes there as a whole, with what was taken and what was not as the reason; images are taken in any case.
+    file goes there as a whole, and the reason says what was imported and what was not; images are imported in any case.
 
     Args:
         original: The zip file.
         spool: Where to.
         check: Called before anything becomes durable; what it raises ends the import.
-        limits: Beyond them nothing is taken.
+        limits: Beyond them nothing is imported.
 
     Raises:
-        UnusableFile: Nothing was taken and nothing quarantined: it is no zip file, cut off, or beyond the limits.
-        SpoolFull: There is no room; images may have been taken, and will be duplicates next time.
+        UnusableFile: Nothing was imported and nothing quarantined: it is no zip file, cut off, or beyond the limits.
+        SpoolFull: There is no space; images may have been imported, and will be copies next time.
         OSError: It cannot be read, or the spool cannot be written.
     """
     packed = original.stream.seek(0, os.SEEK_END)
@@ -200,7 +200,7 @@ def _summary(name: str, images: int, faults: list[_MemberError]) -> str:
         return f"{name} contains no DICOM file."
     told = " ".join(fault.reason for fault in faults[:_TOLD_FAULTS])
     more = f" And {len(faults) - _TOLD_FAULTS} more." if len(faults) > _TOLD_FAULTS else ""
-    return f"{images} images of {name} were taken, {len(faults)} of its members were not. {told}{more}"
+    return f"{images} images of {name} were imported, {len(faults)} of its members were not. {told}{more}"
 
 
 def _parts(member: zipfile.ZipInfo) -> list[str]:

@@ -1,4 +1,4 @@
-"""One watched folder: what has settled in it is taken into the spool, and then removed or remembered."""
+"""One watched folder: files that have settled are imported into the spool, and then removed or noted in the ledger."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ from dicomio.files.spool.spool import Spool
 log = structlog.get_logger(__name__)
 
 BATCH = 100
-"""Files taken in one step, so that the thread can be stopped between two."""
+"""Files imported in one step, so that the thread can be stopped between two."""
 
 PATIENCE = 6
-"""Times the settling time that a file which looks cut off is waited for, and that an emptied folder stays."""
+"""A file that looks cut off is waited for, and an emptied folder stays, this many times the settling time."""
 
 RETRY = 30.0
-"""Seconds until a file that could not be read, or for which there was no room, is tried again."""
+"""Seconds until a file that could not be read, or for which there was no space, is tried again."""
 
 _SCAN_SHARE = 20  # looking at everything takes at most this part of the time, however slow a network share is
 
 
 @dataclass(frozen=True)
 class WatchedFolder:
-    """A folder to take files from.
+    """A folder to import files from.
 
     Attributes:
         path: The folder; it may come and go, as network shares do.
-        settle: Seconds for which size and time of a file must not have changed before it is taken.
-        keep: Files stay in the folder, and are remembered so that they are not taken again.
+        settle: Seconds for which size and time of a file must not have changed before it is imported.
+        keep: Files stay in the folder, and are noted in the ledger so that they are not imported again.
     """
 
     path: Path
@@ -67,16 +67,16 @@ class FolderEvent:
     Attributes:
         folder: The watched folder.
         name: Base name of the file; it may name a patient.
-        taken: What became of it.
+        imported: What became of it.
     """
 
     folder: Path
     name: str
-    taken: Imported
+    imported: Imported
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the daemon stops
-    """The file stays where it is and is taken after the next start."""
+    """The file stays where it is and is imported after the next start."""
 
 
 class _Incomplete(Exception):  # noqa: N818 - no error yet
@@ -88,7 +88,7 @@ class _Incomplete(Exception):  # noqa: N818 - no error yet
 
 
 class FolderImporter:
-    """Takes what has settled in one folder. Used by one thread, but for `touch`.
+    """Imports what has settled in one folder. Used by one thread, except `touch`.
 
     Args:
         folder: The folder.
@@ -126,7 +126,7 @@ class FolderImporter:
         self._touched.add(path)
 
     def step(self) -> bool:
-        """Look at what changed, at everything if it is time to, and take a batch of what has settled.
+        """Look at what changed, at everything if it is time to, and import a batch of what has settled.
 
         Returns:
             There is more to do at once.
@@ -135,7 +135,7 @@ class FolderImporter:
             self._scan()
         else:
             self._look_at_touched()
-        return self._take_batch()
+        return self._import_batch()
 
     def _scan(self) -> None:
         began = time.monotonic()
@@ -194,13 +194,13 @@ class FolderImporter:
         elif not self.folder.keep and not self._imported.remove(path, signature):
             self.touch(path)
 
-    def _take_batch(self) -> bool:
+    def _import_batch(self) -> bool:
         due = self._settling.due()
         total, count = Imported(), 0
         for path, signature in due[:BATCH]:
             if self._stopping.is_set() or self._is_full():
                 return False
-            taken = self._take(path, signature)
+            taken = self._import_file(path, signature)
             if taken is not None:
                 total, count = total + taken, count + 1
         if count:
@@ -213,8 +213,8 @@ class FolderImporter:
             )
         return len(due) > BATCH
 
-    def _take(self, path: Path, signature: Signature) -> Imported | None:
-        """Take one file; None if it stays for now."""
+    def _import_file(self, path: Path, signature: Signature) -> Imported | None:
+        """Import one file; None if it stays for now."""
         try:
             taken = self._into_spool(path, signature)
         except (Stopped, FileNotFoundError, NotADirectoryError):
@@ -228,7 +228,7 @@ class FolderImporter:
             self._postpone("spool_full", path, error)
         except OSError as error:
             self._postpone("file_unreadable", path, error)
-        except Exception as error:  # our fault; the other files of the folder are taken nevertheless
+        except Exception as error:  # our fault; the other files of the folder are imported nevertheless
             file = log_name(path, self._root)
             log.error(
                 "file_not_imported",

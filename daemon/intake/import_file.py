@@ -1,6 +1,6 @@
 """One file from outside into the spool: copied, looked at, and then made durable in incoming/ or in quarantine/.
 
-What is looked at is the copy, so that what was checked is what was taken, whatever happens to the original meanwhile.
+What is looked at is the copy, so that what was checked is what is imported, whatever happens to the original meanwhile.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from dicomio.files.without_file_meta import BEGINNING, missing_file_meta
 
 log = structlog.get_logger(__name__)
 
-FROM_OUTSIDE = "taken"
-"""What their names begin with in the spool; those that they had may name a patient, and the spool's are logged."""
+NAME_PREFIX = "taken"
+"""How imported files are named in the spool, whose names are logged; their own names may name a patient."""
 
 SUFFIXES = frozenset({".dcm", ".ima", ".zip"})
 """How a file in quarantine may go on being called, for whoever opens it."""
@@ -82,7 +82,7 @@ class UnusableFile(Exception):  # noqa: N818 - named by what it is, as the error
 
 
 class SourceFile:
-    """A file to take, or a member of a zip file, open for reading.
+    """A file to import, or a member of a zip file, open for reading.
 
     Args:
         stream: Stands at the start; can be rewound.
@@ -154,7 +154,7 @@ def store(original: SourceFile, spool: Spool, check: Callable[[], None]) -> Impo
     head = missing_file_meta(original.beginning)
     if original.is_zip or head is None:
         raise _no_dicom(original)
-    with spool.open_writer(FROM_OUTSIDE) as writer:
+    with spool.open_writer(NAME_PREFIX) as writer:
         original.copy_into(writer, head)
         check()
         try:
@@ -172,7 +172,7 @@ def quarantine(original: SourceFile, spool: Spool, fault: UnusableFile, check: C
     """
     suffix = PurePath(original.name).suffix.lower()
     reason = f"{fault} It came in {original.inside}." if original.inside else str(fault)
-    with spool.open_writer(FROM_OUTSIDE) as writer:
+    with spool.open_writer(NAME_PREFIX) as writer:
         original.copy_into(writer)
         check()
         kept = spool.quarantine_unfinished(
@@ -209,7 +209,7 @@ def note_incomplete(path: Path, spool: Spool) -> None:
         whose = identity_of(path)
         if whose.study_uid or whose.series_uid:
             reason = "is not all there yet in the watched folder"
-            spool.note_lost(FROM_OUTSIDE, lost.note(lost.NOT_FINISHED, reason, whose, timestamp()))
+            spool.note_lost(NAME_PREFIX, lost.note(lost.NOT_FINISHED, reason, whose, timestamp()))
 
 
 def _no_dicom(original: SourceFile) -> UnusableFile:

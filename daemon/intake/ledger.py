@@ -1,4 +1,4 @@
-"""What was taken from a watched folder and still lies there: a small file, so that a restart does not take it again."""
+"""The files of a watched folder that were imported and stay there, so that a restart does not import them again."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Key = tuple[str, int, int]
 
 
 class Ledger:
-    """The files of one folder that were taken already, by relative path, size and time of last change.
+    """The files of one folder that were imported already, by relative path, size and time of last change.
 
-    One line of JSON per file, appended as they are taken. The lines need not be durable: what is forgotten in a power
-    failure is taken again, and the index finds that it has it. `prune` rewrites the file as a whole, atomically.
+    One line of JSON per file, appended as they are imported. The lines need not be durable: a file whose line is lost
+    in a power failure is imported again, and found to be a copy. `prune` rewrites the file as a whole, atomically.
 
     Args:
         path: The file to keep them in.
@@ -38,7 +38,7 @@ class Ledger:
         return len(self._keys)
 
     def add(self, path: Path, signature: Signature) -> None:
-        """Remember a file."""
+        """Note a file."""
         key = self._key(path, signature)
         if key in self._keys:
             return
@@ -50,9 +50,9 @@ class Ledger:
             os.close(fd)
 
     def prune(self, present: Collection[tuple[Path, Signature]]) -> None:
-        """Forget what is not there any more.
+        """Drop the files that are not there any more.
 
-        If nothing that was remembered is there, nothing is forgotten: more likely a network share is not mounted.
+        If none of them is there, none is dropped: more likely a network share is not mounted.
         """
         kept = {key for file in present if (key := self._key(*file)) in self._keys}
         if kept and kept != self._keys:
@@ -74,7 +74,7 @@ class Ledger:
 
 
 def ledger_of(folder: Path, spool_root: Path) -> Ledger:
-    """What is remembered of a watched folder; the file lies in the spool's folder, one for each watched folder."""
+    """The ledger of a watched folder; its file lies in the spool's folder, one for each watched folder."""
     digest = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]
     return Ledger(spool_root / f"watched-{digest}.jsonl", folder)
 

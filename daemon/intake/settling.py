@@ -1,4 +1,4 @@
-"""Which files of a watched folder may be taken: regular ones, with a final name, that nobody writes to any more."""
+"""Which files of a watched folder may be imported: regular ones, with a final name, that no longer change."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class _Observation:
 
 
 class Settling:
-    """Remembers since when each file has not changed.
+    """Notes since when each file has not changed.
 
     What counts is our own clock between two looks: the time of a file on a network share is that of another machine.
 
@@ -110,7 +110,7 @@ class Settling:
             self._observations[path] = _Observation(signature, now, now + self._settle)
 
     def due(self) -> list[tuple[Path, Signature]]:
-        """The files that may be taken now, ordered by path."""
+        """The files that may be imported now, ordered by path."""
         now = time.monotonic()
         return sorted((path, seen.signature) for path, seen in self._observations.items() if seen.due <= now)
 
@@ -123,7 +123,7 @@ class Settling:
         self._observations[path].due = time.monotonic() + seconds
 
     def forget(self, path: Path) -> None:
-        """The file was taken, or is gone."""
+        """The file was imported, or is gone."""
         self._observations.pop(path, None)
 
     def forget_all_but(self, paths: Collection[Path]) -> None:

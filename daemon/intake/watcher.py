@@ -1,6 +1,6 @@
-"""Watched folders: what is put there goes into the spool, and leaves the folder when it is durable there.
+"""Watched folders: files put there go into the spool, and are removed once they are durable there.
 
-One thread for each folder looks, waits until a file has settled, takes it and removes it (daemon/intake/folder.py).
+One thread for each folder waits until a file has settled, imports it and removes it (daemon/intake/folder.py).
 watchdog says where to look; what it does not see (network shares, an overflow, what was there before) is found by
 looking at everything now and then.
 """
@@ -48,7 +48,7 @@ RESCAN = 5.0
 
 
 class FolderWatcher:
-    """Takes files from folders into the spool. A context manager: its threads run from enter to exit.
+    """Imports files from folders into the spool. A context manager: its threads run from enter to exit.
 
     Args:
         folders: The folders; one that is missing is waited for.
@@ -105,7 +105,7 @@ class _ObservedFolder:
         self._again = 0.0
 
     def step(self) -> bool:
-        """Observe the folder that is there now, and take from it."""
+        """Observe the folder that is there now, and import from it."""
         found = _identity(self.importer.folder.path)
         if found != self._observed:
             self.stop_observing()
@@ -120,7 +120,7 @@ class _ObservedFolder:
         return self.importer.step()
 
     def notice(self) -> str:
-        """What a person should know of it."""
+        """What a person should know about it; '' for nothing."""
         return "scanned regularly, because it cannot be observed" if self._is_unobserved else ""
 
     def stop_observing(self) -> None:
@@ -129,7 +129,7 @@ class _ObservedFolder:
         self._end_observer()
 
     def dispatch(self, event: Any) -> None:
-        """As watchdog calls its handlers: remember where to look."""
+        """Called by watchdog: notes where to look."""
         path = event.dest_path or event.src_path
         self.importer.touch(Path(os.fsdecode(path)))
 
@@ -139,7 +139,7 @@ class _ObservedFolder:
         try:
             self._observer = Observer()
             self._observer.start()
-            self._observer.schedule(self, folder, recursive=True, event_filter=_NEWS)
+            self._observer.schedule(self, folder, recursive=True, event_filter=_EVENTS)
         except (OSError, RecursionError) as error:  # too many watches on this machine, or a folder that is gone again
             self._end_observer()
             self._note_unobserved(getattr(error, "strerror", None) or "too many nested folders")
@@ -172,8 +172,8 @@ def _is_dead(observer: Any) -> bool:
     return not all(thread.is_alive() for thread in threads)
 
 
-_NEWS = [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileModifiedEvent, FileMovedEvent]
-"""What may bring something to take; our own reading and removing is no news."""
+_EVENTS = [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileModifiedEvent, FileMovedEvent]
+"""Events that may announce a file to import; our own reading and removing is none of them."""
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

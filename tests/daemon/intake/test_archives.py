@@ -99,7 +99,7 @@ def test_of_many_faults_the_zip_is_quarantined_once(
     texts = {f"{number}.txt": b"text" for number in range(SINGLE_FAULTS + 1)}
     assert take(zipped({"IM1": images[0]} | texts)) == Imported(images=1, quarantined=1)
     assert quarantined(spool)["study.zip"].startswith(
-        "1 images of study.zip were taken, 21 of its members were not. 0.t"
+        "1 images of study.zip were imported, 21 of its members were not. 0.t"
     )
     assert quarantined(spool)["study.zip"].endswith("And 11 more.")
 

@@ -38,7 +38,7 @@ def test_a_nested_folder_is_taken_and_removed(
     assert contents(spool.incoming()) == contents(images)
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in spool.incoming())
     assert quarantined(spool) == {}
-    assert sorted((event.name, event.taken.images) for event in events) == [(path.name, 1) for path in images]
+    assert sorted((event.name, event.imported.images) for event in events) == [(path.name, 1) for path in images]
 
 
 def test_what_lies_there_at_the_start_is_taken_and_the_index_calls_it_watched(
@@ -229,7 +229,7 @@ def test_a_file_that_vanishes_is_no_error(
         one.step()
         (folder / "a.dcm").unlink()
         time.sleep(0.1)
-        one._take_batch()
+        one._import_batch()
         one.step()
     assert logs == []
 
@@ -242,7 +242,7 @@ def test_a_file_that_is_written_to_after_it_was_seen_has_to_settle_again(
     one.step()
     time.sleep(0.1)
     shutil.copy(images[1], folder / "a.dcm")
-    one._take_batch()
+    one._import_batch()
     assert spool.incoming() == []
     until(lambda: one.step() or spool.incoming())
     assert contents(spool.incoming()) == contents(images[1:2])
