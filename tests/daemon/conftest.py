@@ -17,7 +17,7 @@ from daemon.intake.folder import FolderImporter
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from dicomio.files.spool.spool import Spool
 from pipelines.phantoms.dicom import write_phantom
-from tests.daemon.watching import SETTLE, as_nobody
+from tests.daemon.support.watched_folder import SETTLE, as_nobody
 
 
 @pytest.fixture(scope="module")

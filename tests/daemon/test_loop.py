@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from daemon.errors import NotRunnable
 from daemon.loop import Loop
 from daemon.workers.status import PartState
+from tests.daemon.support.waiting import until
 
 
 def test_a_step_that_fails_is_tried_again_and_ends_nothing() -> None:
@@ -53,13 +53,6 @@ def test_it_goes_on_at_once_while_there_is_work() -> None:
         while left[0] > 0 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert left[0] == 0
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_how_it_stands_is_told_with_the_reason() -> None:

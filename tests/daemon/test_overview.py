@@ -16,7 +16,7 @@ from daemon.config import load_config
 from daemon.service import Service
 from daemon.terminal.tables import moment
 from daemon.workers.status import DaemonStatus, StatusFile, read_status
-from tests.daemon.stored_jobs import NOON, StoredJobs
+from tests.daemon.support.stored_jobs import NOON, StoredJobs
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from daemon.workers.status import PartState, PartStatus, read_status
 from db.database import Database
 from dicomio.files.spool.spool import Spool
 from dicomio.network.scu.sender import Peer, send
-from tests.daemon.stored_jobs import StoredJobs
+from tests.daemon.support.stored_jobs import StoredJobs
+from tests.daemon.support.waiting import until
 from tests.postgres import Cluster
 
 HERE = "127.0.0.1"
@@ -70,13 +71,6 @@ def serving(config: Config) -> Iterator[Service]:
         service.stopped.set()
         thread.join(60)
     assert ended.is_set()
-
-
-def until(true: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def parts(config: Config) -> dict[str, PartStatus]:

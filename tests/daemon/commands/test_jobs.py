@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from tests.daemon.stored_jobs import NOON, StoredJobs
+from tests.daemon.support.stored_jobs import NOON, StoredJobs
 
 Jobs = Callable[..., Result]
 

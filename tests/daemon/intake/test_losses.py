@@ -20,7 +20,7 @@ from db.states import LossKind
 from dicomio.files.file_meta import read_file_meta
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
-from tests.daemon.watching import until
+from tests.daemon.support.waiting import until
 from tests.dicomio.support.images import SERIES, stack
 from tests.dicomio.support.requestor import encode_request
 

@@ -13,7 +13,8 @@ from pydicom.data import get_testdata_file
 
 from daemon.intake.folder import FolderImporter
 from dicomio.files.spool.spool import Spool
-from tests.daemon.watching import SETTLE, contents, quarantined, until
+from tests.daemon.support.waiting import until
+from tests.daemon.support.watched_folder import SETTLE, contents, quarantined
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

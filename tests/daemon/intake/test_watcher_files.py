@@ -23,7 +23,8 @@ from daemon.intake.settling import is_ignored
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from db.database import Database
 from dicomio.files.spool.spool import Spool
-from tests.daemon.watching import SETTLE, contents, quarantined, until
+from tests.daemon.support.waiting import until
+from tests.daemon.support.watched_folder import SETTLE, contents, quarantined
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

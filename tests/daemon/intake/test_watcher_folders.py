@@ -21,7 +21,8 @@ from daemon.intake.folder import FolderImporter
 from daemon.intake.reported_errors import log_name
 from daemon.intake.watcher import FolderWatcher, WatchedFolder
 from dicomio.files.spool.spool import Spool
-from tests.daemon.watching import SETTLE, contents, quarantined, until
+from tests.daemon.support.waiting import until
+from tests.daemon.support.watched_folder import SETTLE, contents, quarantined
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

@@ -17,7 +17,8 @@ import daemon.intake.folder
 from daemon.intake.folder import FolderImporter
 from dicomio.files.file_meta import read_file_meta
 from dicomio.files.spool.spool import Spool
-from tests.daemon.watching import SETTLE, contents, kept_in_quarantine, quarantined, until
+from tests.daemon.support.waiting import until
+from tests.daemon.support.watched_folder import SETTLE, contents, kept_in_quarantine, quarantined
 
 pytestmark = pytest.mark.usefixtures("as_many_scans_as_asked_for")
 

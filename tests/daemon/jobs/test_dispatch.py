@@ -21,7 +21,7 @@ from db.states import Origin
 from engines.contract import EngineSettings
 from pipelines.job import JobDescription, Outcome, ResultFile
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from tests.daemon.job_examples import JOB
+from tests.daemon.support.job_examples import JOB
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 AWAY = DatabaseUnavailable(url="postgresql://", reason="away")

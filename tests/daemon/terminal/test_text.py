@@ -18,7 +18,7 @@ from typer.testing import Result
 
 from daemon.logs import set_up_logs
 from daemon.terminal.text import Terminal, escaped
-from tests.daemon.stored_jobs import StoredJobs
+from tests.daemon.support.stored_jobs import StoredJobs
 
 HOSTILE = "A [/x] B\x1b[31m\x9b2J\u202e[red]:smile:"
 ACTS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

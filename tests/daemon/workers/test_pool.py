@@ -32,7 +32,7 @@ from engines.contract import EngineSettings
 from engines.packages.package import shipped_folder
 from engines.plans import PlanStore
 from pipelines.job import EngineChoice, JobDescription, Outcome
-from tests.daemon.job_examples import JOB, LONG
+from tests.daemon.support.job_examples import JOB, LONG
 
 
 @pytest.fixture(scope="module")

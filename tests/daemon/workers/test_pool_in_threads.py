@@ -22,7 +22,7 @@ from daemon.workers.pool import WorkerPool
 from daemon.workers.task import Finished, TaskResult
 from daemon.workers.warm_up import WarmUp
 from pipelines.job import JobDescription, Outcome
-from tests.daemon.job_examples import JOB, LONG
+from tests.daemon.support.job_examples import JOB, LONG
 
 OPENED, HELD = threading.Event(), threading.Event()
 """The second worker's engines are open; jobs may end."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from dicomio.files.spool.spool import Spool
 
 SETTLE = 0.2
 NOBODY = 65534
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def contents(paths: list[Path]) -> list[bytes]:
