@@ -2,7 +2,7 @@
 
     python -m benchmarks.around [--case ct|flair|volume ...] [--repeat N] [--models FOLDER] [--cpu] [--profile]
 
-Phantoms through the very function that a worker runs, engines open and everything rehearsed as after a start. A step's
+Phantoms through the very function that a worker runs, engines open and everything warmed up as after a start. A step's
 time is what it takes itself: what a step within it takes is counted there. Networks also work in threads beside: the
 row of the wait is the time that a study stands still for them, the row below what they work in all (two at a time count
 once); around the network is when none works. `--cpu` counts the processor's time, not the clock's, for a machine that

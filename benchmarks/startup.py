@@ -3,7 +3,7 @@
     python -m benchmarks.startup [--repeat N] [--models FOLDER] [--log]
 
 `listening` is when a scanner may send, `ready` when the daemon says so, `workers` when the engines of every worker are
-open, which is when the first job goes out; `rehearsed` is when each pipeline has been run once on a tiny phantom.
+open, which is when the first job goes out; `warmed_up` is when each pipeline has been run once on a tiny phantom.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from engines.plain_yaml import read_yaml, write_yaml
 from pipelines.registry import PIPELINES
 
 TARGET = 10.0  # seconds from the start to ready for the first job, with stored plans
-MARKS = {"listening": "listening", "ready": "ready", "workers_ready": "workers", "rehearsed": "rehearsed"}
+MARKS = {"listening": "listening", "ready": "ready", "workers_ready": "workers", "warmed_up": "warmed_up"}
 """Event in the daemon's log -> what it is called here; the last one of its kind counts."""
 
 
@@ -49,7 +49,7 @@ def serve(config: Path) -> list[str]:
 
 
 def start(command: Sequence[str], limit: float, console: Console | None = None) -> dict[str, float]:
-    """Starts the daemon, waits until every pipeline is rehearsed, and stops it; seconds by mark.
+    """Starts the daemon, waits until every pipeline is warmed up, and stops it; seconds by mark.
 
     Raises:
         SystemExit: It ended by itself, or was not ready within `limit` seconds.
@@ -67,7 +67,7 @@ def start(command: Sequence[str], limit: float, console: Console | None = None) 
                 console.print(f"{now:7.2f} {line.rstrip()}", markup=False, highlight=False, soft_wrap=True)
             if event in MARKS:
                 marks[MARKS[event]] = now
-            missing -= event in {"rehearsed", "rehearsal_failed"}
+            missing -= event in {"warmed_up", "warm_up_failed"}
             if missing <= 0 and "workers" in marks:
                 break
         watchdog.cancel()

@@ -101,7 +101,7 @@ def measure(images: int, folder: Path, *, memory: bool) -> Measured:
     demo_folder.config.write_text(write_yaml(settings))
     watch = MemoryWatch()
     with watch if memory else contextlib.nullcontext(), demo_folder.peer(), demo_folder.daemon():
-        time.sleep(8)  # the worker rehearses meanwhile, as it would have long ago in a hospital
+        time.sleep(8)  # the worker warms up meanwhile, as it would have long ago in a hospital
         send_study(demo_folder.scanner, phantom, lambda share: None)
         last = datetime.now(UTC)
         (row,) = wait_for_jobs(demo_folder, 1, lambda rows: None)

@@ -10,7 +10,7 @@ from distributed import WorkerPlugin
 from daemon.logs import set_up_logs
 from daemon.workers.roster import WorkerState
 from pipelines.job import ModelChoices
-from pipelines.rehearsal import open_engines, rehearse
+from pipelines.warm_up import open_engines, run_on_phantoms
 from pipelines.worker import JobRunner
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class WarmUp(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
             open_engines(self.runner, self._choices)
         finally:  # whatever happened: its jobs say what is wrong, each in its own words
             _say(worker, WorkerState.READY)
-        rehearse(self.runner, self._choices)
+        run_on_phantoms(self.runner, self._choices)
 
 
 def _say(worker: Any, state: WorkerState) -> None:

@@ -23,8 +23,8 @@ WHOLE_WAY = [
     ("listening", 0),
     ("ready", 0),
     ("workers_ready", 0.3),
-    ("rehearsed", 0),
-    ("rehearsed", 0.3),
+    ("warmed_up", 0),
+    ("warmed_up", 0.3),
 ]
 
 
@@ -35,9 +35,9 @@ def command(events: list[tuple[str, float]], then: float = 60.0) -> list[str]:
 def test_marks_are_taken_when_they_are_said_and_the_daemon_is_stopped() -> None:
     began = time.monotonic()
     marks = start(command(WHOLE_WAY), limit=50)
-    assert list(marks) == ["listening", "ready", "workers", "rehearsed"]
+    assert list(marks) == ["listening", "ready", "workers", "warmed_up"]
     assert marks["workers"] - marks["ready"] >= 0.25
-    assert marks["rehearsed"] - marks["workers"] >= 0.25
+    assert marks["warmed_up"] - marks["workers"] >= 0.25
     assert time.monotonic() - began < 50
 
 

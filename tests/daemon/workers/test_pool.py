@@ -209,7 +209,7 @@ class SecondHangsOnce(WarmUp):
     """In the worker with number 1 the engine hangs while it opens; in its successor it does not."""
 
     def setup(self, worker: Any) -> None:
-        warm_up.rehearse = lambda runner, choices: None  # another test covers it
+        warm_up.run_on_phantoms = lambda runner, choices: None  # another test covers it
         mark = Path(worker.local_directory).parent / "hung-once"
         if worker.name == 1 and not mark.exists():
             mark.touch()
@@ -224,9 +224,9 @@ def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
 ) -> None:
     monkeypatch.setattr(workers, "WarmUp", SecondHangsOnce)
     package = shipped_folder() / "brain-lgg-classifier"
-    cast = {"brain-mr": {"classifier": EngineChoice(str(package), EngineSettings(backend="onnxruntime", threads=1))}}
+    choices = {"brain-mr": {"classifier": EngineChoice(str(package), EngineSettings(backend="onnxruntime", threads=1))}}
     patient = WorkersSection(count=2, start_limit=timedelta(hours=1))
-    with WorkerPool(patient, tmp_path / "dask", warm_up=cast) as pool:
+    with WorkerPool(patient, tmp_path / "dask", warm_up=choices) as pool:
         assert takes_jobs(pool, LONG)  # the first worker takes jobs though the second is nowhere near
         wait_until(lambda: states(pool) == ["opening", "ready"])
         assert pool.free == 1
@@ -273,11 +273,11 @@ def test_no_job_goes_out_before_the_engines_are_open(tmp_path: Path) -> None:
     """A plan that has to be built takes minutes; no job waits for it, and none runs into its time limit."""
     package = shipped_folder() / "brain-lgg-classifier"
     settings = EngineSettings(backend="openvino", precision="fp32", threads=1, cache_dir=tmp_path / "plans")
-    cast = {"brain-mr": {"classifier": EngineChoice(str(package), settings)}}
+    choices = {"brain-mr": {"classifier": EngineChoice(str(package), settings)}}
     store = PlanStore(tmp_path / "plans")
     with ExitStack() as stack:
         with store.locked():  # somebody else is building: the worker waits for the plan
-            pool = stack.enter_context(WorkerPool(WorkersSection(count=1), tmp_path / "dask", warm_up=cast))
+            pool = stack.enter_context(WorkerPool(WorkersSection(count=1), tmp_path / "dask", warm_up=choices))
             assert not takes_jobs(pool, 5)
         assert takes_jobs(pool, LONG)
         assert list(store.folder.glob("*.plan"))
@@ -286,8 +286,8 @@ def test_no_job_goes_out_before_the_engines_are_open(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_whose_engines_do_not_open_takes_jobs_all_the_same(tmp_path: Path) -> None:
     """They say what is wrong, each in its own words."""
-    cast = {"brain-mr": {"classifier": EngineChoice(str(tmp_path / "no-such-package"), EngineSettings())}}
-    with WorkerPool(WorkersSection(count=1), tmp_path / "dask", warm_up=cast) as pool:
+    choices = {"brain-mr": {"classifier": EngineChoice(str(tmp_path / "no-such-package"), EngineSettings())}}
+    with WorkerPool(WorkersSection(count=1), tmp_path / "dask", warm_up=choices) as pool:
         assert takes_jobs(pool, LONG)
 
 

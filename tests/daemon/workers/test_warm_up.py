@@ -30,7 +30,7 @@ class Worker:
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     happened: list[object] = []
     monkeypatch.setattr(warm_up, "open_engines", lambda runner, choices: happened.append(("opened", choices)))
-    monkeypatch.setattr(warm_up, "rehearse", lambda runner, choices: happened.append(("rehearsed", choices)))
+    monkeypatch.setattr(warm_up, "run_on_phantoms", lambda runner, choices: happened.append(("warmed_up", choices)))
     return happened
 
 
@@ -41,9 +41,9 @@ def begun() -> WarmUp:
     return plugin
 
 
-def test_it_is_ready_when_its_engines_are_open_and_rehearses_then(heard: list[object]) -> None:
+def test_it_is_ready_when_its_engines_are_open_and_runs_on_phantoms_then(heard: list[object]) -> None:
     begun()._warm_up(Worker(heard))
-    assert heard == ["opening", ("opened", {}), "ready", ("rehearsed", {})]
+    assert heard == ["opening", ("opened", {}), "ready", ("warmed_up", {})]
 
 
 def test_engines_that_do_not_open_do_not_keep_it_from_saying_so_job_by_job(

@@ -1,4 +1,4 @@
-"""A worker's rehearsal: each pipeline once on a tiny phantom, so that the first study finds everything loaded.
+"""Warm-up of a worker: each pipeline runs once on a tiny phantom, so that the first study finds everything loaded.
 
 Opening the engines is not all: the first encoding reads highdicom's tables, the first picture a font, the first image a
 decoder. Together that is more than a second, which the first study after a start would wait for.
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 def open_engines(runner: JobRunner, choices: ModelChoices) -> None:
-    """Opens every network, which builds the plans that are not stored yet; a fault is logged, as in `rehearse`."""
+    """Opens every network, which builds the plans that are not stored yet; a fault is logged here too."""
     for name, models in choices.items():
         for choice in models.values():
             try:
@@ -36,14 +36,14 @@ def open_engines(runner: JobRunner, choices: ModelChoices) -> None:
                 log.warning("engine_not_opened", pipeline=name, error=type(error).__name__, reason=str(error))
 
 
-def rehearse(runner: JobRunner, choices: ModelChoices) -> None:
+def run_on_phantoms(runner: JobRunner, choices: ModelChoices) -> None:
     """Runs every pipeline once; a fault is logged here, and reported by the job that meets it."""
     for name, models in choices.items():
         try:
-            with TemporaryDirectory(prefix="scanward-rehearsal-") as folder:
+            with TemporaryDirectory(prefix="scanward-warm-up-") as folder:
                 _run_once(runner, name, models, Path(folder))
         except Exception as error:
-            log.warning("rehearsal_failed", pipeline=name, error=type(error).__name__, reason=str(error))
+            log.warning("warm_up_failed", pipeline=name, error=type(error).__name__, reason=str(error))
 
 
 def _run_once(runner: JobRunner, name: str, models: Mapping[str, EngineChoice], folder: Path) -> None:
@@ -53,14 +53,14 @@ def _run_once(runner: JobRunner, name: str, models: Mapping[str, EngineChoice], 
     packages = {slot: load_package(Path(choice.folder)) for slot, choice in models.items()}
     outcome = runner.run(
         JobDescription(
-            job_id=f"rehearsal-{name}",
+            job_id=f"warm-up-{name}",
             pipeline=name,
             inputs={series.name: tuple(map(str, sorted(series.glob("*.dcm")))) for series in scans.iterdir()},
-            inputs_digest="rehearsal",
+            inputs_digest="warm-up",
             model_digest=model_digest(pipeline, packages),
             models=models,
             output=str(folder / "out"),
             created=datetime.now(UTC),
         )
     )
-    log.info("rehearsed", pipeline=name, found=outcome.summary or outcome.refused, seconds=dict(outcome.seconds))
+    log.info("warmed_up", pipeline=name, found=outcome.summary or outcome.refused, seconds=dict(outcome.seconds))
