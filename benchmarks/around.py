@@ -55,7 +55,7 @@ AROUND = 0.40  # of a study's worker time: what may lie around the network
 
 STEPS: Mapping[str, Sequence[str]] = {
     "read images": ["pipelines.worker:load_volume"],
-    "open the study, register": ["pipelines.brain.glioma:open_study"],
+    "open the study, register": ["pipelines.brain.glioma:align_study"],
     "find the brain": ["pipelines.brain.by_volume:find_brain"],
     "classify beside": ["pipelines.brain.glioma:classify_study"],
     "sample, standardise": ["pipelines.brain.by_volume:sample", "pipelines.brain.by_volume:standardise"],
@@ -70,7 +70,7 @@ STEPS: Mapping[str, Sequence[str]] = {
     NETWORK: ["engines.choose:ChosenEngine.infer", "pipelines.networks:_finished", "pipelines.brain.glioma:_awaited"],
     "activation": ["pipelines.networks:probabilities"],
     "back on the source grid": ["pipelines.preprocess:PreparedSlices.restore", "pipelines.brain.by_volume:restore"],
-    "largest organ": ["pipelines.abdomen.liver:keep_organ"],
+    "largest organ": ["pipelines.abdomen.liver:keep_largest_component"],
     "lesions": [
         "pipelines.abdomen.liver:split_components",
         "pipelines.brain.by_slice:split_components",
@@ -168,14 +168,14 @@ class Stopwatch:
 
 
 def in_turn(feeds: Iterable[tuple[Any, Any]], infer: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-    """Stands in for `networks._beside`: the processor's time tells steps apart only while no two of them run."""
+    """Stands in for `networks._overlapped`: the processor's time tells steps apart only while no two of them run."""
     for span, feed in feeds:
         yield span, infer(feed)
 
 
 @contextmanager
 def asked_later(ask: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
-    """Stands in for `brain_mr._meanwhile`, for the same reason."""
+    """Stands in for `brain_mr._in_background`, for the same reason."""
     yield ask
 
 
@@ -185,7 +185,7 @@ def watched(clock: Callable[[], float], *, overlapping: bool = True) -> Iterator
     watch = Stopwatch(clock)
     originals: list[tuple[Any, str, Any]] = []
     if not overlapping:
-        for module, name, instead in ((networks, "_beside", in_turn), (brain_mr, "_meanwhile", asked_later)):
+        for module, name, instead in ((networks, "_overlapped", in_turn), (brain_mr, "_in_background", asked_later)):
             originals.append((module, name, getattr(module, name)))
             setattr(module, name, instead)
     for step, places in STEPS.items():

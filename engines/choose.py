@@ -78,7 +78,7 @@ def _order(settings: EngineSettings) -> list[tuple[str, Precision]]:
     return [(backend, precision) for backend, precision in known if backend in backends]
 
 
-def to_compare(package: ModelPackage, settings: EngineSettings) -> list[Engine]:
+def engines_to_compare(package: ModelPackage, settings: EngineSettings) -> list[Engine]:
     """As `candidates`, and TensorRT in the INT8 that it makes by the package's calibration.
 
     That one serves only where it is named: nobody has measured yet that it is faster than FP16 (docs/engines.md).
@@ -171,7 +171,7 @@ class ChosenEngine(Engine):
                 missing = PlanMissing(
                     backend=engine.backend, precision=engine.settings.precision, package=self.package.name
                 )
-                self._pass_over(engine, missing)
+                self._skip(engine, missing)
             elif self._admitted(engine):
                 engine = self._fastest(engine) if build else engine
                 log.info("engine_chosen", package=self.package.name, engine=str(engine.description))
@@ -181,13 +181,13 @@ class ChosenEngine(Engine):
     def _admitted(self, engine: Engine) -> bool:
         """Opens an engine and asks the gate; closes one that is refused."""
         try:
-            self._tell(engine, "loading", 0.0)
+            self._report_progress(engine, "loading", 0.0)
             engine.open()
-            self._tell(engine, "admission gate", 1.0)
+            self._report_progress(engine, "admission gate", 1.0)
             admit(engine)
         except EngineRefused as error:
             engine.close()
-            self._pass_over(engine, error)
+            self._skip(engine, error)
             return False
         except BaseException:
             engine.close()
@@ -236,11 +236,11 @@ class ChosenEngine(Engine):
             self._current = following
         broken.close()
 
-    def _tell(self, engine: Engine, phase: str, share: float) -> None:
+    def _report_progress(self, engine: Engine, phase: str, share: float) -> None:
         if self._progress is not None:
             self._progress(f"{engine.backend} {engine.settings.precision}, {phase}", share)
 
-    def _pass_over(self, engine: Engine, error: EngineRefused) -> None:
+    def _skip(self, engine: Engine, error: EngineRefused) -> None:
         reason = str(error).rstrip(".")
         if reason not in self._refusals:  # what is not installed is so in every precision
             self._refusals.append(reason)
@@ -287,7 +287,7 @@ def verify(package: ModelPackage, settings: EngineSettings | None = None) -> lis
     feeds = reference_feeds(package)
     plain = settings.model_copy(update={"backend": "onnxruntime", "precision": "fp32"})
     with OnnxRuntimeEngine(package, plain) as reference:
-        found = [_verify(engine, reference, feeds) for engine in to_compare(package, settings)]
+        found = [_verify(engine, reference, feeds) for engine in engines_to_compare(package, settings)]
     chosen = _choice(found, [label(engine) for engine in candidates(package, settings)])
     return [replace(one, chosen=one.label == chosen) for one in found]
 

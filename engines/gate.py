@@ -118,7 +118,7 @@ def admit(engine: Engine) -> GateFigures | None:
     if isinstance(engine, OnnxRuntimeEngine) and engine.precision == "fp32":
         return None
     described = engine.description
-    record = _recall(engine)
+    record = _read_record(engine)
     if record is None:
         try:
             record = _examine(engine)
@@ -126,7 +126,7 @@ def admit(engine: Engine) -> GateFigures | None:
             raise GateRefused(
                 backend=described.backend, precision=described.precision, package=engine.package.name, reason=str(error)
             ) from error
-        _remember(engine, record)
+        _write_record(engine, record)
     else:
         record = replace(record, figures=replace(record.figures, cached=True))
     log.info("engine_gate", package=engine.package.name, engine=str(described), problems=record.problems)
@@ -191,7 +191,7 @@ def _digest_of_reference(package: ModelPackage) -> str:
     return hashlib.sha256((package.folder / name).read_bytes()).hexdigest() if name else ""
 
 
-def _recall(engine: Engine) -> GateRecord | None:
+def _read_record(engine: Engine) -> GateRecord | None:
     if engine.settings.cache_dir is None:
         return None
     try:
@@ -204,7 +204,7 @@ def _recall(engine: Engine) -> GateRecord | None:
         return None
 
 
-def _remember(engine: Engine, record: GateRecord) -> None:
+def _write_record(engine: Engine, record: GateRecord) -> None:
     if engine.settings.cache_dir is not None:
         file = _record_file(engine, engine.settings.cache_dir)
         try:

@@ -36,7 +36,7 @@ def series_read(job: JobDescription, volumes: Mapping[str, Volume]) -> dict[str,
     return found
 
 
-def told_read(job: JobDescription, read: Mapping[str, SeriesRead]) -> str:
+def describe_read(job: JobDescription, read: Mapping[str, SeriesRead]) -> str:
     """In a sentence: "Read 30 of 30 images of FLAIR (ax flair, series 1.2.3); the study came with 120 images"."""
     parts = [
         f"{one.images} of {one.came} images of {role.upper()} "
@@ -47,7 +47,7 @@ def told_read(job: JobDescription, read: Mapping[str, SeriesRead]) -> str:
     return f"Read {', '.join(parts)}{study}."
 
 
-def refusal(lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]) -> str:
+def refusal_reason(lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]) -> str:
     """Why a job whose series lost images does not run, and what can be done."""
     return (
         f"{_counted(len(lost))} came and could not be used: {_listed(lost, volumes)} Send the whole series again, "
@@ -55,14 +55,16 @@ def refusal(lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]) -> str
     )
 
 
-def also_known(lost: Sequence[UnusableImage]) -> str:
+def mention_lost(lost: Sequence[UnusableImage]) -> str:
     """What to say beside another reason to refuse: a gap has a name."""
     if not lost:
         return ""
     return f" Besides: {_counted(len(lost))} of it came and could not be used: {_listed(lost, {})}"
 
 
-def notes(job: JobDescription, lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]) -> tuple[str, ...]:
+def completeness_notes(
+    job: JobDescription, lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]
+) -> tuple[str, ...]:
     """What a reader of the results must know first."""
     told = []
     if lost:

@@ -64,7 +64,7 @@ class Network:
         feed, answer = self.package.manifest.inputs[0].name, self.package.manifest.outputs[0].name
         done = 0
         feeds = (((at, stop), {feed: np.ascontiguousarray(prepared.inputs(at, stop))}) for at, stop in spans(index))
-        for (at, stop), outputs in _beside(feeds, self.engine.infer):
+        for (at, stop), outputs in _overlapped(feeds, self.engine.infer):
             done += stop - at
             report(done / max(1, len(index)))
             yield at, probabilities(self.package.manifest, outputs)[answer]
@@ -74,7 +74,7 @@ Feeds = dict[str, "NDArray[np.float32]"]
 Span = tuple[int, int]
 
 
-def _beside(
+def _overlapped(
     feeds: Iterable[tuple[Span, Feeds]], infer: Callable[[Feeds], dict[str, Any]]
 ) -> Iterator[tuple[Span, dict[str, Any]]]:
     """Yields each span with its answer. While the network works on one batch, the next is prepared and the last used.

@@ -17,7 +17,14 @@ from dicomio.volumes.content_refusals import PatientsDiffer
 from dicomio.volumes.patient import SamePatientCheck
 from dicomio.volumes.volume import Volume, load_volume
 from engines.packages.package import load_package
-from pipelines.completeness import also_known, losses_of, notes, refusal, series_read, told_read
+from pipelines.completeness import (
+    completeness_notes,
+    describe_read,
+    losses_of,
+    mention_lost,
+    refusal_reason,
+    series_read,
+)
 from pipelines.errors import ModelsDiffer
 from pipelines.job import JobDescription, NumericResult, Outcome
 from pipelines.networks import EnginePool, Network, Networks, Progress, no_progress
@@ -92,19 +99,19 @@ class JobRunner:
             except BadInput as error:
                 log.info("input_refused", reason=str(error), kind=type(error).__name__)
                 known = losses_of(job, [series.uid for series in job.series.values()])
-                return _refused(job, f"{error}{also_known(known)}", type(error).__name__, clock)
+                return _refused(job, f"{error}{mention_lost(known)}", type(error).__name__, clock)
             lost = losses_of(job, [volume.series_instance_uid for volume in volumes.values()])
             if lost and not job.lenient:
                 log.info("input_refused", lost_images=len(lost))
-                return _refused(job, refusal(lost, volumes), "LostImages", clock)
+                return _refused(job, refusal_reason(lost, volumes), "LostImages", clock)
             with clock.step("engines"):
                 networks = self.networks_of(job)
             with clock.step("infer"):
                 findings = _code_of(pipeline)(volumes, networks, report)
                 read = series_read(job, volumes)
-                told = (*notes(job, lost, volumes), *job.notes, *left_out, *findings.notes)
+                told = (*completeness_notes(job, lost, volumes), *job.notes, *left_out, *findings.notes)
                 told += inheritance_notes(findings.volume)
-                findings = replace(findings, notes=told, read=told_read(job, read))
+                findings = replace(findings, notes=told, read=describe_read(job, read))
             with clock.step("encode"):
                 others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
                 results, pictures = encode_results(findings, pipeline, job, report, others=others)
@@ -201,12 +208,12 @@ def _measurements(findings: Findings, job: JobDescription) -> Iterator[NumericRe
     for name, (value, unit) in findings.totals.items():
         yield NumericResult("Study", name, value, unit)
     for region in findings.regions:
-        for quantity, value, unit in _figures(region):
+        for quantity, value, unit in _region_measurements(region):
             uid = tracking_uid(job.inputs_digest, job.model_digest, region.tracking_id)
             yield NumericResult(region.tracking_id, quantity, value, unit, tracking_uid=uid, label=region.label.name)
 
 
-def _figures(region: Region) -> Iterator[tuple[str, float, str]]:
+def _region_measurements(region: Region) -> Iterator[tuple[str, float, str]]:
     yield "Volume", region.volume_ml, "mL"
     if region.diameters is not None:
         yield "Axial diameter", region.diameters.axial_mm, "mm"

@@ -17,12 +17,12 @@ from daemon.errors import WrongUsage
 from daemon.intake.study_folder import FolderContents, FolderStudy, digest_of, read_folder
 from daemon.terminal.tables import files_table, findings_table
 from engines.contract import EngineSettings
-from pipelines.completeness import also_known
+from pipelines.completeness import mention_lost
 from pipelines.job import EngineChoice, JobDescription, JobSeries, Outcome, UnusableImage
 from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_named
 from pipelines.rules.builtin import builtin_rules
 from pipelines.rules.file import load_rules
-from pipelines.rules.routing import PlannedJob, Unmatched, planned, route
+from pipelines.rules.routing import PlannedJob, Unmatched, plan_jobs, route
 from pipelines.series_notes import remarks
 from pipelines.worker import JobRunner
 
@@ -133,7 +133,7 @@ def _plan(study: FolderStudy, contents: FolderContents, wanted: _Wanted) -> _Pla
         case Unmatched(reasons=reasons):
             return _Plan(uid, reasons=tuple(reasons), lost=study.lost)
         case routes:
-            taken = [found for found in planned(routes) if wanted.pipeline in {None, found.pipeline}]
+            taken = [found for found in plan_jobs(routes) if wanted.pipeline in {None, found.pipeline}]
     if not taken:
         raise WrongUsage(reason=f"no rule sends this study to {wanted.pipeline}; see: scanward rules explain DIR")
     nested = len(contents.studies) > 1 or len(taken) > 1
@@ -207,7 +207,7 @@ def _print_unmatched(plans: list[_Plan]) -> None:
         for reason in plan.reasons:
             console.print(f"  {reason}", highlight=False)
         if plan.lost:
-            console.print(f"  {also_known(plan.lost).strip()}", highlight=False)
+            console.print(f"  {mention_lost(plan.lost).strip()}", highlight=False)
 
 
 def _plain(

@@ -10,7 +10,7 @@ from typing import Any
 
 from engines.benchmark.contender import Contender
 from engines.benchmark.measuring import BenchmarkRow, Interrupted, MeasuringLimits, OpenContenders, empty_row
-from engines.choose import candidates, to_compare
+from engines.choose import candidates, engines_to_compare
 from engines.contract import PIECE_BYTES, Engine, EngineSettings
 from engines.gate import reference_feeds
 from engines.packages.package import ModelPackage
@@ -82,7 +82,7 @@ def engine_contenders(package: ModelPackage, settings: EngineSettings) -> list[C
     """The engines that may serve the package, best first, those that are to be named among them."""
     return [
         Contender(engine.backend, engine.settings.precision, partial(_engine_opening, engine.settings, package))
-        for engine in to_compare(package, settings)
+        for engine in engines_to_compare(package, settings)
     ]
 
 

@@ -42,7 +42,7 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     organ, tumour = segment(network, ct, report)
     report("measure", 0.0)
     box = bounding_box(organ) or (slice(0, 0),) * 3
-    organ = keep_organ(organ[box], ct.voxel_ml)
+    organ = keep_largest_component(organ[box], ct.voxel_ml)
     tumour = tumour[box] & organ
     box = turned.inverse_box(box, ct.array.shape)
     masks = turned.inverse(organ), turned.inverse(tumour)
@@ -81,7 +81,7 @@ def organ_and_tumour(probability: NDArray[np.float32], output: OutputSpec) -> ND
     return np.stack([liver + tumour if output.activation == "softmax" else liver, tumour], axis=1)
 
 
-def keep_organ(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
+def keep_largest_component(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
     """The largest connected piece, holes filled slice by slice; empty when even that is too small to be a liver."""
     organ = np.zeros(mask.shape, dtype=bool)
     pieces, count = ndimage.label(mask)

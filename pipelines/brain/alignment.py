@@ -44,13 +44,13 @@ class BrainStudy:
     Attributes:
         images: Role -> volume, each on its own grid; the FLAIR is in axial orientation.
         source: The FLAIR as it came, on whose grid the masks are wanted.
-        turned: How it was turned.
+        reorientation: How it was turned into axial orientation.
         alignment: Of the other roles.
     """
 
     images: Mapping[str, Volume]
     source: Volume
-    turned: Reorientation
+    reorientation: Reorientation
     alignment: Alignment
 
     @property
@@ -63,10 +63,10 @@ class BrainStudy:
         return self.alignment.transforms.get(role)
 
 
-def open_study(inputs: Mapping[str, Volume], roles: Sequence[str]) -> BrainStudy:
+def align_study(inputs: Mapping[str, Volume], roles: Sequence[str]) -> BrainStudy:
     """Turns the FLAIR and aligns `roles` with it."""
-    flair, turned = reorient(inputs["flair"], "axial")
-    return BrainStudy({**inputs, "flair": flair}, inputs["flair"], turned, align(inputs, flair, roles))
+    flair, reorientation = reorient(inputs["flair"], "axial")
+    return BrainStudy({**inputs, "flair": flair}, inputs["flair"], reorientation, align(inputs, flair, roles))
 
 
 def align(inputs: Mapping[str, Volume], flair: Volume, roles: Sequence[str]) -> Alignment:
@@ -77,7 +77,7 @@ def align(inputs: Mapping[str, Volume], flair: Volume, roles: Sequence[str]) -> 
     """
     there = [role for role in roles if role in inputs]
     with ThreadPoolExecutor(max(1, len(there)), "align") as threads:  # each search has one thread only
-        found = list(threads.map(lambda role: _found(inputs[role], flair), there))
+        found = list(threads.map(lambda role: _transform_of(inputs[role], flair), there))
     transforms: dict[str, NDArray[np.float64] | None] = {}
     failed, notes = {}, []
     for role, transform in zip(there, found, strict=True):
@@ -93,7 +93,7 @@ def align(inputs: Mapping[str, Volume], flair: Volume, roles: Sequence[str]) -> 
     return Alignment(transforms, failed, tuple(notes))
 
 
-def _found(moving: Volume, flair: Volume) -> NDArray[np.float64] | RegistrationFailed | None:
+def _transform_of(moving: Volume, flair: Volume) -> NDArray[np.float64] | RegistrationFailed | None:
     """The transform of one sequence; None where the scanner's coordinates stand, or why there is none."""
     if moving.frame_of_reference_uid == flair.frame_of_reference_uid:
         return detect_movement(moving, flair)

@@ -50,7 +50,7 @@ def read_slices(study: BrainStudy, networks: Mapping[str, Network], report: Prog
         index = suspicious(per_slice, answer.threshold)
         mask = segment(segmenter, prepared[segmenter.package.name], index, report)
     report("measure", 0.0)
-    source_mask = np.asarray(study.turned.inverse(mask), dtype=bool)
+    source_mask = np.asarray(study.reorientation.inverse(mask), dtype=bool)
     return _findings(study.source, source_mask, answer, (classifier, segmenter), notes)
 
 

@@ -70,16 +70,16 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
     prepared = prepare_brain(study)
     report("segment", 0.0)
     network = networks[SEGMENTER]  # opened only now: without a brain it is not needed
-    probability = _asked(network, prepared.inputs, report)
+    probability = _predict(network, prepared.inputs, report)
     report("measure", 0.0)
     manifest = network.package.manifest
     threshold = np.full(len(probability), manifest.thresholds.mask, np.float32)
     regions = restore(probability, prepared.box, study.flair, threshold)
     parts = segments(regions, manifest.labels, manifest.outputs[0].classes)
-    return _findings(study.source, np.ascontiguousarray(study.turned.inverse(parts)), network, prepared.notes)
+    return _findings(study.source, np.ascontiguousarray(study.reorientation.inverse(parts)), network, prepared.notes)
 
 
-def _asked(network: Network, inputs: NDArray[np.float32], report: Progress) -> NDArray[np.float32]:
+def _predict(network: Network, inputs: NDArray[np.float32], report: Progress) -> NDArray[np.float32]:
     """Probabilities (classes, *SHAPE): of the whole brain at once, or slice by slice if the network takes slices."""
     neighbours = network.package.manifest.preprocessing.neighbours
     if not neighbours:

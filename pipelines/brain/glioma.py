@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.errors import DeviceLost
-from pipelines.brain.alignment import open_study
+from pipelines.brain.alignment import align_study
 from pipelines.brain.by_slice import CLASSIFIER, QUESTION, classify_study, read_slices
 from pipelines.brain.by_slice import ROLES as SLICE_ROLES
 from pipelines.brain.by_volume import ROLES as VOLUME_ROLES
@@ -43,22 +43,22 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
         report: Told of each step and its progress.
     """
     report("align", 0.0)
-    reason = _lacking(inputs, networks)
-    study = open_study(inputs, SLICE_ROLES if reason else VOLUME_ROLES)
+    reason = _missing_for_volume(inputs, networks)
+    study = align_study(inputs, SLICE_ROLES if reason else VOLUME_ROLES)
     reason = reason or _unaligned(study.alignment)
     if reason is None:
         try:
-            with _meanwhile(partial(classify_study, study, networks[CLASSIFIER], no_progress)) as answer:
-                found = _classified(read_volume(study, networks, report), answer(), networks[CLASSIFIER])
-            return _noted(found, "Read as one volume: FLAIR, T1, T1CE and T2 are all there", study.alignment)
+            with _in_background(partial(classify_study, study, networks[CLASSIFIER], no_progress)) as answer:
+                found = _with_classification(read_volume(study, networks, report), answer(), networks[CLASSIFIER])
+            return _with_notes(found, "Read as one volume: FLAIR, T1, T1CE and T2 are all there", study.alignment)
         except BrainNotFound as error:
             reason = str(error)  # rare; the classifier is then asked a second time, with what the slices' way prepares
     found = read_slices(study, networks, report)
-    return _noted(found, f"Read slice by slice: {reason}", study.alignment)
+    return _with_notes(found, f"Read slice by slice: {reason}", study.alignment)
 
 
 @contextmanager
-def _meanwhile(ask: Callable[[], Classification]) -> Iterator[Callable[[], Classification]]:
+def _in_background(ask: Callable[[], Classification]) -> Iterator[Callable[[], Classification]]:
     """Asks in a thread of its own, and gives what waits for the answer: the search for a brain leaves a core idle.
 
     Where both fail, a lost device is what is told: only that replaces the worker, and the job is tried again.
@@ -77,7 +77,7 @@ def _awaited(answer: Future[Classification]) -> Classification:
     return answer.result()
 
 
-def _classified(findings: Findings, answer: Classification, network: Network) -> Findings:
+def _with_classification(findings: Findings, answer: Classification, network: Network) -> Findings:
     """Adds the answer of the slices' classifier: the volume's network outlines, it was never asked yes or no."""
     package = network.package
     notes = findings.notes
@@ -94,7 +94,7 @@ def _classified(findings: Findings, answer: Classification, network: Network) ->
     )
 
 
-def _lacking(inputs: Mapping[str, Volume], networks: Mapping[str, Network]) -> str | None:
+def _missing_for_volume(inputs: Mapping[str, Volume], networks: Mapping[str, Network]) -> str | None:
     """What the volume's network cannot do without, and is not there."""
     missing = [role.upper() for role in VOLUME_ROLES if role not in inputs]
     if missing:
@@ -114,5 +114,5 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _noted(findings: Findings, way: str, alignment: Alignment) -> Findings:
+def _with_notes(findings: Findings, way: str, alignment: Alignment) -> Findings:
     return replace(findings, notes=(way, *alignment.notes, *findings.notes))

@@ -11,7 +11,7 @@ from pipelines.rules.derived.kinds import Phase
 from pipelines.rules.matching import ConditionCheck, check_series, check_study, distance, shown
 from pipelines.rules.model import Role, Rule, RuleSet
 from pipelines.rules.preference import why_preferred
-from pipelines.rules.routing import PlannedJob, RoleAssignment, Unmatched, assign_roles, nearest_miss, planned, route
+from pipelines.rules.routing import PlannedJob, RoleAssignment, Unmatched, assign_roles, plan_jobs, route, why_unmatched
 from pipelines.rules.study.attributes import REASONED, SeriesAttributes, StudyAttributes
 from pipelines.rules.tag_values import number, text
 
@@ -125,7 +125,7 @@ def explain(study: StudyAttributes, ruleset: RuleSet) -> Explanation:
         series=tuple(_summary(study, series) for series in study.series),
         rules=tuple(_rule(study, rule) for rule in ruleset),
         because=routes.reasons if isinstance(routes, Unmatched) else (),
-        jobs=() if isinstance(routes, Unmatched) else tuple(planned(routes)),
+        jobs=() if isinstance(routes, Unmatched) else tuple(plan_jobs(routes)),
     )
 
 
@@ -152,7 +152,7 @@ def _rule(study: StudyAttributes, rule: Rule) -> RuleExplanation:
         rule=rule.name,
         pipeline=rule.pipeline,
         takes=takes,
-        because="" if takes else nearest_miss(study, rule, found if asked else None),
+        because="" if takes else why_unmatched(study, rule, found if asked else None),
         priority=str(rule.priority),
         send_to=rule.send_to,
         study=checks,

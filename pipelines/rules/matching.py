@@ -29,7 +29,7 @@ class ConditionCheck:
     Attributes:
         key: DICOM keyword or derived attribute.
         wanted: The condition in words.
-        seen: The value in words; "missing", or "unknown" for what we could not derive; hidden where it is personal.
+        seen: The value in words; "missing", or "unknown" for what we could not derive; hidden if identifying.
         because: Why a derived attribute has this value; '' for tags.
     """
 
@@ -51,7 +51,7 @@ def _cheap_first(role: Role) -> list[tuple[str, Condition]]:
     return sorted(role.conditions.items(), key=lambda item: item[0] in REASONED)
 
 
-def misses(study: StudyAttributes, series: SeriesAttributes, role: Role) -> list[str]:
+def failed_conditions(study: StudyAttributes, series: SeriesAttributes, role: Role) -> list[str]:
     """The conditions of a role that a series does not fulfil."""
     missed = [key for key, condition in role.conditions.items() if not condition.holds(study.values(series, key))]
     if "Modality" not in role.conditions and text(series.tags, "Modality") in NO_IMAGES:
@@ -60,11 +60,11 @@ def misses(study: StudyAttributes, series: SeriesAttributes, role: Role) -> list
 
 
 def distance(missed: Sequence[str]) -> tuple[bool, int]:
-    """How far a series is from a role, by the conditions that it misses; another modality is farther than anything."""
+    """How far a series is from a role, by the conditions that it fails; another modality is farther than anything."""
     return "Modality" in missed, len(missed)
 
 
-def study_misses(study: StudyAttributes, rule: Rule) -> list[str]:
+def failed_study_conditions(study: StudyAttributes, rule: Rule) -> list[str]:
     """The study conditions of a rule that do not hold."""
     return [key for key, condition in rule.study.conditions.items() if not condition.holds(study.study_values(key))]
 
@@ -95,10 +95,10 @@ def wanted(key: str, condition: Condition) -> str:
     """A condition for people; what it says of who the patient is is hidden too."""
     if condition is IMAGES_ONLY:
         return "of images"
-    return HIDDEN if personal(key) else condition.words()
+    return HIDDEN if is_identifying(key) else condition.words()
 
 
-def personal(key: str) -> bool:
+def is_identifying(key: str) -> bool:
     """Whether the values of a name tell who the patient is."""
     return key not in DERIVED and keyword_named(key).personal
 
@@ -107,7 +107,7 @@ def shown(key: str, values: tuple[Scalar, ...], most: int = 4) -> str:
     """Values for people; those that say who the patient is are hidden."""
     if not values:
         return "unknown" if key in DERIVED else "missing"
-    if personal(key):
+    if is_identifying(key):
         return HIDDEN
     said = [_shown(value) for value in values[:most]]
     return ", ".join(said) + (f", and {len(values) - most} more" if len(values) > most else "")

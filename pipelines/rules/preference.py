@@ -14,7 +14,7 @@ from pipelines.rules.derived.wording import any_of, plain
 from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 from pipelines.rules.tag_values import codes, number, numbers, positive, text
 
-_AIDS = any_of(
+_NOT_DIAGNOSTIC = any_of(
     r"\bcalib|\bcal\b|\basset\b|\bref(?:erence)? scan\b|\bcoil ?sens|\bprescan|\bshim\b",
     r"monitoring|smart ?prep|bolus ?track|\btracker\b|care ?bolus|\btest ?bolus|\bsurestart",
     r"dose (?:report|info)|patient protocol|exam summary|screen ?save|\breport\b|\bsnapshot",
@@ -56,14 +56,14 @@ class Candidate:
     wanted: Phase | None = None
 
     @property
-    def planning(self) -> int:
+    def not_localizer(self) -> int:
         """0 for a localizer."""
         return 0 if self.series.localizer else 1
 
     @property
     def diagnostic(self) -> int:
         """0 for calibrations, bolus tracking, dose reports."""
-        return 0 if _AIDS.search(self._description) else 1
+        return 0 if _NOT_DIAGNOSTIC.search(self._description) else 1
 
     @cached_property
     def origin(self) -> int:
@@ -80,7 +80,7 @@ class Candidate:
         return 1.0 if found is None else round(found, 1)
 
     @property
-    def as_scanned(self) -> int:
+    def not_reformatted(self) -> int:
         """0 for reformats, projections and phase images, whatever else speaks for them."""
         return min(self.origin, 1)
 
@@ -161,7 +161,7 @@ class Criterion:
     """One reason to prefer a series: a number of which more is better, and how to say it of two series."""
 
     score: Callable[[Candidate], float | tuple[str, float, str]]
-    said: Callable[[Candidate, Candidate], str]
+    explain: Callable[[Candidate, Candidate], str]
 
 
 _KERNELS = ("a sharp kernel", "an unknown kernel", "a soft kernel")
@@ -182,9 +182,9 @@ def _less_is_better(value: float) -> float:
 
 
 CRITERIA: Sequence[Criterion] = (
-    Criterion(lambda m: m.planning, lambda m, o: "the other is a localizer"),
+    Criterion(lambda m: m.not_localizer, lambda m, o: "the other is a localizer"),
     Criterion(lambda m: m.diagnostic, lambda m, o: "the other only serves the examination"),
-    Criterion(lambda m: m.as_scanned, _origins),
+    Criterion(lambda m: m.not_reformatted, _origins),
     Criterion(lambda m: -m.repeats, lambda m, o: f"one volume, the other repeats its slices {o.repeats:g} times"),
     Criterion(
         lambda m: m.phase_fits, lambda m, o: f"{_phase(m)}, the other {_phase(o)}; the network is for {m.wanted}"
@@ -226,5 +226,5 @@ def why_preferred(
     one, two = Candidate(study, better, phase), Candidate(study, other, phase)
     for criterion in CRITERIA:
         if criterion.score(one) != criterion.score(two):
-            return criterion.said(one, two)
+            return criterion.explain(one, two)
     return "they are the same"

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.registry import phase_of
-from pipelines.rules.matching import IMAGES_ONLY, distance, fits, misses, personal, shown, study_misses, wanted
+from pipelines.rules.matching import (
+    IMAGES_ONLY,
+    distance,
+    failed_conditions,
+    failed_study_conditions,
+    fits,
+    is_identifying,
+    shown,
+    wanted,
+)
 from pipelines.rules.model import Role, Rule, RulePriority, RuleSet
 from pipelines.rules.preference import ranked
 from pipelines.rules.study.attributes import DERIVED, SeriesAttributes, StudyAttributes
@@ -79,16 +88,16 @@ def route(study: StudyAttributes, ruleset: RuleSet) -> list[Route] | Unmatched:
     """
     routes, reasons = [], []
     for rule in ruleset:
-        found = None if study_misses(study, rule) else assign_roles(study, rule)
+        found = None if failed_study_conditions(study, rule) else assign_roles(study, rule)
         if found is None or found.unfilled:
-            reasons.append(nearest_miss(study, rule, found))
+            reasons.append(why_unmatched(study, rule, found))
         else:
             roles = {role: series.series_instance_uid for role, series in found.roles.items()}
             routes.append(Route(rule.name, rule.pipeline, roles, rule.priority, rule.send_to))
     return routes or Unmatched(tuple(reasons) or (NO_RULES,))
 
 
-def planned(routes: Sequence[Route]) -> list[PlannedJob]:
+def plan_jobs(routes: Sequence[Route]) -> list[PlannedJob]:
     """The jobs that routes come to: the same series with the same pipeline are read once."""
     jobs: list[PlannedJob] = []
     for one in routes:
@@ -149,7 +158,7 @@ def _assign(
     return False
 
 
-def nearest_miss(study: StudyAttributes, rule: Rule, found: RoleAssignment | None) -> str:
+def why_unmatched(study: StudyAttributes, rule: Rule, found: RoleAssignment | None) -> str:
     """Why a rule does not take a study, in one line: the condition that stands in the way of the nearest series.
 
     Args:
@@ -158,7 +167,7 @@ def nearest_miss(study: StudyAttributes, rule: Rule, found: RoleAssignment | Non
         found: What `assign_roles` answered, with a unfilled role; None when a study condition fails.
     """
     if found is None:
-        key = study_misses(study, rule)[0]
+        key = failed_study_conditions(study, rule)[0]
         asked = wanted(key, rule.study.conditions[key])
         return f"rule {rule.name}: study: wants {key} {asked}; saw {_quoted(key, [study.study_values(key)])}"
     name = found.unfilled[0]
@@ -172,7 +181,7 @@ def _nothing_for(study: StudyAttributes, role: Role) -> str:
     """The conditions that the nearest series miss, and what those series have instead."""
     if not study.series:
         return "the study has no series"
-    missed = {series.series_instance_uid: misses(study, series, role) for series in study.series}
+    missed = {series.series_instance_uid: failed_conditions(study, series, role) for series in study.series}
     nearest = min(map(distance, missed.values()))
     near = [series for series in study.series if distance(missed[series.series_instance_uid]) == nearest]
     keys = missed[near[0].series_instance_uid]
@@ -199,6 +208,6 @@ def _quoted(key: str, seen: Sequence[tuple[Scalar, ...]]) -> str:
     said = []
     for values in different[:_MOST_SHOWN]:
         one = shown(key, values)
-        quoted = values and isinstance(values[0], str) and key not in DERIVED and not personal(key)
+        quoted = values and isinstance(values[0], str) and key not in DERIVED and not is_identifying(key)
         said.append(f"'{one}'" if quoted else one)
     return ", ".join(said) + (f" and {len(different) - _MOST_SHOWN} more" if len(different) > _MOST_SHOWN else "")

@@ -66,16 +66,16 @@ def test_a_step_stands_still_while_one_within_it_runs() -> None:
 
 
 def test_for_the_processors_time_nothing_runs_beside_and_all_is_put_back() -> None:
-    before = networks._beside, brain_mr._meanwhile
+    before = networks._overlapped, brain_mr._in_background
     with watched(Hand(), overlapping=False):
-        assert brain_mr._meanwhile is asked_later
-        assert networks._beside is not before[0]
+        assert brain_mr._in_background is asked_later
+        assert networks._overlapped is not before[0]
         asked: list[str] = []
         with asked_later(lambda: asked.append("now")) as answer:
             assert not asked
             answer()
         assert asked == ["now"]
-    assert (networks._beside, brain_mr._meanwhile) == before
+    assert (networks._overlapped, brain_mr._in_background) == before
 
 
 @pytest.mark.parametrize("place", sorted({place for places in STEPS.values() for place in places}))

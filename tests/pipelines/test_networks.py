@@ -15,7 +15,7 @@ import pytest
 from engines.contract import EngineSettings
 from engines.errors import EngineNotOpen
 from engines.packages.package import ModelPackage, load_package, shipped_folder
-from pipelines.networks import EnginePool, Network, _beside
+from pipelines.networks import EnginePool, Network, _overlapped
 
 JOB: ContextVar[str] = ContextVar("job", default="")
 
@@ -30,7 +30,7 @@ def double(feed: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_answers_come_in_order_and_are_those_of_plain_calls(count: int) -> None:
-    found = list(_beside(iter(feeds(count)), double))
+    found = list(_overlapped(iter(feeds(count)), double))
     assert [span for span, _ in found] == [(k, k + 1) for k in range(count)]
     for (_, answer), (_, feed) in zip(found, feeds(count), strict=True):
         np.testing.assert_array_equal(answer["answer"], double(feed)["answer"])
@@ -48,12 +48,14 @@ def test_the_next_batch_is_prepared_while_the_network_works() -> None:
     def infer(feed: dict[str, Any]) -> dict[str, Any]:
         return {"beside": prepared.wait(timeout=60)}  # would wait in vain if batches were prepared in turn
 
-    assert [answer["beside"] for _, answer in _beside(preparing(), infer)] == [True, True]
+    assert [answer["beside"] for _, answer in _overlapped(preparing(), infer)] == [True, True]
 
 
 def test_one_thread_asks_the_network_and_knows_the_job() -> None:
     JOB.set("job 7")
-    asked = [answer for _, answer in _beside(iter(feeds(4)), lambda _: {"by": threading.get_ident(), "job": JOB.get()})]
+    asked = [
+        answer for _, answer in _overlapped(iter(feeds(4)), lambda _: {"by": threading.get_ident(), "job": JOB.get()})
+    ]
     assert len({answer["by"] for answer in asked}) == 1
     assert asked[0]["by"] != threading.get_ident()
     assert {answer["job"] for answer in asked} == {"job 7"}
@@ -65,14 +67,14 @@ def test_a_network_that_breaks_says_so_to_whoever_asked() -> None:
             raise RuntimeError("broken")
         return double(feed)
 
-    answers = _beside(iter(feeds(4)), infer)
+    answers = _overlapped(iter(feeds(4)), infer)
     assert next(answers)[0] == (0, 1)
     with pytest.raises(RuntimeError, match="broken"):
         next(answers)
 
 
 def test_whoever_stops_asking_leaves_no_thread_behind() -> None:
-    answers = _beside(iter(feeds(4)), double)
+    answers = _overlapped(iter(feeds(4)), double)
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("network")]

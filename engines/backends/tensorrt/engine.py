@@ -12,7 +12,7 @@ import structlog
 from engines.backends.tensorrt.build import build, logger, network_digest, network_for, offers, profiles, require
 from engines.backends.tensorrt.cuda_graphs import GraphFailed
 from engines.backends.tensorrt.gpu import Gpu, Hung
-from engines.backends.tensorrt.running import Running
+from engines.backends.tensorrt.plan_contexts import PlanContexts
 from engines.contract import Arrays, BuildProgress, Engine, EngineDescription, EngineSettings
 from engines.errors import (
     DeviceFull,
@@ -49,7 +49,7 @@ class TensorRtEngine(Engine):
         self._turn = threading.Lock()
         self._gpu: Gpu | None = None
         self._runtime: Any = None
-        self._running_plan: Running | None = None
+        self._running_plan: PlanContexts | None = None
         self._piece = 0
         self._lost = False
 
@@ -184,12 +184,12 @@ class TensorRtEngine(Engine):
                 )
             return engine
 
-    def _fit(self, plan: Any, gpu: Gpu) -> Running:
+    def _fit(self, plan: Any, gpu: Gpu) -> PlanContexts:
         """Takes the buffers for the largest batch that fits."""
         batch = super().piece
         while True:
             try:
-                running = Running(plan, gpu, self.package, batch, time_limit=self.time_limit)
+                running = PlanContexts(plan, gpu, self.package, batch, time_limit=self.time_limit)
             except gpu.cuda.MemoryError as error:
                 if batch == 1:
                     reason = f"{gpu.free_bytes() >> 20} MiB are free"
@@ -202,7 +202,7 @@ class TensorRtEngine(Engine):
                 self._piece = batch
                 return running
 
-    def _warm_up(self, running: Running, gpu: Gpu) -> None:
+    def _warm_up(self, running: PlanContexts, gpu: Gpu) -> None:
         """A device that breaks already here is refused like one that is not there."""
         try:
             running.warm_up()

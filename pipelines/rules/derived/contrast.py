@@ -77,22 +77,22 @@ def contrast(tags: Mapping[str, Any], *, after_contrast: bool = False) -> Derive
     for keyword in ("SeriesDescription", "ProtocolName"):
         if keyword == "ProtocolName" and names_whole_examination(tags):
             continue
-        said = _said(plain(text(tags, keyword)), modality)
+        said = _from_words(plain(text(tags, keyword)), modality)
         if said is not None:
             return Derived(said[0], f"{keyword} says {said[1]!r}")
     agent = _agent(tags)
     if agent:
         return Derived(True, agent)
-    return _silent(tags, modality, after_contrast)
+    return _without_words(tags, modality, after_contrast)
 
 
-def denied(words: str) -> str:
+def negating_words(words: str) -> str:
     """The words by which a text, prepared by `plain`, says that no contrast agent was given; '' if it does not."""
     found = None if _BOTH.search(words) else _NONE.search(words)
     return found[0].strip() if found else ""
 
 
-def _said(words: str, modality: str) -> tuple[bool, str] | None:
+def _from_words(words: str, modality: str) -> tuple[bool, str] | None:
     if not words or _BOTH.search(words):
         return None
     negative = _NONE.search(words)
@@ -113,7 +113,7 @@ def _agent(tags: Mapping[str, Any]) -> str:
     return f"ContrastBolusVolume says {volume:g} ml" if volume else ""
 
 
-def _silent(tags: Mapping[str, Any], modality: str, after_contrast: bool) -> Derived[bool]:
+def _without_words(tags: Mapping[str, Any], modality: str, after_contrast: bool) -> Derived[bool]:
     study = plain(text(tags, "StudyDescription"))
     if _NONE.search(study) and not _BOTH.search(study) and not _GIVEN.search(_NONE.sub(" ", study)):
         return Derived(False, "StudyDescription says that none was given")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from pipelines.rules.derived.contrast import denied
+from pipelines.rules.derived.contrast import negating_words
 from pipelines.rules.derived.kinds import Phase
 from pipelines.rules.derived.value import Derived
 from pipelines.rules.derived.wording import any_of, names_whole_examination, plain
@@ -111,7 +111,7 @@ def _named(description: str, *, ct: bool) -> Mapping[Phase, str]:
     angiography = _ANGIOGRAPHY.search(words) if ct and not found.keys() - {Phase.NATIVE} else None
     if angiography:
         found[Phase.ARTERIAL] = angiography[0]
-    without = denied(words)
+    without = negating_words(words)
     return {Phase.NATIVE: without, **found} if without else found
 
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from dicomio.volumes.grid import Reorientation
 from dicomio.volumes.masks import MaskBox, extents, mask_boxes, piece_sizes
-from pipelines.abdomen.liver import fill_holes, keep_organ
+from pipelines.abdomen.liver import fill_holes, keep_largest_component
 from pipelines.measure import bounding_box
 
 
@@ -65,18 +65,18 @@ def test_the_largest_piece_is_kept_with_its_holes_filled() -> None:
     mask[1:9, 5:50, 5:50] = True
     mask[1:9, 20:25, 20:25] = False  # a vessel
     mask[0, 58, 58] = True  # a speck
-    organ = keep_organ(mask, voxel_ml=0.01)
+    organ = keep_largest_component(mask, voxel_ml=0.01)
     assert organ[5, 22, 22]
     assert not organ[0, 58, 58]
     assert organ.sum() == 8 * 45 * 45
-    assert not keep_organ(mask, voxel_ml=0.001).any()  # 16 ml are no liver
+    assert not keep_largest_component(mask, voxel_ml=0.001).any()  # 16 ml are no liver
 
 
 def test_one_piece_alone_is_kept_too() -> None:
     mask = np.zeros((6, 50, 50), bool)
     mask[1:5, 5:45, 5:45] = True
-    np.testing.assert_array_equal(keep_organ(mask, voxel_ml=0.1), mask)
-    assert not keep_organ(mask, voxel_ml=0.001).any()
+    np.testing.assert_array_equal(keep_largest_component(mask, voxel_ml=0.1), mask)
+    assert not keep_largest_component(mask, voxel_ml=0.001).any()
 
 
 def test_holes_of_the_largest_piece_are_filled_however_far_specks_lie() -> None:
@@ -86,12 +86,12 @@ def test_holes_of_the_largest_piece_are_filled_however_far_specks_lie() -> None:
     assert count > 3
     expected = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     expected = np.stack([ndimage.binary_fill_holes(plane) for plane in expected])
-    np.testing.assert_array_equal(keep_organ(mask, voxel_ml=0.05), expected)
+    np.testing.assert_array_equal(keep_largest_component(mask, voxel_ml=0.05), expected)
 
 
 def test_an_empty_mask_holds_no_organ() -> None:
-    assert not keep_organ(np.zeros((3, 4, 5), bool), voxel_ml=100.0).any()
-    assert keep_organ(np.zeros((0, 0, 0), bool), voxel_ml=100.0).shape == (0, 0, 0)
+    assert not keep_largest_component(np.zeros((3, 4, 5), bool), voxel_ml=100.0).any()
+    assert keep_largest_component(np.zeros((0, 0, 0), bool), voxel_ml=100.0).shape == (0, 0, 0)
 
 
 def test_pieces_are_counted_by_their_own_voxels() -> None:

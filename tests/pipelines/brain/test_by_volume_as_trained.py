@@ -14,7 +14,7 @@ from PIL import Image
 
 from dicomio.volumes.grid import resample_onto
 from dicomio.volumes.volume import Volume, load_volume
-from pipelines.brain.alignment import open_study
+from pipelines.brain.alignment import align_study
 from pipelines.brain.by_volume import ROLES, prepare_brain
 from pipelines.brain.extraction import extract_brain
 from pipelines.brain.grid import restore
@@ -66,7 +66,7 @@ def study(case: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Vol
 def test_the_same_numbers_to_the_last_bit(case: Path, study: dict[str, Volume], tmp_path: Path) -> None:
     (item,) = load_brains(case.parent, ("whole tumour",), VolumeCache(tmp_path / "cache"))
     trained, truth = item.read()
-    prepared = prepare_brain(open_study(study, ROLES))
+    prepared = prepare_brain(align_study(study, ROLES))
     np.testing.assert_array_equal(prepared.inputs, trained)
     assert prepared.inputs.dtype == np.float32
     assert np.count_nonzero(trained) > 4e6

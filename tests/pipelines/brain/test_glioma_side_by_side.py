@@ -12,7 +12,7 @@ from dicomio.errors import RegistrationFailed
 from engines.errors import DeviceLost, OutOfDeviceMemory
 from pipelines.brain import alignment as brain_alignment
 from pipelines.brain.alignment import align
-from pipelines.brain.glioma import _meanwhile
+from pipelines.brain.glioma import _in_background
 from pipelines.errors import BrainNotFound
 
 
@@ -27,7 +27,7 @@ LOST = DeviceLost(package="classifier", backend="tensorrt", reason="unplugged")
 
 
 def test_the_answer_comes_from_a_thread_that_ends() -> None:
-    with _meanwhile(lambda: threading.current_thread().name) as answer:
+    with _in_background(lambda: threading.current_thread().name) as answer:
         assert str(answer()).startswith("classifier")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("classifier")]
 
@@ -35,19 +35,19 @@ def test_the_answer_comes_from_a_thread_that_ends() -> None:
 def test_what_the_classifier_raises_is_raised_where_its_answer_is_wanted() -> None:
     with (
         pytest.raises(OutOfDeviceMemory),
-        _meanwhile(raises(OutOfDeviceMemory(package="a", backend="b", reason="c"))) as answer,
+        _in_background(raises(OutOfDeviceMemory(package="a", backend="b", reason="c"))) as answer,
     ):
         answer()
 
 
 def test_a_brain_that_is_not_found_is_told_whatever_the_classifier_says() -> None:
     for ask in (lambda: None, raises(ValueError("odd"))):
-        with pytest.raises(BrainNotFound), _meanwhile(ask):
+        with pytest.raises(BrainNotFound), _in_background(ask):
             raise BrainNotFound(reason="no head")
 
 
 def test_a_lost_device_is_told_whatever_else_fails_for_only_that_replaces_the_worker() -> None:
-    with pytest.raises(DeviceLost), _meanwhile(raises(LOST)):
+    with pytest.raises(DeviceLost), _in_background(raises(LOST)):
         raise OutOfDeviceMemory(package="a", backend="b", reason="c")
 
 

@@ -5,7 +5,7 @@ import json
 from pipelines.rules.explain import Explanation, RoleExplanation, explain
 from pipelines.rules.file import parse_rules
 from pipelines.rules.model import RulePriority
-from pipelines.rules.routing import Unmatched, planned, route
+from pipelines.rules.routing import Unmatched, plan_jobs, route
 from tests.pipelines.rules.studies import brain, ct, mr, study
 from tests.pipelines.rules.test_model import DESIGN
 from tests.pipelines.rules.test_routing import rules
@@ -34,7 +34,7 @@ def test_it_agrees_with_route() -> None:
             assert found.because == routes.reasons
             assert found.takers == found.jobs == ()
             continue
-        assert found.jobs == tuple(planned(routes))
+        assert found.jobs == tuple(plan_jobs(routes))
         assert found.because == ()
         assert [rule.rule for rule in found.takers] == [item.rule for item in routes]
         for rule, taken in zip(found.takers, routes, strict=True):

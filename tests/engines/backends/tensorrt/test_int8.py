@@ -13,7 +13,7 @@ from engines.backends.tensorrt import build as tensorrt_build
 from engines.backends.tensorrt import int8
 from engines.backends.tensorrt.build import network_digest, network_for, offers, require
 from engines.backends.tensorrt.fp16 import plain as plainly
-from engines.choose import candidates, to_compare
+from engines.choose import candidates, engines_to_compare
 from engines.contract import EngineSettings
 from engines.errors import DigestMismatch, PackageInvalid, PrecisionMissing
 from engines.gate import agreement, reference_feeds
@@ -161,12 +161,12 @@ def test_it_serves_only_where_it_is_named_and_is_compared_all_the_same(tmp_path)
         return [(engine.backend, engine.settings.precision) for engine in engines if engine.backend == "tensorrt"]
 
     assert order(candidates(package, EngineSettings())) == [("tensorrt", "fp16"), ("tensorrt", "fp32")]
-    compared = to_compare(package, EngineSettings())
+    compared = engines_to_compare(package, EngineSettings())
     assert order(compared) == [("tensorrt", "fp16"), ("tensorrt", "fp32"), ("tensorrt", "int8")]
-    assert order(to_compare(package, EngineSettings(backend="openvino"))) == []
+    assert order(engines_to_compare(package, EngineSettings(backend="openvino"))) == []
     assert len({(engine.backend, engine.settings.precision) for engine in compared}) == len(compared)
     named = candidates(package, EngineSettings(backend="tensorrt", precision="int8"))
-    assert order(named) == order(to_compare(package, named[0].settings)) == [("tensorrt", "int8")]
+    assert order(named) == order(engines_to_compare(package, named[0].settings)) == [("tensorrt", "int8")]
 
 
 def test_the_calibration_of_another_network_is_refused(tmp_path):

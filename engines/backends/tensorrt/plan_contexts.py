@@ -29,7 +29,7 @@ GAIN = 0.98  # of the time without: what replay must stay below to be worth its 
 LONG = 20e-3  # seconds; launching a piece that takes longer is no part of its time worth speaking of
 
 
-class Running:
+class PlanContexts:
     """Everything that a plan needs on the GPU for pieces of at most `batch`. The context must be entered throughout.
 
     Args:
