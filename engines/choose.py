@@ -1,4 +1,4 @@
-"""Which engine serves a package on this machine: the fastest that answers rightly."""
+"""Which engine serves a package on this machine: the fastest that passes the gate."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ class Verification:
 
 
 def verify(package: ModelPackage, settings: EngineSettings | None = None) -> list[Verification]:
-    """Holds every candidate against ONNX Runtime FP32 on the reference inputs, without looking at earlier answers."""
+    """Compares every candidate with ONNX Runtime FP32 on the reference inputs; stored gate results are not used."""
     settings = settings or EngineSettings()
     feeds = reference_feeds(package)
     plain = settings.model_copy(update={"backend": "onnxruntime", "precision": "fp32"})

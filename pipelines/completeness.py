@@ -48,7 +48,7 @@ def describe_read(job: JobDescription, read: Mapping[str, SeriesRead]) -> str:
 
 
 def refusal_reason(lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]) -> str:
-    """Why a job whose series lost images does not run, and what can be done."""
+    """Why a job whose series lost images is refused, and what can be done."""
     return (
         f"{_counted(len(lost))} came and could not be used: {_listed(lost, volumes)} Send the whole series again, "
         "or let jobs run without such images (assembly.lost_images: lenient, or process --lenient)."
@@ -56,7 +56,7 @@ def refusal_reason(lost: Sequence[UnusableImage], volumes: Mapping[str, Volume])
 
 
 def mention_lost(lost: Sequence[UnusableImage]) -> str:
-    """What to say beside another reason to refuse: a gap has a name."""
+    """A sentence on the lost images, to be added to another reason for a refusal."""
     if not lost:
         return ""
     return f" Besides: {_counted(len(lost))} of it came and could not be used: {_listed(lost, {})}"
@@ -65,7 +65,7 @@ def mention_lost(lost: Sequence[UnusableImage]) -> str:
 def completeness_notes(
     job: JobDescription, lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]
 ) -> tuple[str, ...]:
-    """What a reader of the results must know first."""
+    """Notes on lost images, for whoever reads the results."""
     told = []
     if lost:
         them = "it" if len(lost) == 1 else "them"

@@ -1,4 +1,4 @@
-"""What a reader must know of the series that a job reads, said in the report and by `scanward jobs show`."""
+"""Notes on the series that a job reads, for the report and `scanward jobs show`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pipelines.specifications import Pipeline
 
 
-def remarks(study: StudyAttributes, pipeline: Pipeline, roles: Mapping[str, str]) -> tuple[str, ...]:
+def notes_on_series(study: StudyAttributes, pipeline: Pipeline, roles: Mapping[str, str]) -> tuple[str, ...]:
     """Notes on the series that take the roles (role -> Series Instance UID) of a pipeline."""
     if pipeline.phase is None:
         return ()

@@ -1,4 +1,4 @@
-"""What a worker process does: a plain job description comes in, a plain outcome goes out. It knows no database."""
+"""What a worker process does: a job description comes in, an outcome goes out. It has no access to the database."""
 
 from __future__ import annotations
 

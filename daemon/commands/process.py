@@ -23,7 +23,7 @@ from pipelines.registry import PIPELINES, model_digest, packages_for, pipeline_n
 from pipelines.rules.builtin import builtin_rules
 from pipelines.rules.file import load_rules
 from pipelines.rules.routing import PlannedJob, Unmatched, plan_jobs, route
-from pipelines.series_notes import remarks
+from pipelines.series_notes import notes_on_series
 from pipelines.worker import JobRunner
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _job(found: PlannedJob, study: FolderStudy, wanted: _Wanted, *, nested: bool
         models={slot: EngineChoice(str(package.folder), wanted.settings) for slot, package in packages.items()},
         output=str(target),
         created=datetime.now(UTC),
-        notes=remarks(study.facts, definition, found.roles),
+        notes=notes_on_series(study.facts, definition, found.roles),
         series={role: JobSeries(uid, _description(study, uid)) for role, uid in found.roles.items()},
         study_images=sum(series.images for series in study.facts.series),
         lost=study.lost,

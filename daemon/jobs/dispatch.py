@@ -22,7 +22,7 @@ from db.records import JobOutcome, NewMeasurement, NewResult, ResultFormat
 from db.states import ResultKind
 from pipelines.job import EngineChoice, JobDescription, JobSeries, Outcome, UnusableImage
 from pipelines.registry import model_digest, packages_for, pipeline_named
-from pipelines.series_notes import remarks
+from pipelines.series_notes import notes_on_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,7 +151,7 @@ class Dispatcher:
         recorded = self._database.studies.contents(job.study_uid)
         series_of = {file.path: one.series_instance_uid for one in recorded.series for file in one.instances}
         roles = {role: series_of.get(files[0].path, "") for role, files in job.inputs.items()}
-        return remarks(routing_facts(recorded), pipeline, roles)
+        return notes_on_series(routing_facts(recorded), pipeline, roles)
 
     def _record_result(self, result: TaskResult) -> None:
         job_id = int(result.job_id)

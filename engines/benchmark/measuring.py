@@ -23,7 +23,7 @@ WARM_UPS, LEAST_ROUNDS = 2, 3  # calls that are not timed, and the fewest that a
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One line of the table; times are None where `problem` says why there are none.
+    """One row of the table; times are None where `problem` says why there are none.
 
     Attributes:
         batch: Samples (slices, patches) per call.
@@ -75,13 +75,13 @@ def tiled(package: ModelPackage, batch: int) -> Arrays:
 
 
 def empty_row(package: ModelPackage, engine: str, precision: str, batch: int, problem: str = "") -> BenchmarkRow:
-    """A line without figures."""
+    """A row without figures."""
     unit = "volumes" if package.manifest.inputs[0].volumetric else "images"
     return BenchmarkRow(package.name, engine, precision, batch, problem=problem, unit=unit)
 
 
 class OpenContenders:
-    """A package's contenders, open side by side; those that do not open say why in their lines."""
+    """A package's contenders, all open; the row of one that does not open says why."""
 
     def __init__(self, package: ModelPackage, contenders: Sequence[Contender], stack: ExitStack) -> None:
         self._package = package
@@ -106,7 +106,7 @@ class OpenContenders:
         return max(1, int(seconds / ((WARM_UPS + LEAST_ROUNDS) * sample))) if sample > 0 else sys.maxsize
 
     def measure(self, batch: int, limits: MeasuringLimits) -> list[BenchmarkRow]:
-        """A line for each contender.
+        """A row for each contender.
 
         Raises:
             Interrupted: Ctrl-C; with the lines so far, from every round that was complete.

@@ -115,7 +115,7 @@ class Explanation:
 
 
 def explain(study: StudyAttributes, ruleset: RuleSet) -> Explanation:
-    """Puts a study before all rules, as `route` does, and keeps what was looked at."""
+    """Tries all rules on a study, as `route` does, and keeps every condition and the value that it found."""
     by_number = sorted(study.series, key=lambda series: number(series.tags, "SeriesNumber") or 0.0)
     study = replace(study, series=tuple(by_number))
     routes = route(study, ruleset)

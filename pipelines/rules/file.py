@@ -1,4 +1,4 @@
-"""The rule file: read with every problem at its place, and read again when it changes, but never a broken one."""
+"""The rule file: every problem is named with its place; a changed file is read again, a broken one changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules that parse and can never hold: what somebody should be told before the first study comes."""
+"""Rules that parse and can never hold: warnings for `scanward check`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ASKS_FOR = {"sequence": "MR", "phase": "CT"}
 
 
 def lint_rules(rules: RuleSet) -> list[str]:
-    """What in the rules can never hold, with the place and what to do; [] where everything may."""
+    """Warnings about what can never hold, with the place and what to do; [] if there are none."""
     return [f"rule {rule.name}: {doubt}" for rule in rules for doubt in _of_rule(rule)]
 
 

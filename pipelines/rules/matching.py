@@ -1,4 +1,4 @@
-"""Holds one role of a rule against the series of a study."""
+"""Compares the conditions of a role with the series of a study."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGES_ONLY = Condition.model_validate({"not": {"in": sorted(NO_IMAGES)}})
 
 @dataclass(frozen=True)
 class ConditionCheck:
-    """One condition held against one series or study.
+    """One condition, and what it found in a series or study.
 
     Attributes:
         key: DICOM keyword or derived attribute.
@@ -70,7 +70,7 @@ def failed_study_conditions(study: StudyAttributes, rule: Rule) -> list[str]:
 
 
 def check_series(study: StudyAttributes, series: SeriesAttributes, role: Role) -> tuple[ConditionCheck, ...]:
-    """Every condition of a role with what it saw."""
+    """Every condition of a role with the value that it found."""
     conditions = dict(role.conditions)
     if "Modality" not in conditions and text(series.tags, "Modality") in NO_IMAGES:
         conditions["Modality"] = IMAGES_ONLY
@@ -83,7 +83,7 @@ def check_series(study: StudyAttributes, series: SeriesAttributes, role: Role) -
 
 
 def check_study(study: StudyAttributes, rule: Rule) -> tuple[ConditionCheck, ...]:
-    """Every study condition of a rule with what it saw."""
+    """Every study condition of a rule with the value that it found."""
     return tuple(
         ConditionCheck(key, wanted(key, condition), shown(key, values), condition.holds(values))
         for key, condition in rule.study.conditions.items()
@@ -92,19 +92,19 @@ def check_study(study: StudyAttributes, rule: Rule) -> tuple[ConditionCheck, ...
 
 
 def wanted(key: str, condition: Condition) -> str:
-    """A condition for people; what it says of who the patient is is hidden too."""
+    """A condition in words; what identifies the patient is hidden."""
     if condition is IMAGES_ONLY:
         return "of images"
     return HIDDEN if is_identifying(key) else condition.words()
 
 
 def is_identifying(key: str) -> bool:
-    """Whether the values of a name tell who the patient is."""
+    """Whether the values of a keyword identify the patient."""
     return key not in DERIVED and keyword_named(key).personal
 
 
 def shown(key: str, values: tuple[Scalar, ...], most: int = 4) -> str:
-    """Values for people; those that say who the patient is are hidden."""
+    """Values in words; those that identify the patient are hidden."""
     if not values:
         return "unknown" if key in DERIVED else "missing"
     if is_identifying(key):

@@ -45,7 +45,7 @@ _CLOSE_MM = 2.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """What speaks for a series. Criteria are asked in the order of `CRITERIA`; the first difference decides.
+    """A series that fits a role, and how it does by each criterion; `CRITERIA` are compared in their order.
 
     Attributes:
         wanted: The contrast phase that the pipeline's network knows; None where it does not matter.
@@ -158,7 +158,7 @@ def _distance(series: SeriesAttributes) -> float | None:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One reason to prefer a series: a number of which more is better, and how to say it of two series."""
+    """One reason to prefer a series: its score (more is better), and the words for a difference between two series."""
 
     score: Callable[[Candidate], float | tuple[str, float, str]]
     explain: Callable[[Candidate, Candidate], str]

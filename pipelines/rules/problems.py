@@ -1,4 +1,4 @@
-"""What can be wrong with a rule file, in words that say what to do."""
+"""What is wrong with a rule file, and what to do about it."""
 
 from __future__ import annotations
 

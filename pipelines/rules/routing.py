@@ -81,7 +81,7 @@ class RoleAssignment:
 
 
 def route(study: StudyAttributes, ruleset: RuleSet) -> list[Route] | Unmatched:
-    """Puts a study before all rules; a study may feed several pipelines.
+    """Tries all rules on a study; a study may go to several pipelines.
 
     Returns:
         A route for every rule that takes the study, in the order of the rules; Unmatched when there is none.
@@ -98,7 +98,7 @@ def route(study: StudyAttributes, ruleset: RuleSet) -> list[Route] | Unmatched:
 
 
 def plan_jobs(routes: Sequence[Route]) -> list[PlannedJob]:
-    """The jobs that routes come to: the same series with the same pipeline are read once."""
+    """The jobs of some routes: routes that read the same series with the same pipeline share one."""
     jobs: list[PlannedJob] = []
     for one in routes:
         twin = next((job for job in jobs if job.pipeline == one.pipeline and job.roles == one.roles), None)
@@ -119,7 +119,7 @@ def _shared(job: PlannedJob, one: Route) -> PlannedJob:
 
 
 def assign_roles(study: StudyAttributes, rule: Rule) -> RoleAssignment:
-    """Gives every role the best series that fits; a series takes one role of a rule at most.
+    """Assigns the best series that fits to every role; a series takes one role of a rule at most.
 
     Roles choose in the order of the file, required ones first. A required role that finds all its series taken makes
     another one give way to its next choice, if it has one; an optional role takes what is left.
@@ -164,7 +164,7 @@ def why_unmatched(study: StudyAttributes, rule: Rule, found: RoleAssignment | No
     Args:
         study: The study.
         rule: The rule that does not take it.
-        found: What `assign_roles` answered, with a unfilled role; None when a study condition fails.
+        found: What `assign_roles` returned, with an unfilled role; None when a study condition fails.
     """
     if found is None:
         key = failed_study_conditions(study, rule)[0]

@@ -201,7 +201,7 @@ def _attach_timings(config: Any, timing: bytes) -> Any:
     return timings
 
 
-class Voice:
+class TensorRtLog:
     """TensorRT's log. It wants one logger for the whole process, which must outlive all that it makes."""
 
     def __init__(self, channel: Any, heard: deque[str]) -> None:
@@ -223,7 +223,7 @@ class Voice:
 
 
 @cache
-def logger() -> Voice:
+def logger() -> TensorRtLog:
     """The process's one TensorRT logger: into structlog, errors also kept for exceptions."""
     trt: Any = import_tensorrt()
     heard: deque[str] = deque(maxlen=5)
@@ -245,7 +245,7 @@ def logger() -> Voice:
             if level is not None:
                 getattr(log, level)("tensorrt", message=message)
 
-    return Voice(Channel(), heard)
+    return TensorRtLog(Channel(), heard)
 
 
 def _monitor(progress: BuildProgress) -> Any:

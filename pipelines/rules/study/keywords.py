@@ -69,7 +69,7 @@ class UnknownKeyword(ValueError):  # noqa: N818 - it says what it is
 
 @cache
 def keyword_named(name: str, *, of_study: bool = False) -> Keyword:
-    """What stands behind a name in a rule.
+    """The keyword or derived attribute of a name in a rule.
 
     Raises:
         UnknownKeyword: There is no such DICOM keyword or derived attribute, or it cannot be compared.
@@ -88,7 +88,7 @@ def keyword_named(name: str, *, of_study: bool = False) -> Keyword:
 
 
 def _refuse_unseen(name: str, vr: str) -> None:
-    """A condition on what is never kept would find it missing in every study."""
+    """Refuses attributes that are never stored: a condition would find them missing in every study."""
     if vr == "PN" or name in PERSONAL_ATTRIBUTES:
         instead = _INSTEAD.get(name, "ask about what was examined and how")
         raise UnknownKeyword(f"tells who somebody is, and is not kept for rules; {instead}")

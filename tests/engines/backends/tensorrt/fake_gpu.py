@@ -356,7 +356,7 @@ def install(monkeypatch: Any, *drivers: Driver) -> Driver:
 
     first = (drivers or (Driver(),))[0]
     trt = fake_tensorrt(drivers or (first,))
-    voice = tensorrt_build.Voice(None, deque(maxlen=5))
+    voice = tensorrt_build.TensorRtLog(None, deque(maxlen=5))
     monkeypatch.setattr(FakeGpu, "cards", dict(enumerate(drivers or (first,))))
     monkeypatch.setattr(tensorrt_engine, "Gpu", FakeGpu)
     monkeypatch.setattr(tensorrt_engine, "build", fake_build)

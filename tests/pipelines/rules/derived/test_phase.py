@@ -15,7 +15,7 @@ from pipelines.rules.file import load_rules, parse_rules
 from pipelines.rules.model import RuleSet
 from pipelines.rules.routing import Route, Unmatched, route
 from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
-from pipelines.series_notes import remarks
+from pipelines.series_notes import notes_on_series
 from pipelines.yaml_file import LocatedYaml
 from tests.pipelines.rules.derived.test_sequence import vendor_headers
 from tests.pipelines.rules.studies import ct, mr, study
@@ -209,14 +209,14 @@ def test_the_report_names_a_phase_that_the_network_does_not_know() -> None:
     pipeline = pipeline_named("abdomen-ct")
 
     def notes(description: str) -> tuple[str, ...]:
-        return remarks(study(ct(1, description)), pipeline, {"ct": "1.1"})
+        return notes_on_series(study(ct(1, description)), pipeline, {"ct": "1.1"})
 
     assert notes("portal") == ()
     (said,) = notes("arteriell")
     assert "is of the arterial phase (SeriesDescription says 'arteriell')" in said
     assert "the network has learnt the portal phase" in said
     assert "not known" in notes("Abdomen")[0]
-    assert remarks(study(mr(1, "flair")), pipeline_named("brain-mr"), {"flair": "1.1"}) == ()
+    assert notes_on_series(study(mr(1, "flair")), pipeline_named("brain-mr"), {"flair": "1.1"}) == ()
 
 
 def test_the_built_in_rules_are_those_of_the_example() -> None:
