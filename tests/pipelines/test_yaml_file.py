@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from pipelines.yaml_file import LocatedYaml, YamlFault
 
-EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "rules.yaml"
+EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "rules.yaml"
 
 
 @pytest.mark.parametrize(

@@ -352,7 +352,7 @@ def install(monkeypatch: Any, *drivers: Driver) -> Driver:
     """Puts cards of these drivers into this machine, for as long as the test runs; returns the first."""
     from engines.backends.tensorrt import build as tensorrt_build
     from engines.backends.tensorrt import engine as tensorrt_engine
-    from engines.backends.tensorrt import running as tensorrt_run
+    from engines.backends.tensorrt import plan_contexts as tensorrt_run
 
     first = (drivers or (Driver(),))[0]
     trt = fake_tensorrt(drivers or (first,))

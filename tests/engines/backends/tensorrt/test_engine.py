@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from engines.backends.tensorrt import running as tensorrt_run
+from engines.backends.tensorrt import plan_contexts as tensorrt_run
 from engines.backends.tensorrt.build import Profile, _monitor, build, logger, profiles
 from engines.backends.tensorrt.engine import TensorRtEngine
 from engines.backends.tensorrt.gpu import Gpu

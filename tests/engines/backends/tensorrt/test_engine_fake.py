@@ -7,7 +7,7 @@ import pytest
 
 from engines.backends.tensorrt import build as tensorrt_build
 from engines.backends.tensorrt import engine as tensorrt_engine
-from engines.backends.tensorrt import running as tensorrt_run
+from engines.backends.tensorrt import plan_contexts as tensorrt_run
 from engines.backends.tensorrt.engine import TensorRtEngine
 from engines.backends.tensorrt.gpu import Tensor, TransferPipeline
 from engines.choose import open_engine

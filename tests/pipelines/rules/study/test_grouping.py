@@ -15,7 +15,7 @@ from pipelines.rules.routing import Route, route
 from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 from pipelines.rules.study.grouping import studies_from_headers
 
-RULES = Path(__file__).resolve().parents[3] / "deploy" / "rules.yaml"
+RULES = Path(__file__).resolve().parents[4] / "deploy" / "rules.yaml"
 
 
 def write(folder: Path, number: int, *, study: str = "1.2.1", series: str = "1.2.1.1", **tags: Any) -> Path:
