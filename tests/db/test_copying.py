@@ -119,7 +119,7 @@ def test_a_number_that_was_given_is_not_given_again(
 def test_only_into_an_empty_database(full: Database, other: Database, images: Images) -> None:
     other.studies.index(images(1))
     before = rows(other)
-    with pytest.raises(DatabaseNotEmpty, match="holds rows in the table study"):
+    with pytest.raises(DatabaseNotEmpty, match="already holds rows in table study"):
         copy(full, other)
     assert rows(other) == before
 

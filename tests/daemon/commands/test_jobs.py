@@ -121,7 +121,7 @@ def test_results_are_sent_again_to_a_pacs_that_lost_them(stored: StoredJobs, job
     job_id = stored.compute("1.2", send_to=("pacs", "archive"))
     stored.answer(job_id)
     assert stored.database.jobs.get(job_id).state == "done"
-    assert "accepted by other" in str(jobs("resend", job_id, "--destination", "other").exception)
+    assert "other has accepted no result" in str(jobs("resend", job_id, "--destination", "other").exception)
     assert "2 results will be sent again" in jobs("resend", job_id, "--destination", "archive").stdout
     pending = [row.destination for row in stored.database.jobs.show(job_id).deliveries if row.state == "pending"]
     assert pending == ["archive", "archive"]

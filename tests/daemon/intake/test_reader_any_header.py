@@ -81,10 +81,10 @@ def test_a_deflated_bomb_stops_nobody_else(tmp_path: Path) -> None:
     bad = bomb(tmp_path / "bomb.dcm", 5).read_bytes()
     taken, (reason,) = through_intake(tmp_path / "intake", [bad], largest=4 << 20)
     assert taken == 1
-    assert "inflates to more than the 4194304 bytes that are allowed" in reason
+    assert "inflates to more than 4194304 bytes, which is the limit" in reason
     left, (reason,) = through_watcher(tmp_path / "watcher", [bad], largest=4 << 20)
     assert left == []
-    assert "inflates to more than the 4194304 bytes that are allowed" in reason
+    assert "inflates to more than 4194304 bytes, which is the limit" in reason
 
 
 @pytest.mark.timeout(300 + 10 * EXAMPLES)

@@ -49,7 +49,7 @@ def test_a_file_that_lacks_a_uid_says_so(
     del dataset.StudyInstanceUID
     dataset.save_as(folder / "orphan.dcm")
     inbox().step()
-    assert quarantined(spool) == {"orphan.dcm": "orphan.dcm has no StudyInstanceUID, which is required here."}
+    assert quarantined(spool) == {"orphan.dcm": "orphan.dcm has no StudyInstanceUID, which is required."}
 
 
 def test_a_file_that_is_cut_off_is_waited_for_and_then_quarantined(

@@ -61,7 +61,7 @@ def test_what_was_accepted_is_sent_again_when_somebody_asks(
     for delivery in due():
         database.deliveries.start([delivery])
         database.deliveries.accept(delivery, 0, now=NOON)
-    with pytest.raises(NothingToResend, match="accepted by other"):
+    with pytest.raises(NothingToResend, match="other has accepted no result"):
         database.jobs.resend(job_id, "by hand", destination="other")
     assert database.jobs.get(job_id).state == "done"
     assert database.jobs.resend(job_id, "by hand", destination="pacs", now=LATER) == 2

@@ -63,7 +63,7 @@ def test_no_job_is_made_over_other_images_than_it_was_decided_on(
     database.studies.index(images(2))
     decided = inputs_digest(("ct", image.sop_instance_uid, image.content_digest) for image in images(2))
     database.studies.index(images(1, first=3))
-    with pytest.raises(InputsChanged, match="more came in meanwhile"):
+    with pytest.raises(InputsChanged, match="arrived after this job was decided on"):
         database.jobs.create("1.2", order(inputs_digest=decided))
     with pytest.raises(UnknownSeries, match=r"no image of series 8\.8"):
         database.jobs.create("1.2", order(roles={"ct": "8.8"}))
