@@ -10,9 +10,8 @@ from pipelines.rules.explain import explain
 from pipelines.rules.file import parse_rules
 from pipelines.rules.model import RuleSet
 from pipelines.rules.study.attributes import StudyAttributes
+from tests.pipelines.rules.rule_files import DESIGN, rules
 from tests.pipelines.rules.studies import brain, mr, study
-from tests.pipelines.rules.test_model import DESIGN
-from tests.pipelines.rules.test_routing import rules
 
 
 def shown(whole: StudyAttributes, ruleset: RuleSet, width: int = 100) -> str:

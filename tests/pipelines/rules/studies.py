@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.rules.study.attributes import SeriesAttributes, StudyAttributes
 
 AXIAL = [1, 0, 0, 0, 1, 0]
+CORONAL = [1, 0, 0, 0, 0, -1]
 SAGITTAL = [0, 1, 0, 0, 0, -1]
 
 _KINDS: dict[str, dict[str, Any]] = {
@@ -76,3 +77,15 @@ def brain() -> StudyAttributes:
         PatientBirthDate="19600102",
         PatientID="JD19600102",
     )
+
+
+def phases(whole: StudyAttributes) -> dict[str, Any]:
+    return {one.series_instance_uid: whole.derived(one, "phase").value for one in whole.series}
+
+
+def because(whole: StudyAttributes) -> list[str]:
+    return [whole.derived(one, "phase").because for one in whole.series]
+
+
+def scan(number: int, time: str, description: str = "Abdomen 5.0", **tags: Any) -> SeriesAttributes:
+    return ct(number, description, AcquisitionTime=time, **tags)

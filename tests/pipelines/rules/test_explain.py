@@ -6,9 +6,8 @@ from pipelines.rules.explain import Explanation, RoleExplanation, explain
 from pipelines.rules.file import parse_rules
 from pipelines.rules.model import RulePriority
 from pipelines.rules.routing import Unmatched, plan_jobs, route
+from tests.pipelines.rules.rule_files import DESIGN, rules
 from tests.pipelines.rules.studies import brain, ct, mr, study
-from tests.pipelines.rules.test_model import DESIGN
-from tests.pipelines.rules.test_routing import rules
 
 
 def role(found: Explanation, rule: str, name: str) -> RoleExplanation:
