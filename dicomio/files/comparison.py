@@ -53,7 +53,7 @@ def _equal(one: DataElement, other: DataElement) -> bool:
 
 
 def _understood(element: DataElement, vr: str) -> DataElement:
-    """An element whose VR its encoding does not tell, by the VR that the other one has."""
+    """An element without an explicit VR, converted by the VR of the other one."""
     value = element.value
     if element.VR not in NOT_TOLD or vr in NOT_TOLD or not isinstance(value, bytes):
         return element

@@ -41,7 +41,7 @@ def encode_file_meta(
         transfer_syntax_uid: In which the data set that follows is encoded.
         source_ae: Application Entity title that the data set came from; left out when empty.
         receipt: Association and number of the image in it, as Private Information (0002,0102), which PS3.10 leaves to
-            the implementation: a file whose name is lost in a crash still tells how it came. Left out when empty.
+            the implementation: after a crash, a file without its name still says how it came. Left out when empty.
     """
     body = struct.pack("<HH2sHI2s", 0x0002, 0x0001, b"OB", 0, 2, b"\x00\x01")
     body += _uid(0x0002, sop_class_uid)

@@ -1,7 +1,7 @@
 """Reads deflated data sets (PS3.5, A.5) as a stream, up to a limit.
 
-Two megabytes can inflate to two gigabytes. A reader of headers needs the first kilobytes and the length of the rest;
-whoever reads pixels goes through them once, from front to back. So only a window of the contents is in memory.
+Two megabytes can inflate to two gigabytes. Reading a header takes the first kilobytes and the length of the rest, and
+pixels are read once, from front to back. So only a window of the contents is in memory.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def _numbers(value: bytes, code: str, *, little: bool) -> Plain | None:
 def _by_pydicom(dataset: Dataset, tag: int) -> Plain | None:
     """Text in another character set than ASCII, which pydicom knows to decode."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a wrong character set is no news in a hospital; the value is kept as it is
+        warnings.simplefilter("ignore")  # wrong character sets are common; the value is kept as it is
         try:
             return _from_element(dataset[tag])
         except Exception:  # a damaged value of an attribute that may never be asked for must not refuse the image

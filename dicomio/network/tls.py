@@ -19,7 +19,7 @@ class TLSFiles:
         key: Its private key, unencrypted.
         ca: Authorities that the other side's certificate must come from; None: as client the system's, as server none,
             and no certificate is asked for.
-        require_client_certificate: As server: refuse whoever has no certificate from `ca`.
+        require_client_certificate: As server: refuse peers without a certificate from `ca`.
         check_hostname: As client: the certificate must be for the host that we connect to.
     """
 
@@ -35,7 +35,7 @@ class TLSFiles:
         return cls(certificate=_path(certificate), key=_path(key), ca=_path(ca), **flags)
 
     def server_context(self) -> ssl.SSLContext:
-        """For accepting connections; raises ValueError, OSError or ssl.SSLError when the files do not serve."""
+        """For accepting connections; raises ValueError, OSError or ssl.SSLError if the files cannot be used."""
         import ssl
 
         if self.certificate is None:
@@ -49,7 +49,7 @@ class TLSFiles:
         return context
 
     def client_context(self) -> ssl.SSLContext:
-        """For opening connections; raises OSError or ssl.SSLError when the files do not serve."""
+        """For opening connections; raises OSError or ssl.SSLError if the files cannot be used."""
         import ssl
 
         context = ssl.create_default_context(cafile=self.ca)

@@ -113,7 +113,7 @@ def read_source_header(path: Path) -> Dataset:
 
 
 def source_time(header: Dataset) -> datetime:
-    """When the source image was made, for results whose bytes must depend on nothing but their inputs.
+    """When the source image was made: the time of results whose bytes may depend on nothing but their inputs.
 
     Falls back from content to acquisition, series and study date; 1900-01-01 when all are blank (anonymised data).
     """
@@ -138,7 +138,7 @@ def concept(code: Code) -> CodedConcept:
 
 
 def local_time(moment: datetime) -> datetime:
-    """A moment as DICOM dates and times tell it: on the wall clock of this machine, without an offset."""
+    """A moment as DICOM dates and times have it: local time of this machine, without an offset."""
     return moment if moment.tzinfo is None else moment.astimezone().replace(tzinfo=None)
 
 
@@ -211,7 +211,7 @@ def inherit_from_source(result: highdicom.SOPClass, header: Dataset, created: da
 
 
 def changed_attributes(header: Dataset, uids: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Keywords of what results cannot carry as the source has it.
+    """Keywords of attributes that results cannot carry as they are in the source.
 
     Args:
         header: Any image of the source series.
@@ -222,7 +222,7 @@ def changed_attributes(header: Dataset, uids: Iterable[tuple[str, str]]) -> tupl
 
 
 def lossy_compression(header: Dataset) -> Iterator[tuple[str, Any]]:
-    """What a lossy source says of its compression, all of it or nothing (PS3.3 C.7.6.1.1.5)."""
+    """The source's attributes of lossy compression, all of them or none (PS3.3 C.7.6.1.1.5)."""
     told = {keyword: valid_value(header, keyword) for keyword in _LOSSY}
     if told["LossyImageCompression"] == "01" and all(told.values()):
         yield from told.items()
@@ -261,7 +261,7 @@ def _texts(dataset: Dataset) -> Iterator[str]:
 
 
 def write_result(result: Dataset, path: Path) -> None:
-    """Writes a DICOM file that is either complete or not there, readable by nobody else (0600)."""
+    """Writes a DICOM file that is either complete or not there, mode 0600."""
     part = path.with_name(path.name + ".part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         result.save_as(file, enforce_file_format=True)

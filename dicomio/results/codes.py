@@ -69,7 +69,7 @@ LIVER = Code("10200004", "SCT", "Liver")
 SUMMARY = Code("121111", "DCM", "Summary")
 COMMENT = Code("121106", "DCM", "Comment")
 
-# The procedure whose images were looked at (CID 100)
+# The procedure that was reported (CID 100)
 PROCEDURES = {
     "CT": Code("25045-6", "LN", "CT unspecified body region"),
     "MR": Code("25056-3", "LN", "MRI unspecified body region"),

@@ -73,8 +73,8 @@ def valid_text(text: str) -> str:
 
 
 def valid_character_set(header: Dataset) -> Any:
-    """Specific Character Set of the source; None for the default one, and for what nobody can know."""
-    with suppress(Exception):  # whatever its bytes are: without it, what is not ASCII goes out as UTF-8
+    """Specific Character Set of the source; None for the default one, and for an unusable one."""
+    with suppress(Exception):  # whatever its bytes are: without it, what is not ASCII is written as UTF-8
         value = header.get("SpecificCharacterSet")
         terms = list(value) if isinstance(value, MultiValue) else [value or ""]
         extended = all(term.startswith("ISO 2022 IR ") or (term == "" and not at) for at, term in enumerate(terms))
@@ -107,10 +107,10 @@ def make_valid(subject: Dataset, *, nested: bool = False) -> tuple[Dataset, tupl
     for tag in sorted(subject.keys()):
         if tag.is_private:
             continue
-        element, mended = _valid(subject, tag, nested=nested)
+        element, corrected = _valid(subject, tag, nested=nested)
         if element is not None:
             clean.add(element)
-        if mended:
+        if corrected:
             changed[keyword_for_tag(tag) or str(tag)] = None
     changed.update(dict.fromkeys(drop_unaccompanied(clean)))
     return clean, tuple(changed)
@@ -131,7 +131,7 @@ def _valid(dataset: Dataset, tag: BaseTag, *, nested: bool) -> tuple[DataElement
             if found.value is None or str(found.value).strip(_PADDING) == "":
                 return None, False  # what has to be there empty, the result has anyway
             element, changed = _element(tag, vr, vm, found.value)
-        except Exception:  # bytes that no value can be made of; which ones, nobody needs to know
+        except Exception:  # bytes that are no value
             return None, True
     as_it_is = not changed and vr == found.VR and not (nested and vr == "PN")
     return found if as_it_is else element, changed

@@ -37,7 +37,7 @@ MINIMUM_SLICES = 3  # with two there is one distance, and nothing to compare it 
 COSINE_TOLERANCE = 0.01  # of the length and right angle of the direction cosines: two decimals, and nothing worse
 ORIENTATION_TOLERANCE_DEG = 0.1  # 0.2 mm at the edge of a head, 0.4 mm at that of an abdomen
 SPACING_TOLERANCE = 5e-4  # relative: a quarter of a pixel over 512 columns
-SAME_POSITION_MM = 0.01  # nobody reconstructs slices closer than this on purpose
+SAME_POSITION_MM = 0.01  # slices are never this close on purpose
 JITTER_MM = 0.1  # twice the rounding error of one decimal
 JITTER_SHARE = 0.2  # but of thin slices never more than a fifth of their distance
 JITTER_THICK = 0.01  # and of thick ones at least one per cent
@@ -192,7 +192,7 @@ def _duplicates(stack: Stack, series_uid: str) -> GeometryRefused | None:
 
 
 def _difference(places: Sequence[Placement]) -> str:
-    """What tells these images of one position apart, in words."""
+    """How these images at one position differ, in words."""
     if len({(place.sop_instance_uid, place.name) for place in places}) < len(places):
         return "versions of the same image"
     if np.ptp([place.position for place in places], axis=0).max() > SAME_POSITION_MM:

@@ -99,7 +99,7 @@ class MaskBox:
 def mask_boxes(labels: NDArray[np.integer], within: Box | None = None) -> Iterator[tuple[int, MaskBox]]:
     """Yields the number and the mask of every label above zero in a label map (slices, rows, columns), in one pass.
 
-    Whoever knows that there are none outside of the box `within` spares a look through the whole map.
+    Only the box `within` is searched, if given.
     """
     grid = grid_of(labels)
     whole = extents(labels) if within is None else within

@@ -34,7 +34,7 @@ class SamePatientCheck:
         """Compare one image with those seen before.
 
         Raises:
-            PatientsDiffer: It is of somebody else.
+            PatientsDiffer: It is of another patient.
         """
         raw = tuple(_raw(dataset, keyword) for keyword in ("PatientID", *_AGREE, "SpecificCharacterSet"))
         if raw == self._raw:
@@ -64,7 +64,7 @@ def _raw(dataset: Dataset, keyword: str) -> object:
 
 def _text(dataset: Dataset, keyword: str) -> str:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a wrong character set is no news in a hospital
+        warnings.simplefilter("ignore")  # wrong character sets are common
         try:
             return str(dataset.get(keyword) or "").strip(_PADDING)
         except Exception:  # bytes that pydicom cannot make a value of: compared as they are

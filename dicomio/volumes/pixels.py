@@ -17,7 +17,7 @@ from dicomio.volumes.decoders import COMPRESSED, UNCOMPRESSED, Encoded, decode, 
 
 
 class PixelError(Exception):
-    """The pixels of a file cannot be had; the text says why, and whoever knows the series makes a refusal of it."""
+    """The pixels of a file cannot be read; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class StoredPixels:
         element: Where in it they are.
         inflated: Whether `element.offset` counts in the inflated file.
         encoded: Form of a frame.
-        high_bit: Position of the highest bit that counts; bits_stored - 1 everywhere but in archives of old.
+        high_bit: Position of the highest bit that counts; bits_stored - 1 but in very old archives.
         frames: Number of frames.
     """
 
@@ -104,7 +104,7 @@ class StoredPixels:
                 buffer[:] = self._swapped(stream, index * self.frame_bytes)
             elif stream.readinto(buffer) < self.frame_bytes:  # type: ignore[attr-defined]
                 raise PixelError("the file became shorter while it was read")
-            yield self._settled(frame.astype(frame.dtype.newbyteorder("="), copy=False))
+            yield self._without_unused_bits(frame.astype(frame.dtype.newbyteorder("="), copy=False))
 
     def _swapped(self, stream: BinaryIO, start: int) -> bytes:
         """The bytes of a frame out of the words that hold them; with an odd size a word may hold two frames' pixels."""
@@ -122,15 +122,15 @@ class StoredPixels:
         found = 0
         try:
             for encoded in compress(frames, (index in chosen for index in count())):
-                yield self._settled(decode(encoded, self.encoded))
+                yield self._without_unused_bits(decode(encoded, self.encoded))
                 found += 1
         except (ValueError, RuntimeError, EOFError) as error:
             raise PixelError(f"{uid.UID(self.encoded.transfer_syntax).name}: {error}") from error
         if found < len(wanted):
             raise PixelError(f"{found} of {len(wanted)} frames are there")
 
-    def _settled(self, frame: np.ndarray) -> np.ndarray:
-        """The frame without what unused bits may hold: overlays of old, or copies of the sign where none belongs."""
+    def _without_unused_bits(self, frame: np.ndarray) -> np.ndarray:
+        """The frame without the contents of unused bits, such as old overlays or a copied sign."""
         bits = self.encoded.bits_stored
         if self.high_bit >= bits and not self.high_bit >= 8 * frame.dtype.itemsize:
             frame = frame >> (self.high_bit - bits + 1)

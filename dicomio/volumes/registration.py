@@ -20,9 +20,9 @@ ITERATIONS = 150
 BINS = 32
 RELAXATION = 0.8  # how much of its step the search keeps when it turns; at 0.5 it stopped 1.1 mm off, at 0.8 0.5 mm
 LEAST_STEP_MM = 0.005
-GLANCE_SAMPLES = 12_000  # for a first look, which is to be quick
+GLANCE_SAMPLES = 12_000  # for a first, quick registration
 SEED = 20_000
-MOST_ROTATION_DEG = 45.0  # nobody lies in the scanner like that: the search has lost its way
+MOST_ROTATION_DEG = 45.0  # larger than any real rotation: the search has failed
 LEAST_OVERLAP = 0.25  # of the fixed volume's grid
 COARSELY_MOVED_MM = 3.0  # what the coarse round alone may be off, on thick slices
 MOVED_MM = 2.0  # less is within what registration of thick slices can tell
@@ -108,7 +108,9 @@ _ONE_THREAD = _OneThread()
 
 @contextmanager
 def single_threaded_sitk() -> Iterator[None]:
-    """SimpleITK's metric adds in the order in which threads finish, and heeds only the number for the whole process.
+    """Let SimpleITK use one thread: its metric adds up in the order in which threads finish.
+
+    The number of threads can be set for the whole process only.
 
     Several threads may be within; the last one that leaves puts the former number back.
     """
@@ -212,7 +214,7 @@ def matrix_of(transform: sitk.Transform) -> np.ndarray:
 def _plausible(matrix: np.ndarray, moving: Volume, fixed: Volume) -> np.ndarray:
     angle = math.degrees(math.acos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1)))
     if angle > MOST_ROTATION_DEG:
-        raise _failed(moving, fixed, f"a rotation of {angle:.0f}° came out")
+        raise _failed(moving, fixed, f"the rotation found is {angle:.0f}°")
     overlap = _overlap(matrix, moving, fixed)
     if overlap < LEAST_OVERLAP:
         raise _failed(moving, fixed, f"only {overlap:.0%} of the volume would be covered")

@@ -54,7 +54,7 @@ _OF_IMAGE_TYPE = {
 
 
 class Units(NamedTuple):
-    """The unit ('' when nothing tells it), and what it was read from."""
+    """The unit ('' if it is not stated), and what it was read from."""
 
     name: str
     because: str
@@ -68,7 +68,7 @@ class Units(NamedTuple):
 def units_of(modality: str, rescale_type: str, image_type: Iterable[str], units: str = "") -> Units:
     """What the values of an image are numbers of.
 
-    CT without a word about it is in Hounsfield units (PS3.3 C.8.2.1.1.2 wants RescaleType for everything else). Other
+    CT that states no unit is in Hounsfield units (PS3.3 C.8.2.1.1.2 wants RescaleType for everything else). Other
     modalities have the unit that they state, mostly none.
 
     Args:

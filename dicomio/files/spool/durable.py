@@ -39,7 +39,7 @@ class LastCopy(DicomError):  # noqa: N818 - named as the others in dicomio/error
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, readable by nobody else whatever the umask lets through."""
+    """Make a folder and its missing parents, with mode 0700 whatever the umask."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)

@@ -21,7 +21,7 @@ class SpoolOwner:
         self._root = root
 
     def indexed(self) -> int | None:
-        """Number of the newest row that a database had for this spool; None if nobody has noted it yet."""
+        """Number of the newest row that a database had for this spool; None if it was never noted."""
         try:
             return int((self._root / "indexed").read_text())
         except (FileNotFoundError, ValueError):
@@ -40,7 +40,7 @@ class SpoolOwner:
             return None
 
     def set_installation(self, installation: str, database: str) -> None:
-        """Write down whose spool this is, durably.
+        """Note durably which installation and database the spool belongs to.
 
         Args:
             installation: The identifier.
@@ -50,7 +50,7 @@ class SpoolOwner:
             self._replace("installation.json", json.dumps({"id": installation, "database": database}), durable=True)
 
     def _replace(self, name: str, text: str, *, durable: bool) -> None:
-        """Write a small file anew; a reader finds the old one or the new one."""
+        """Replace a small file; a reader finds the old one or the new one."""
         draft = self._root / f"{name}.new"
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "w") as stream:
             stream.write(f"{text}\n")

@@ -36,13 +36,13 @@ from dicomio.files.spool.writer import SpoolWriter, copy_into, safe_name, safe_s
 
 
 class Spool:
-    """The spool's folders; made, readable by nobody else, when they are not there. Safe to use from several threads.
+    """The spool's folders, created (mode 0700) if missing. Safe to use from several threads.
 
     Args:
         root: The spool's folder; one file system, because files move inside it by rename.
         reserve: Bytes that must stay free on that file system; below it nothing is taken (SpoolFull).
         ahead: How many empty files to make ahead at a time; 0 for writers that are in no hurry.
-        largest: Bytes that a deflated data set may inflate to; asked for by whoever reads what is in the spool.
+        largest: Bytes that a deflated data set may inflate to, for readers of the spool.
 
     Attributes:
         owner: Which database the spool belongs to.
@@ -119,7 +119,7 @@ class Spool:
             return writer.commit()
 
     def incoming(self) -> list[Path]:
-        """The files that wait to be indexed, oldest first; whoever reads them in turn asks once."""
+        """The files that wait to be indexed, oldest first."""
         return _oldest_first(self.incoming_folder, ".dcm")
 
     def associations(self) -> list[Path]:
@@ -173,7 +173,7 @@ class Spool:
         return not any(self.studies_folder.iterdir())
 
     def sweep(self) -> int:
-        """Clear tmp/ of what writers left that are gone; safe at any time.
+        """Clear tmp/ of what dead writers left; safe at any time.
 
         Returns:
             How many files were finished, and went to incoming/.

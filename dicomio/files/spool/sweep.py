@@ -45,7 +45,7 @@ def recover(path: Path, incoming: Path, notes: SpoolNotes) -> bool:
 
 
 def _note_unfinished(path: Path, size: int, notes: SpoolNotes) -> None:
-    """An image that was on its way when its writer died; its sender did not hear that it was stored."""
+    """Note an image that was being received when its writer died; its sender got no success."""
     if size > 0 and path.suffix == ".part":
         reason = "was still coming when Scanward was stopped"
         association = _intended_name(path).rpartition(".")[2].partition("-")[0]

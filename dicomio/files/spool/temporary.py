@@ -88,7 +88,7 @@ class TemporaryFiles:
         self._refilling = thread
 
     def _refill(self) -> None:
-        """Add files; where there is no room for them, whoever needs one gets the error."""
+        """Add files; if the disk is full, the next `take` raises the error."""
         made: list[TemporaryFile] = []
         try:
             for _ in range(self._ahead):

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class ProcessState:
-    """How a listener process stands.
+    """State of a listener process.
 
     Attributes:
         pid: Its process id; None while it waits to be started again.
@@ -52,7 +52,7 @@ class Child:
             self.stdin.close()
 
     def log_output(self, line: bytes) -> None:
-        """Log again what the process logged, and remember what it says about itself."""
+        """Log again what the process logged, and note what it says about its state."""
         try:
             entry: dict[str, Any] = json.loads(line)
             event, level = str(entry.pop("event")), str(entry.pop("level"))

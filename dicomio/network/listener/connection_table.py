@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 PENDING, ASSOCIATED = 1, 2
 FEWEST_PENDING = 16
-_ENTRY = 8  # bytes: seven that stand for the address, one for the state; all zero where nobody is
+_ENTRY = 8  # bytes: seven that stand for the address, one for the state; all zero for a free entry
 
 
 def table_size(settings: ListenerSettings) -> int:
@@ -50,7 +50,7 @@ class ConnectionEntry:
         self.connection = connection
 
     def associate(self) -> bool:
-        """Count as an association from now on; False where that would be one too many."""
+        """Count as an association from now on; False if a limit is reached."""
         return self._table.associate(self)
 
     def leave(self) -> None:
@@ -58,7 +58,7 @@ class ConnectionEntry:
         self._table.leave(self)
 
     def close_early(self) -> None:
-        """Close the connection, which ends whoever waits for it."""
+        """Close the connection before it has an association, to make room for a new one."""
         LOG.warning("connection_gave_way", extra={"fields": {"peer_host": self.host}})
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -82,7 +82,7 @@ class ConnectionTable:
         self._lock = threading.Lock()
 
     def enter(self, host: str, connection: socket.socket) -> ConnectionEntry | None:
-        """An entry for a new connection; None where there is none at all."""
+        """An entry for a new connection; None if the table is full."""
         with self._lock:
             if not self._free:
                 return None

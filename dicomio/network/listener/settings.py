@@ -46,8 +46,8 @@ class ListenerSettings:
         ae_title: Our AE title.
         host: Address to listen on; '0.0.0.0' or '' for all of IPv4, '::' for all of both.
         port: TCP port; 0 picks a free one.
-        allow: Who may call; empty: everyone.
-        check_called_ae: Reject who calls us by another AE title.
+        allow: Who may open associations; empty: everyone.
+        check_called_ae: Reject requests for another AE title.
         processes: Listener processes on the port.
         max_associations: At one time, over all processes; further ones are rejected as transient.
         max_associations_per_host: Of those, from one address.
@@ -58,7 +58,7 @@ class ListenerSettings:
         acse_timeout: Seconds from the connection to the end of the association request, TLS included.
         pdu_timeout: Seconds from the beginning of a PDU to its end.
         slowest_rate: Bytes per second below which a message that takes longer than `network_timeout` is given up.
-        grace: Seconds that running associations get to end when the listener stops.
+        grace: Seconds that running associations have to end when the listener stops.
         reserve_bytes: What has to stay free on the disk of the spool; below it images are refused with 0xA700.
         tls: Files for TLS; None: plain TCP.
     """
@@ -85,7 +85,7 @@ class ListenerSettings:
 
     @property
     def largest_data_pdu(self) -> int:
-        """Bytes of the largest P-DATA PDU that is read from peers that do not heed `max_pdu`."""
+        """Bytes of the largest P-DATA PDU that is read from peers that ignore `max_pdu`."""
         return max(4 * self.max_pdu, 1 << 20)
 
     def allows(self, calling_ae: str, address: str) -> bool:

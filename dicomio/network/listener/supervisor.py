@@ -36,7 +36,7 @@ START_PATIENCE = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a process that keeps dying is started again
 STABLE_SECONDS = 10.0  # seconds after which a process that dies is restarted at once
 EXIT_SECONDS = 5.0  # seconds that a process has to end once its output has ended
-WATCH_TIMEOUT = 60.0  # seconds without a look at the processes after which nobody watches over them
+WATCH_TIMEOUT = 60.0  # seconds without a check of the processes after which the listener counts as not watched
 
 
 @dataclass(eq=False, kw_only=True)
@@ -56,11 +56,11 @@ class ListenerFailed(DicomError):  # noqa: N818 - named as the others in dicomio
 
 @dataclass(frozen=True)
 class ListenerState:
-    """How the listener stands.
+    """State of the listener.
 
     Attributes:
         processes: Each of them.
-        watched: Whether somebody replaces those that die.
+        watched: Whether processes that die are replaced.
     """
 
     processes: tuple[ProcessState, ...]
@@ -112,7 +112,7 @@ class Listener:
 
     @property
     def state(self) -> ListenerState:
-        """How the processes stand, and whether somebody watches over them."""
+        """State of the processes, and whether they are watched."""
         with self._lock:
             loads = self._connection_counts()
             processes = tuple(self._state_of(child, loads[child.number]) for child in self._children)
@@ -168,7 +168,7 @@ class Listener:
         if table_fd >= 0:
             os.close(table_fd)
         try:
-            self._spool.sweep()  # a process that had to go within an image leaves it there
+            self._spool.sweep()  # a process that was killed while receiving leaves its file there
         except OSError as error:
             log.error("sweep_failed", reason=str(error))
         log.info("listener_stopped", port=self.port)
@@ -205,7 +205,7 @@ class Listener:
             time.sleep(0.1)
 
     def _spawn(self, number: int) -> Child:
-        """Start a process; raises OSError where the machine has no room for one."""
+        """Start a process; raises OSError if the machine has no resources for one."""
         descriptors = (self._listening.fileno(), self._table_fd)
         connection_table.clear(self._table_fd, self.settings, number)
         root = str(Path(__file__).resolve().parents[3])
@@ -224,14 +224,14 @@ class Listener:
         return Child(number, process, stdin, output, started=time.monotonic())
 
     def _watch(self) -> None:
-        """Log what the processes say, and replace those that die; goes on whatever happens."""
+        """Log the output of the processes, and replace those that die; no error ends it."""
         with selectors.DefaultSelector() as selector:
             for child in self._children:
                 selector.register(child.output, selectors.EVENT_READ, child)
             while selector.get_map() or not self._stopping.is_set():
                 try:
                     self._watch_once(selector)
-                except Exception as error:  # whoever replaces processes must be the last to go
+                except Exception as error:  # this thread replaces processes and must not end before them
                     with contextlib.suppress(OSError):  # not even the log may have room
                         log.error("listener_watch_failed", error=f"{type(error).__name__}: {error}")
                     self._stopping.wait(1.0)
@@ -252,7 +252,7 @@ class Listener:
             self._on_exit(child)
 
     def _on_exit(self, child: Child) -> None:
-        """A process has died, or closed its output, which is as bad."""
+        """Replace a process that died or closed its output."""
         if not self._stopping.is_set():
             self._schedule(child.number, quick=time.monotonic() - child.started < STABLE_SECONDS)
         try:
@@ -282,7 +282,7 @@ class Listener:
                     return
                 try:
                     child = self._spawn(number)
-                except OSError as error:  # no memory, descriptors or processes left: later there may be
+                except OSError as error:  # no memory, descriptors or processes left: try again later
                     self._not_started[number] = str(error)
                     self._schedule(number, quick=True)
                     log.error("listener_process_not_started", reason=str(error), next_try_s=self._backoff[number].pause)

@@ -145,7 +145,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         self._buffer = bytearray()
 
     def _is_transport_event(self) -> bool:
-        """Whether something came; once the association is over, whatever still comes is thrown away."""
+        """Whether data came; once the association has ended, they are thrown away."""
         if self.event_queue.queue:  # one thing after the other
             return False
         if self.state_machine.current_state != "Sta13":
@@ -163,7 +163,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
             self._abort_with_reason(fault)
         except OSError as error:
             self._lose_connection(str(error))
-        except Exception:  # ours; the peer shall hear of it all the same
+        except Exception:  # our own error; the association is aborted
             LOG.exception("association_failed")
             self.event_queue.put("Evt19")
 
@@ -180,7 +180,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         self._lose()
 
     def _lose(self) -> None:
-        self.lost = self.lost or self.state_machine.current_state != "Sta13"  # there, the end is what we wait for
+        self.lost = self.lost or self.state_machine.current_state != "Sta13"  # in Sta13 the end is expected
         self.event_queue.put("Evt17")  # transport connection closed
 
     def _read_pdu(self) -> bool:
@@ -228,7 +228,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         self.event_queue.put("Evt6")
 
     def _take_control(self, kind: int) -> None:
-        """A-RELEASE-RQ or A-ABORT; whatever else it says changes nothing for us."""
+        """A-RELEASE-RQ or A-ABORT; their other fields change nothing for us."""
         self._recv_pdu.put(A_RELEASE_RQ() if kind == RELEASE_RQ else _plain_abort())
         self.event_queue.put("Evt12" if kind == RELEASE_RQ else "Evt16")
 
@@ -270,7 +270,7 @@ class AcceptorUpperLayer(UnthreadedUpperLayer):
         )
         try:
             super()._send(pdu)
-        except (OSError, ProtocolViolation) as error:  # nobody is there to be told
+        except (OSError, ProtocolViolation) as error:  # the peer has gone
             LOG.debug("not_sent", extra={"fields": {"reason": str(error)}})
 
 

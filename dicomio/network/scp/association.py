@@ -190,12 +190,12 @@ class AcceptedAssociation(UnthreadedAssociation):
         self.dul.send_command(request.context_id, encode_response(request, status, comment))
 
     def note_lost(self, request: StoreRequest, data_set: IncomingDataSet, kind: str, reason: str) -> None:
-        """Remember an image that did not get in, for the record of this association."""
+        """Note an image that was not stored, for the record of this association."""
         named = replace(data_set.identity, sop_uid=request.sop_instance_uid, source_ae=self.calling_ae)
         self._lost.append(lost.note(kind, reason, named, timestamp(), association=self.association_id))
 
     def answer(self, context_id: int, command: Command) -> None:
-        """Answer any other request: C-ECHO says whether we could store, all else is unknown to us."""
+        """Answer any other request: C-ECHO with whether images can be stored, everything else as unrecognized."""
         self._context(context_id)
         if command_field(command) != ECHO_REQUEST:
             status = UNRECOGNIZED_OPERATION
@@ -210,7 +210,7 @@ class AcceptedAssociation(UnthreadedAssociation):
         return context
 
     def _on_request(self, event: evt.Event) -> None:
-        """Before negotiation: say no to whom we do not know, else support what is proposed."""
+        """Before negotiation: reject peers that are not allowed, else support what they propose."""
         asked = self.dul.request
         self.calling_ae, self.called_ae = asked.calling_ae, asked.called_ae
         reason = asked.rejection or self._reason_to_reject()
@@ -229,7 +229,7 @@ class AcceptedAssociation(UnthreadedAssociation):
         )
 
     def _reason_to_reject(self) -> tuple[int, int, int] | None:
-        """Who may not call at all hears that first, and takes nobody's place."""
+        """Reason to reject, None to accept. Peers that are not allowed do not count against the limits."""
         try:
             if self.settings.check_called_ae and self.called_ae != self.settings.ae_title:
                 return UNKNOWN_CALLED

@@ -1,7 +1,7 @@
 """Reads A-ASSOCIATE-RQ (PS3.8, 9.3.2) leniently and rewrites it so that pynetdicom can parse it.
 
-Lenient where the standard lets us be: titles padded with NUL or left empty, long version names, items that we do not
-know, a protocol version of which bit 0 is set. What cannot be accepted is named, for an A-ASSOCIATE-RJ or for the
+Accepted are titles padded with NUL or left empty, long version names, unknown items, and a protocol version of which
+bit 0 is set. What cannot be accepted is named, for an A-ASSOCIATE-RJ or for the
 result of the one presentation context. Extended negotiation is left out of what pynetdicom gets to read: we answer
 none, which means the defaults (PS3.7, D.3.3).
 """
@@ -96,7 +96,7 @@ def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _context(value: bytes) -> bytes | int:
-    """A presentation context (9.3.2.2) written anew, or the result with which it is refused."""
+    """A presentation context (9.3.2.2) encoded again, or the result with which it is refused."""
     subitems = [(kind, _text(uid)) for kind, uid in _items(value[4:])]
     abstract = [uid for kind, uid in subitems if kind == 0x30 and _usable(uid)]
     transfer = [uid for kind, uid in subitems if kind == 0x40 and _usable(uid)]
@@ -111,7 +111,7 @@ def _context(value: bytes) -> bytes | int:
 
 
 def _user_information(values: list[bytes]) -> bytes:
-    """Maximum length, implementation class and version; nothing else of it matters to us."""
+    """Maximum length, implementation class and version; the rest is not used."""
     subitems: dict[int, bytes] = {}
     for value in values:
         for kind, content in _items(value):

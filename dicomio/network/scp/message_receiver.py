@@ -36,13 +36,13 @@ class EmptyDataSet(Exception):  # noqa: N818 - named as the others in dicomio/er
 
 
 class IncomingDataSet:
-    """The data set of one C-STORE request, on its way to the spool instead of into memory.
+    """The data set of one C-STORE request; goes into the spool, never into memory.
 
     What goes wrong is kept in `failure` and answered when the data set has ended: the association stays usable.
 
     Args:
         open_writer: Opens its file in the spool, the head already written.
-        limit: Bytes that it may have. As much again is read and thrown away, so that the peer hears why.
+        limit: Bytes that it may have. As much again is read and discarded, so that the peer gets a status.
     """
 
     def __init__(self, open_writer: Callable[[], SpoolWriter], limit: int) -> None:
@@ -79,7 +79,7 @@ class IncomingDataSet:
         return self._writer.commit().name
 
     def discard(self) -> None:
-        """Leave nothing behind but whose it was; harmless after `commit`."""
+        """Remove the file, and keep the identity of the image; does nothing after `commit`."""
         if self._writer is not None and self._writer.is_open:
             with suppress(OSError):
                 self.identity = identity_of(self._writer.path)
@@ -105,7 +105,7 @@ class MessageHandler(Protocol):
 
 
 class MessageReceiver(DIMSEServiceProvider):  # type: ignore[misc]
-    """Takes messages apart as their fragments arrive, and has each served before the next one is looked at."""
+    """Assembles messages from their fragments; each is answered before the next one is read."""
 
     assoc: MessageHandler
 
@@ -114,7 +114,7 @@ class MessageReceiver(DIMSEServiceProvider):  # type: ignore[misc]
         self._command = bytearray()
         self._request: StoreRequest | None = None
         self._data_set: IncomingDataSet | None = None
-        self._other: Command | None = None  # a request that is no C-STORE, and whose data set is on its way
+        self._other: Command | None = None  # a request other than C-STORE whose data set is being received
         self._other_bytes = 0
         self._began = 0.0
 
@@ -145,7 +145,7 @@ class MessageReceiver(DIMSEServiceProvider):  # type: ignore[misc]
             raise MalformedPDU("a data set without a command")
 
     def discard(self) -> None:
-        """Forget a data set that was cut off, on whatever way the association ended."""
+        """Discard a data set that was cut off, however the association ended."""
         data_set, request = self._data_set, self._request
         self._data_set = self._request = None
         if data_set is not None:

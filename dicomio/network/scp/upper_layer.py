@@ -6,7 +6,7 @@ several such sleeps. Here the upper layer (`DULServiceProvider`) has no thread: 
 pynetdicom's. `dicomio.network.scp.acceptor` says how an acceptor reads.
 
 What is overridden here relies on how pynetdicom 3.0 works inside. test_upper_layer.py holds a digest of
-every function that is replaced or relied upon, and fails when a new pynetdicom changes one, so that somebody looks.
+every function that is replaced or relied upon, and fails when a new pynetdicom changes one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pynetdicom.dul import DULServiceProvider
 
 LOG = logging.getLogger(__name__)
 
-TICK = 0.5  # seconds: how often a waiting thread looks at its timers
+TICK = 0.5  # seconds between two checks of timers while waiting
 CLOSE_SECONDS = 1.0  # seconds that the peer has to close the connection after the association's end
 
 
@@ -37,7 +37,7 @@ class UnthreadedUpperLayer(DULServiceProvider):  # type: ignore[misc]
         self._running_once = False
 
     def start(self) -> None:
-        """There is no thread to start."""
+        """Starts no thread."""
         self._running = True
         self._idle_timer.start()
         self.assoc._dul_ready.set()
@@ -110,7 +110,7 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
     """An association that runs in one thread, the one that calls `run_reactor`.
 
     Attributes:
-        end_soon: Set by another thread: abort at the next tick.
+        end_soon: Set by another thread: abort within TICK seconds.
     """
 
     messages: type[DIMSEServiceProvider] = DIMSEServiceProvider
@@ -129,7 +129,7 @@ class UnthreadedAssociation(Association):  # type: ignore[misc]
         self.end_soon = False
 
     def _bind_defaults(self) -> None:
-        """Only what answers requests: pynetdicom's log handlers spell out each PDU, whether or not anybody logs it."""
+        """Only what answers requests: pynetdicom's log handlers format each PDU, whether or not it is logged."""
         for event in evt._INTERVENTION_EVENTS:
             self.bind(event, evt.get_default_handler(event))
 

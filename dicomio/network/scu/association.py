@@ -40,7 +40,7 @@ class Peer:
         ae_title: Its AE title.
         host: Its address or name.
         port: Its TCP port.
-        calling_ae: The AE title that we call ourselves.
+        calling_ae: Our own AE title.
         tls: Files for TLS; None: plain TCP.
         connect_timeout: Seconds that it has to accept the connection.
         acse_timeout: Seconds that it has to answer an association request.
@@ -65,7 +65,7 @@ class Peer:
         return self.dimse_timeout + size / SLOWEST_RATE
 
     def refused(self, reason: str) -> PeerRefused:
-        """The error for when this peer says no."""
+        """The error for when this peer refuses."""
         return PeerRefused(peer=str(self), reason=reason)
 
     def unreachable(self, reason: str) -> PeerUnreachable:
@@ -144,11 +144,11 @@ class _Entity(AE):  # type: ignore[misc]
 
 
 def _hand_answers_back(assoc: Association) -> None:
-    """Gives back the answers that pynetdicom's reactor takes from whoever waits for them.
+    """Puts back answers that pynetdicom's reactor took although a request waits for them.
 
     Before a request is sent the reactor is paused, by an event and a flag. On a busy machine it may be seen as paused
     when it has passed the event already; it then takes the answer as a message that nobody expects and drops it, and
-    the request waits until its time is over. While the event is not set somebody does wait.
+    the request waits until its time is over. While the event is not set, a request does wait.
     """
     serve = assoc._serve_request
 
@@ -167,10 +167,10 @@ def association(
 ) -> Iterator[Association]:
     """An established association, released at the end (aborted when an exception ends it).
 
-    Every step has a deadline: a peer that sends a byte now and then does not hold us for ever.
+    Every step has a deadline: a peer that sends a byte now and then does not hold us forever.
 
     Args:
-        peer: Whom to call.
+        peer: Where to.
         contexts: What to propose, at most 128.
         control: Lets another thread end it, and sets deadlines for what is done with it.
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 class Checkpoint(threading.Event):
     """As pynetdicom's own event there, without its race.
 
-    Whoever sends a message clears the event and goes on once the reactor says that it is paused. A reactor that an
+    A sender clears the event and goes on once the reactor says that it is paused. A reactor that an
     earlier `set` has woken, and that a busy machine has not let run since, still says so: it then runs after all, takes
-    the peer's answer for a request and drops it, and the sender waits for it until its patience ends. Here the reactor
+    the peer's answer for a request and drops it, and the sender waits for it until its timeout. Here the reactor
     is not paused any more from the moment on in which it may go on.
     """
 

@@ -26,23 +26,23 @@ class ConnectionControl:
         self._socket: socket.socket | None = None
 
     def is_finishing(self) -> bool:
-        """Whether nothing new is to be begun any more; what is being sent ends as it ends."""
+        """Whether nothing new may be begun; what is being sent is finished."""
         return self._finishing
 
     def open(self) -> None:
-        """A new connection begins; what was said of the last one is forgotten, but not that it was closed."""
+        """A new connection begins: forget why the last one was cut, but not that `close` was called."""
         with self._lock:
             self._socket, self.cut = None, "Scanward is stopping" if self._closed else None
 
     def attach(self, connection: socket.socket) -> None:
-        """This is the connection to be cut; one that comes too late is cut at once."""
+        """Set the connection to cut; it is cut at once if it comes too late."""
         with self._lock:
             self._socket = connection
             if self.cut is not None:
                 self._shut_down()
 
     def disconnect(self) -> None:
-        """The connection is over: nothing of it stays open."""
+        """Shut down and close the connection."""
         with self._lock:
             self._shut_down()
             if self._socket is not None:
@@ -54,7 +54,7 @@ class ConnectionControl:
         self._finishing = True
 
     def close(self) -> None:
-        """Cut the connection that there is, and any that comes."""
+        """Cut this connection, and any later one."""
         self._finishing = self._closed = True
         self._cut("Scanward is stopping")
 

@@ -73,7 +73,7 @@ class OutgoingFile:
 
     @classmethod
     def of(cls, path: Path) -> OutgoingFile:
-        """Read a file's head; raises NotDicom, OSError, or ValueError when it does not say what it is."""
+        """Read a file's head; raises NotDicom, OSError, or ValueError if UIDs are missing."""
         head = read_file_meta(path)
         if not (head.sop_class_uid and head.sop_instance_uid and head.transfer_syntax_uid):
             raise ValueError("its file meta information lacks SOP class, SOP instance or transfer syntax")
@@ -99,7 +99,7 @@ class OutgoingFile:
             raise NotConvertible(f"the peer does not accept {_name(self.kind)}, nor uncompressed")
         own = UID(self.kind.transfer_syntax_uid)
         if own not in LOSSLESS:
-            raise NotConvertible(f"the peer does not accept {_name(self.kind)}, which cannot be undone without loss")
+            raise NotConvertible(f"the peer does not accept {_name(self.kind)}, which cannot be converted without loss")
         try:
             dataset = dcmread(self.path)
             if own.is_encapsulated:

@@ -5,9 +5,9 @@
     for result in send(peer, paths):
         if not result.accepted: ...
 
-Whether trying again makes sense is in the type of the error: PeerRefused needs somebody to change a setting,
-PeerUnreachable may pass. An association that is lost on the way raises nothing: what was accepted until then is
-accepted, and the rest comes back as results without a status.
+PeerRefused means that a setting must be changed, PeerUnreachable that a later try may succeed. An association that is
+lost while files are sent raises nothing: files that were accepted are accepted, the others come back as results without
+a status.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SendResult:
     Attributes:
         path: The file.
         sop_instance_uid: Which instance it holds; '' when it could not be read.
-        status: Status that the peer answered (PS3.4, table B.2-1); None when it did not get to that.
+        status: Status that the peer answered (PS3.4, table B.2-1); None if it was not sent or not answered.
         error: Why it was not accepted; None when it was.
     """
 
@@ -104,7 +104,7 @@ def send(
 ) -> list[SendResult]:
     """Send files, over one association if their kinds fit into one.
 
-    A file goes out as it is; if the peer does not accept its transfer syntax, uncompressed, if that loses nothing.
+    Files are sent as they are, or uncompressed if the peer does not accept their transfer syntax and nothing is lost.
 
     Args:
         peer: Where to.
@@ -116,7 +116,7 @@ def send(
         One result per file; none for those that were not begun when it was told to finish.
 
     Raises:
-        PeerRefused: There is no association, and will be none until somebody changes a setting.
+        PeerRefused: There is no association, and there will be none until a setting is changed.
         PeerUnreachable: There is no association now. Results known before that went to `on_result`.
     """
     results: list[SendResult] = []
@@ -201,9 +201,9 @@ class _Sending:
 
     def _store(self, file: OutgoingFile, message_id: int) -> Dataset:
         payload = file.payload(self._accepted)
-        patience = self._peer.message_timeout(file.size)
-        self._opened.dimse_timeout = patience
-        with self._control.within(patience + GRACE_SECONDS), _FILES_AS_THEY_ARE:
+        timeout = self._peer.message_timeout(file.size)
+        self._opened.dimse_timeout = timeout
+        with self._control.within(timeout + GRACE_SECONDS), _FILES_AS_THEY_ARE:
             return self._opened.send_c_store(payload, message_id, priority=MEDIUM)
 
 
@@ -212,7 +212,7 @@ def _not_sent(file: OutgoingFile, why: str) -> SendResult:
 
 
 class _Chunked:
-    """While any thread is in here, pynetdicom sends files as they are instead of reading and encoding them anew."""
+    """While any thread is in here, pynetdicom sends files as they are instead of decoding and encoding them again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -157,7 +157,7 @@ def _placeholders(header: Dataset, volume: Volume, indices: Iterable[int]) -> It
     """Slices of the volume as highdicom wants to see them: one pixel of a classic single-frame image each."""
     common = {element.tag: element for element in _common_placeholder(header, volume)}
     for index in indices:
-        image = Dataset(dict(common))  # shared elements: to make them anew for each slice took most of the time
+        image = Dataset(dict(common))  # shared elements: creating them for each slice took most of the time
         image.SOPInstanceUID = _PLACEHOLDER.format(index + 1)
         image.ImagePositionPatient = _decimals(volume.affine[:3, 3] + index * volume.affine[:3, 0])
         yield image

@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from dicomio.files.comparison import is_same_image
-from tests.dicomio.support.peers import ct_image
+from tests.dicomio.support.series import ct_image
 
 
 @pytest.fixture

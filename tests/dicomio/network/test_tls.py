@@ -15,7 +15,7 @@ from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
 from dicomio.network.scu.sender import echo, send
 from dicomio.network.tls import TLSFiles
-from tests.dicomio.support.peers import data_set, until, write_series
+from tests.dicomio.support.series import data_set, until, write_series
 from tests.dicomio.support.wire import HERE, us
 
 

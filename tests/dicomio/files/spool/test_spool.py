@@ -16,7 +16,7 @@ from dicomio.files.file_meta import encode_file_meta, read_file_meta
 from dicomio.files.spool.free_space import SpoolFull
 from dicomio.files.spool.spool import Spool
 from dicomio.files.spool.writer import safe_name
-from tests.dicomio.support.peers import ct_image, write_series
+from tests.dicomio.support.series import ct_image, write_series
 
 
 @pytest.fixture(params=[0, 4], ids=["none ahead", "ahead"])

@@ -11,8 +11,8 @@ import pytest
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
 from dicomio.network.scu.sender import echo
-from tests.dicomio.support.peers import until
 from tests.dicomio.support.requestor import raw_association
+from tests.dicomio.support.series import until
 from tests.dicomio.support.wire import HERE, us
 
 

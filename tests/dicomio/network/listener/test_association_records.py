@@ -6,7 +6,7 @@ import json
 
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
-from tests.dicomio.support.peers import until
+from tests.dicomio.support.series import until
 from tests.dicomio.support.wire import p_data, request, store_command, wire
 
 

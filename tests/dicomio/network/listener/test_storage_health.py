@@ -8,7 +8,7 @@ from dicomio.errors import PeerRefused
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
 from dicomio.network.scu.sender import echo
-from tests.dicomio.support.peers import until
+from tests.dicomio.support.series import until
 from tests.dicomio.support.wire import us
 
 

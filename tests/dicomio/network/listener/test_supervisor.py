@@ -19,8 +19,8 @@ from dicomio.errors import PeerRefused, PeerUnreachable
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
 from dicomio.network.scu.sender import SendResult, echo, send
-from tests.dicomio.support.peers import NODELAY, ct_image, data_set, until, write_series
 from tests.dicomio.support.requestor import pynetdicom_association
+from tests.dicomio.support.series import NODELAY, ct_image, data_set, until, write_series
 from tests.dicomio.support.wire import HERE, us
 
 

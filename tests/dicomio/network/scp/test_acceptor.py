@@ -19,7 +19,7 @@ from dicomio.files.spool.spool import Spool
 from dicomio.files.spool.writer import SpoolWriter
 from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerSettings
 from dicomio.network.scu.sender import echo
-from tests.dicomio.support.peers import data_set, until
+from tests.dicomio.support.series import data_set, until
 from tests.dicomio.support.wire import Wire, listening, p_data, request, store_command, us, wire
 
 

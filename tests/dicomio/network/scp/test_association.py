@@ -33,7 +33,6 @@ from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerSettings
 from dicomio.network.scu.association import Peer
 from dicomio.network.scu.sender import echo
-from tests.dicomio.support.peers import NODELAY, ct_image, data_set, until, write_series
 from tests.dicomio.support.requestor import (
     Requestor,
     data_primitive,
@@ -41,6 +40,7 @@ from tests.dicomio.support.requestor import (
     pynetdicom_association,
     raw_association,
 )
+from tests.dicomio.support.series import NODELAY, ct_image, data_set, until, write_series
 
 PRIVATE = "1.2.276.0.7230010.3.1.0.9999"
 

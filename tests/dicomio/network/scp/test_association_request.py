@@ -20,8 +20,8 @@ from dicomio.network.listener.supervisor import AllowedPeer, Listener, ListenerS
 from dicomio.network.scp.association_request import parse_association_request
 from dicomio.network.scp.protocol_errors import MalformedPDU
 from dicomio.network.scu.sender import echo
-from tests.dicomio.support.peers import data_set, until
 from tests.dicomio.support.requestor import encode_request
+from tests.dicomio.support.series import data_set, until
 from tests.dicomio.support.wire import (
     ABORT_PROVIDER,
     APPLICATION,

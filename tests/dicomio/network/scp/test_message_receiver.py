@@ -12,8 +12,8 @@ from pydicom.uid import CTImageStorage
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.supervisor import Listener, ListenerSettings
 from dicomio.network.scu.sender import echo
-from tests.dicomio.support.peers import data_set, until
 from tests.dicomio.support.requestor import data_primitive, encode_request, raw_association, store
+from tests.dicomio.support.series import data_set, until
 from tests.dicomio.support.wire import p_data, request, store_command, us, wire
 
 

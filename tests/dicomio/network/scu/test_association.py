@@ -21,7 +21,7 @@ from dicomio.network.scu.association_accept import clean_accept
 from dicomio.network.scu.connection_control import ConnectionControl
 from dicomio.network.scu.sender import Peer, SendResult, echo, send
 from dicomio.network.statuses import describe_status
-from tests.dicomio.support.peers import until, write_series
+from tests.dicomio.support.series import until, write_series
 
 HERE = "127.0.0.1"
 VERSION_NAME = 0x55

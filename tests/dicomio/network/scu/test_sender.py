@@ -32,7 +32,7 @@ from dicomio.network.listener.supervisor import Listener, ListenerSettings
 from dicomio.network.scu.outgoing_files import OutgoingFile, batches
 from dicomio.network.scu.sender import Peer, SendResult, count_instances, echo, send
 from dicomio.results.uids import derived_uid
-from tests.dicomio.support.peers import ct_image, data_set, until, write_series
+from tests.dicomio.support.series import ct_image, data_set, until, write_series
 
 HERE = "127.0.0.1"
 
@@ -173,7 +173,7 @@ def test_lossy_compression_is_not_undone(tmp_path: Path) -> None:
     with pacs.running() as peer:
         (result,) = send(peer, [path])
     assert (result.accepted, result.status) == (False, None)
-    assert "cannot be undone without loss" in (result.error or "")
+    assert "cannot be converted without loss" in (result.error or "")
     assert pacs.stored == []
 
 

@@ -1,4 +1,4 @@
-"""Small images to send, and what the tests of the network pieces share."""
+"""Small series to send, and waiting for what another thread or process does."""
 
 from __future__ import annotations
 
