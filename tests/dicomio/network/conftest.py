@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dicomio.files.spool.spool import Spool
 from dicomio.network.listener.settings import ListenerSettings
+from dicomio.network.listener.supervisor import Listener
 
 
 @pytest.fixture
@@ -16,3 +18,9 @@ def settings(tmp_path: Path) -> ListenerSettings:
 @pytest.fixture
 def spool(settings: ListenerSettings) -> Spool:
     return Spool(settings.spool)
+
+
+@pytest.fixture
+def listener(settings: ListenerSettings) -> Iterator[Listener]:
+    with Listener(settings) as listening:
+        yield listening

@@ -6,7 +6,7 @@ import json
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,12 +51,6 @@ Start = Callable[..., Listener]
 @pytest.fixture
 def settings(tmp_path: Path) -> ListenerSettings:
     return ListenerSettings(spool=tmp_path / "spool", host="127.0.0.1", port=0, processes=1)
-
-
-@pytest.fixture
-def listener(settings: ListenerSettings) -> Iterator[Listener]:
-    with Listener(settings) as listening:
-        yield listening
 
 
 def store_raw(opened: Requestor, context: int, sop_class: str, sop_instance: str, data: bytes) -> int:

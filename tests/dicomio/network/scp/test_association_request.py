@@ -57,7 +57,7 @@ def port(shared: Listener, capsys: pytest.CaptureFixture[str]) -> Iterator[int]:
     """Its port; afterwards it still answers, has logged no traceback, and has left nothing behind."""
     yield shared.port
     echo(us(shared.port))
-    until(lambda: shared.loads == (0,))
+    until(lambda: shared.connection_counts == (0,))
     assert "Traceback" not in capsys.readouterr().out
 
 
