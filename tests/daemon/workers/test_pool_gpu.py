@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,9 @@ def config(folder: Path, text: str) -> Config:
     return load_config(path)
 
 
-def own_gpu() -> int | None:
+def own_gpu(dask_worker: Any) -> int | None:
     """Runs in a worker: the GPU that its jobs are given."""
-    from distributed import get_worker
-
-    gpu: int | None = get_worker().plugins[WarmUp.name].runner.gpu
+    gpu: int | None = dask_worker.plugins[WarmUp.name].runner.gpu
     return gpu
 
 
