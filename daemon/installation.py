@@ -105,7 +105,7 @@ def mismatch(spool: SpoolSide, database: DatabaseSide) -> str | None:
     if same or (spool.is_empty and database.is_empty):
         return None
     if database.is_empty:
-        return "the database knows no study, and the spool holds some"
+        return "the database contains no study, but the spool contains some"
     if spool.installation and database.installation:
         return "they belong to different installations"
     if database.knows_files or (spool.is_empty and not database.installation):
@@ -124,6 +124,6 @@ def _advice(config: Config, database: Database, here: SpoolSide, there: Database
         lines.append(f"The data folder of this database was {there.data_dir}: set `data_dir` to it.")
     lines.append(
         "If these two are meant, `scanward db adopt` makes them belong together: studies that the database does not "
-        "know are then put before the rules as new ones, and their results are sent again."
+        "know are then routed as new ones, and their results are sent again."
     )
     return "\n".join(lines)

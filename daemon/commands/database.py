@@ -1,4 +1,4 @@
-"""The job database: its schema, its copy, and the spool it belongs to."""
+"""Upgrade or copy the job database, or adopt it for a data folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 @app.command("upgrade")
 def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Bring the schema to this version's revision; what is there stays."""
+    """Upgrade the schema to the revision of this version; all data is kept."""
     loaded = load_config(config)
     loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with console.status("Upgrading the job database ..."):
@@ -27,7 +27,7 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command("current")
 def current(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Print the revision the database is at, and the one this version needs."""
+    """Print the revision of the database, and the one that this version needs."""
     loaded = load_config(config)
     database = Database(loaded.database_url)
     found, needed = database.current(), database.head()
@@ -55,7 +55,7 @@ def adopt(
         here, there = SpoolSide.of(spool), database.installation.side()
         why = mismatch(here, there)
         if why is not None and not yes:
-            told = "What the database does not know is put before the rules as new, and its results are sent again."
+            told = "Studies that the database does not know are routed as new ones, and their results are sent again."
             console.print(f"{why[0].upper()}{why[1:]}. {told}", soft_wrap=True)
             typer.confirm("Use this database with this data folder from now on?", abort=True)
         join(loaded, database, spool, identifier(here, there))

@@ -1,4 +1,4 @@
-"""Model packages: what ships, what the hospital has added, who uses them."""
+"""List, verify, build and benchmark model packages."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def list_models(config: OptionalConfig = None, as_json: JsonOption = False) -> N
 
 @app.command("verify")
 def verify_models(config: OptionalConfig = None, package: PackageOption = None) -> None:
-    """Run every engine on each package's reference inputs: how near it comes to FP32, its time, and which serves."""
+    """Run every engine on each package's reference inputs: how close it comes to FP32, how long it takes, and which one serves."""
     table = plain_table("Package", "Engine", ">Dice", ">Difference", ">ms", "State")
     silent: dict[str, list[str]] = {}  # by the reason why they do not answer: engines, each once
     served = True
@@ -110,7 +110,7 @@ def build_models(
     package: PackageOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the builder's own log too.")] = False,
 ) -> None:
-    """Compile the networks ahead of time into the configuration's data folder, so that no start has to."""
+    """Compile the networks ahead of time into the data folder, so that no start has to."""
     settings = _settings(config)
     if settings.cache_dir is None:
         raise WrongUsage(reason="plans are kept in the data folder of a configuration; give one with -c")
@@ -144,7 +144,7 @@ def benchmark_models(
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile takes a minute.")] = True,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for engines.md and engines.png.")] = None,
 ) -> None:
-    """Measure every engine that opens, in turns, on the package's reference inputs: one table and a picture."""
+    """Measure the speed of every engine on each package's reference inputs: a table and a picture."""
     settings = _settings(config)
     threads = settings.threads or usable_cores()
     found: Sequence[BenchmarkRow]

@@ -1,4 +1,4 @@
-"""Which study goes to which pipeline, and why."""
+"""Explain which rules take a study, and why; print the schema of rule files."""
 
 from __future__ import annotations
 

@@ -30,10 +30,10 @@ CSV_COLUMNS = (
 def jobs_table(rows: Sequence[JobSummary]) -> RenderableType:
     """One line per job or study without one."""
     table = plain_table(
-        *("Job", "State", "Pipeline", ">Images", "Patient ID, accession, study", "From", "Changed"),
+        *("Job", "State", "Pipeline", ">Images", "Study", "From", "Changed"),
         "Result or reason",
     )
-    for column in ("State", "Pipeline"):
+    for column in ("State", "Pipeline", "Changed"):
         next(one for one in table.columns if one.header == column).no_wrap = True
     for row in rows:
         study = row.study

@@ -131,7 +131,7 @@ def test_an_empty_database_over_a_full_spool_is_refused(config: Config, tmp_path
     with pytest.raises(WrongDatabase) as refused:
         started(empty)
     told = str(refused.value)
-    assert "the database knows no study, and the spool holds some" in told
+    assert "the database contains no study, but the spool contains some" in told
     assert "set `database` to it" in told
     assert str(config.data_dir / "scanward.sqlite") in told
     assert "scanward db copy OLD NEW" in told

@@ -33,6 +33,7 @@ from engines.packages.package import shipped_folder
 from engines.plans import PlanStore
 from pipelines.job import EngineChoice, JobDescription, Outcome
 from tests.daemon.support.job_examples import JOB, LONG
+from tests.daemon.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
     patient = WorkersSection(count=2, start_limit=timedelta(hours=1))
     with WorkerPool(patient, tmp_path / "dask", warm_up=choices) as pool:
         assert takes_jobs(pool, LONG)  # the first worker takes jobs though the second is nowhere near
-        wait_until(lambda: states(pool) == ["opening", "ready"])
+        until(lambda: states(pool) == ["opening", "ready"], LONG)
         assert pool.free == 1
         in_workers(pool, arrange, "fine")
         for _ in range(3):
@@ -248,20 +249,13 @@ def test_a_worker_that_hangs_while_it_opens_its_engines_holds_nobody_up(
         def both_ready() -> bool:
             return pool.free == 2
 
-        wait_until(both_ready)
+        until(both_ready, LONG)
         assert hung.address not in [one.address for one in pool.status.workers]
 
 
 def states(pool: WorkerPool) -> list[str]:
     assert pool.free >= 0  # looks
     return sorted(one.state for one in pool.status.workers)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG
-    while not true():
-        assert time.monotonic() < deadline, "it did not come so far"
-        time.sleep(0.2)
 
 
 def in_workers(pool: WorkerPool, function: Callable[..., int], *arguments: object) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from daemon.workers.task import Finished, TaskResult
 from daemon.workers.warm_up import WarmUp
 from pipelines.job import JobDescription, Outcome
 from tests.daemon.support.job_examples import JOB, LONG
+from tests.daemon.support.waiting import until
 
 OPENED, HELD = threading.Event(), threading.Event()
 """The second worker's engines are open; jobs may end."""
@@ -60,13 +60,6 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool
         HELD.set()
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG
-    while not true():
-        assert time.monotonic() < deadline, "it did not come so far"
-        time.sleep(0.02)
-
-
 def collect(pool: WorkerPool, count: int) -> list[TaskResult]:
     found: list[TaskResult] = []
 
@@ -74,7 +67,7 @@ def collect(pool: WorkerPool, count: int) -> list[TaskResult]:
         found.extend(pool.collect_results())
         return len(found) >= count
 
-    wait_until(all_there)
+    until(all_there, LONG)
     return found
 
 
@@ -88,26 +81,26 @@ def where(answers: list[TaskResult]) -> list[str]:
 
 
 def test_jobs_go_only_to_workers_that_are_ready(pool: WorkerPool) -> None:
-    wait_until(lambda: pool.free == 1 and states(pool) == ["opening", "ready"])
+    until(lambda: pool.free == 1 and states(pool) == ["opening", "ready"], LONG)
     for number in range(4):
         pool.submit(replace(JOB, job_id=str(number)))
         assert pool.free == 0
         assert where(collect(pool, 1)) == ["0"]
     OPENED.set()
-    wait_until(lambda: pool.free == 2)
+    until(lambda: pool.free == 2, LONG)
     HELD.clear()
     pool.submit(JOB)
     pool.submit(replace(JOB, job_id="8"))
     with pytest.raises(NoWorkerFree, match="job 9"):
         pool.submit(replace(JOB, job_id="9"))
-    wait_until(lambda: sorted(one.job or "" for one in pool.status.workers) == ["7", "8"])
+    until(lambda: sorted(one.job or "" for one in pool.status.workers) == ["7", "8"], LONG)
     HELD.set()
     assert where(collect(pool, 2)) == ["0", "1"]
     assert pool.status.replaced == ()
 
 
 def test_one_that_is_not_ready_in_time_is_to_be_replaced_and_the_other_takes_jobs(pool: WorkerPool) -> None:
-    wait_until(lambda: pool.free == 1 and states(pool) == ["opening", "ready"])
+    until(lambda: pool.free == 1 and states(pool) == ["opening", "ready"], LONG)
     (hung,) = (one.address for one in pool.status.workers if one.state == "opening")
     pool._settings = WorkersSection(count=2, start_limit=timedelta(0))
     assert pool.free == 1
@@ -118,4 +111,4 @@ def test_one_that_is_not_ready_in_time_is_to_be_replaced_and_the_other_takes_job
     pool.submit(JOB)
     assert where(collect(pool, 1)) == ["0"]
     OPENED.set()  # there is no nanny to replace it; so it counts again, by what it says
-    wait_until(lambda: pool.free == 2)
+    until(lambda: pool.free == 2, LONG)
