@@ -71,7 +71,7 @@ def list_models(config: OptionalConfig = None, as_json: JsonOption = False) -> N
 
 @app.command("verify")
 def verify_models(config: OptionalConfig = None, package: PackageOption = None) -> None:
-    """Run every engine on each package's reference inputs: how close it comes to FP32, how long it takes, and which one serves."""
+    """Run every engine on each package's reference inputs: how close to FP32, how fast, and which one serves."""
     table = plain_table("Package", "Engine", ">Dice", ">Difference", ">ms", "State")
     silent: dict[str, list[str]] = {}  # by the reason why they do not answer: engines, each once
     served = True
