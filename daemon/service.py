@@ -150,10 +150,10 @@ class Service:
     def _start_senders(self, database: Database) -> list[Loop]:
         loops = []
         for name, destination in self.config.destinations.items():
-            sender = DestinationSender(name, destination, peer_of(destination, self.config), database)
+            sender = DestinationSender(name, destination, peer_of(destination, self.config), database.deliveries)
             self._senders.append(sender)
             loops.append(self._start_loop(f"deliver-{name}", sender.step, interval=0.5))
-        unconfigured = UnconfiguredDestinations(database, self.config.destinations.keys())
+        unconfigured = UnconfiguredDestinations(database.deliveries, self.config.destinations.keys())
         self._start_loop("deliver-nowhere", unconfigured.step, interval=30.0)
         return loops
 

@@ -27,8 +27,8 @@ from dicomio.network.tls import TLSFiles
 
 if TYPE_CHECKING:
     from daemon.config import Config, Destination, Tls
-    from db.database import Database
     from db.records import DeliveryBatch, DueDelivery
+    from db.stores.deliveries.store import DeliveryStore
 
 log = structlog.get_logger(__name__)
 
@@ -46,14 +46,14 @@ class DestinationSender:
         name: The destination's name in the configuration.
         destination: Its address and settings.
         peer: The same for the sender.
-        database: Where the rows are.
+        deliveries: Where the rows are.
     """
 
-    def __init__(self, name: str, destination: Destination, peer: Peer, database: Database) -> None:
+    def __init__(self, name: str, destination: Destination, peer: Peer, deliveries: DeliveryStore) -> None:
         self.name = name
         self._destination = destination
         self._peer = peer
-        self._database = database
+        self._deliveries = deliveries
         self._control = ConnectionControl()
         # What was answered, until the database has it: each with the delivery that it is about.
         self._unwritten: deque[tuple[DueDelivery, Callable[[], None]]] = deque()
@@ -61,13 +61,13 @@ class DestinationSender:
     def step(self) -> bool:
         """Sends what is due; True when there may be more. First of all, what was answered before is written down."""
         self._write_down()
-        batches = self._database.deliveries.due(datetime.now(UTC), limit=200, destination=self.name)
+        batches = self._deliveries.due(datetime.now(UTC), limit=200, destination=self.name)
         for batch in batches:
             self._send(batch)
         return bool(batches)
 
     def _send(self, batch: DeliveryBatch) -> None:
-        started = set(self._database.deliveries.start([item.id for item in batch.items], WORKER))
+        started = set(self._deliveries.start([item.id for item in batch.items], WORKER))
         items = {item.path: item for item in batch.items if item.id in started}
         if not items:
             return
@@ -126,7 +126,7 @@ class DestinationSender:
 
     def _give_up(self, item: DueDelivery, reason: str) -> None:
         try:
-            self._database.deliveries.fail(item.id, reason, None)
+            self._deliveries.fail(item.id, reason, None)
         except DatabaseUnavailable:
             raise
         except Exception:  # it stays "sending", until a restart sends it again
@@ -136,41 +136,41 @@ class DestinationSender:
         """Writes down what the destination said of one instance."""
         status = result.status
         if result.accepted:
-            self._database.deliveries.accept(item.id, status or 0, describe_status(status) if status else "")
+            self._deliveries.accept(item.id, status or 0, describe_status(status) if status else "")
         elif status is None or status in RETRYABLE:
             self._retry(item, result.error or describe_status(status or 0), status)
         else:
             reason = result.error or describe_status(status)
             log.error("delivery_refused", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=reason)
-            self._database.deliveries.fail(item.id, reason, status)
+            self._deliveries.fail(item.id, reason, status)
 
     def _retry(self, item: DueDelivery, reason: str, status: int | None = None, code: str = "") -> None:
         if status is None and self._control.is_finishing():
-            self._database.deliveries.release(item.id, "the daemon was stopped")
+            self._deliveries.release(item.id, "the daemon was stopped")
             return
         if waited(item.attempts + 1) > self._destination.retry_for:
             tries = f"given up after {item.attempts + 1} tries over {self._destination.retry_for}; last: {reason}"
             log.error("delivery_given_up", destination=self.name, sop_instance_uid=item.sop_instance_uid, reason=tries)
-            self._database.deliveries.fail(item.id, tries, status, code=code)
+            self._deliveries.fail(item.id, tries, status, code=code)
             return
-        self._database.deliveries.retry(item.id, reason, next_try(item.attempts, datetime.now(UTC)), status, code=code)
+        self._deliveries.retry(item.id, reason, next_try(item.attempts, datetime.now(UTC)), status, code=code)
 
 
 class UnconfiguredDestinations:
     """Fails what waits for a destination that is not in the configuration any more. `step` is for a loop.
 
     Args:
-        database: Where the rows are.
+        deliveries: Where the rows are.
         known: Names of the destinations that there are.
     """
 
-    def __init__(self, database: Database, known: Collection[str]) -> None:
-        self._database = database
+    def __init__(self, deliveries: DeliveryStore, known: Collection[str]) -> None:
+        self._deliveries = deliveries
         self._known = tuple(known)
 
     def step(self) -> bool:
         """Looks once."""
-        for job_id in self._database.deliveries.fail_unconfigured(self._known):
+        for job_id in self._deliveries.fail_unconfigured(self._known):
             log.error("destination_not_configured", job_id=job_id)
         return False
 

@@ -125,7 +125,7 @@ def test_the_sender_of_a_study_that_was_received_is_known(scanward: Command, tmp
     rule_file(tmp_path, RULE.format(name="a", conditions="Modality: CT", to="pacs"))
     run = scanward("rules", "explain", "1.2.3", "--source-ae", "CT1", "-c", configuration(tmp_path))
 
-    assert "for the sender of a folder" in str(run.exception)
+    assert "--source-ae is for folders only" in str(run.exception)
 
 
 def test_no_rules_are_said_by_explain_and_check(

@@ -18,36 +18,36 @@ ITEMS = tuple(
 )
 
 
-class Outbox:
+class Deliveries:
     """One batch, and what is written down of it; away while `away` is set."""
 
     def __init__(self) -> None:
-        self.due = [DeliveryBatch("pacs", 7, "1.2", items=ITEMS)]
+        self._due = [DeliveryBatch("pacs", 7, "1.2", items=ITEMS)]
         self.written: dict[int, str] = {}
         self.away = False
         self.unwritable: set[int] = set()
         self.remarks: dict[int, str] = {}
 
-    def due_deliveries(self, *_: Any, **__: Any) -> list[DeliveryBatch]:
-        due, self.due = self.due, []
+    def due(self, *_: Any, **__: Any) -> list[DeliveryBatch]:
+        due, self._due = self._due, []
         return due
 
-    def start_delivery(self, ids: list[int], worker: str) -> tuple[int, ...]:
+    def start(self, ids: list[int], worker: str) -> tuple[int, ...]:
         return tuple(ids)
 
-    def delivery_accepted(self, delivery_id: int, status: int, remark: str) -> None:
+    def accept(self, delivery_id: int, status: int, remark: str) -> None:
         if status in self.unwritable:
             raise ValueError("a value that no column takes")
         self._write(delivery_id, "accepted")
         self.remarks[delivery_id] = remark
 
-    def delivery_released(self, delivery_id: int, why: str) -> None:
+    def release(self, delivery_id: int, why: str) -> None:
         self._write(delivery_id, f"released: {why}")
 
-    def delivery_retry(self, delivery_id: int, error: str, *_: Any, code: str = "") -> None:
+    def retry(self, delivery_id: int, error: str, *_: Any, code: str = "") -> None:
         self._write(delivery_id, f"retry: {error}")
 
-    def delivery_failed(self, delivery_id: int, error: str, status: int | None = None, code: str = "") -> None:
+    def fail(self, delivery_id: int, error: str, status: int | None = None, code: str = "") -> None:
         self._write(delivery_id, f"failed: {error}")
 
     def _write(self, delivery_id: int, what: str) -> None:
@@ -57,14 +57,14 @@ class Outbox:
 
 
 @pytest.fixture
-def outbox() -> Outbox:
-    return Outbox()
+def deliveries() -> Deliveries:
+    return Deliveries()
 
 
 @pytest.fixture
-def sender(outbox: Outbox) -> DestinationSender:
+def sender(deliveries: Deliveries) -> DestinationSender:
     destination = Destination(ae_title="PACS", host="127.0.0.1", port=104)
-    return DestinationSender("pacs", destination, Peer(ae_title="PACS", host="127.0.0.1", port=104), outbox)  # type: ignore[arg-type]
+    return DestinationSender("pacs", destination, Peer(ae_title="PACS", host="127.0.0.1", port=104), deliveries)  # type: ignore[arg-type]
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *statuses: int, then: Exception | None = None) -> None:
@@ -78,65 +78,65 @@ def answers(monkeypatch: pytest.MonkeyPatch, *statuses: int, then: Exception | N
 
 
 def test_what_was_accepted_while_the_database_was_away_is_written_down_before_anything_else_is_sent(
-    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
+    deliveries: Deliveries, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0, 0xB000)
-    outbox.away = True
+    deliveries.away = True
     for _ in range(2):
         with pytest.raises(DatabaseUnavailable):
             sender.step()
-    outbox.away = False
+    deliveries.away = False
     sender.step()
-    assert outbox.written == {1: "accepted", 2: "accepted"}
+    assert deliveries.written == {1: "accepted", 2: "accepted"}
 
 
 def test_whatever_breaks_the_sending_nothing_is_left_half_sent(
-    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
+    deliveries: Deliveries, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0, then=FileNotFoundError(2, "No such file", "hospital-ca.pem"))
     sender.step()
-    assert outbox.written[1] == "accepted"
-    assert outbox.written[2].startswith("retry: FileNotFoundError")
+    assert deliveries.written[1] == "accepted"
+    assert deliveries.written[2].startswith("retry: FileNotFoundError")
 
 
 @pytest.mark.parametrize(
     ("status", "expected"), [(0xA700, "retry"), (0x0110, "retry"), (0x0122, "failed"), (0xC000, "failed")]
 )
 def test_a_refusal_that_may_pass_is_tried_again(
-    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch, status: int, expected: str
+    deliveries: Deliveries, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch, status: int, expected: str
 ) -> None:
     answers(monkeypatch, status, 0)
     sender.step()
-    assert outbox.written[1].startswith(expected)
-    assert outbox.written[2] == "accepted"
+    assert deliveries.written[1].startswith(expected)
+    assert deliveries.written[2] == "accepted"
 
 
 def test_an_answer_that_cannot_be_written_down_holds_up_no_other(
-    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
+    deliveries: Deliveries, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0xB000, 0)
-    outbox.unwritable = {0xB000}
+    deliveries.unwritable = {0xB000}
     sender.step()
-    assert outbox.written == {1: "failed: what it answered cannot be written down (ValueError)", 2: "accepted"}
+    assert deliveries.written == {1: "failed: what it answered cannot be written down (ValueError)", 2: "accepted"}
     sender.step()
 
 
 def test_what_the_destination_has_already_is_accepted_and_said(
-    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
+    deliveries: Deliveries, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0x0111, 0)
     sender.step()
-    assert outbox.written == {1: "accepted", 2: "accepted"}
-    assert outbox.remarks == {1: "Note 0x0111: it has this instance already", 2: ""}
+    assert deliveries.written == {1: "accepted", 2: "accepted"}
+    assert deliveries.remarks == {1: "Note 0x0111: it has this instance already", 2: ""}
 
 
 def test_what_a_stop_kept_from_being_sent_is_given_back(
-    outbox: Outbox, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
+    deliveries: Deliveries, sender: DestinationSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(monkeypatch, 0)
     sender.finish()
     sender.step()
-    assert outbox.written == {1: "accepted", 2: "released: the daemon was stopped"}
+    assert deliveries.written == {1: "accepted", 2: "released: the daemon was stopped"}
 
 
 def test_pauses_grow_to_a_quarter_of_an_hour() -> None:
