@@ -68,9 +68,7 @@ def test_no_network_names_the_machine_that_it_was_trained_on() -> None:
 
 # What is still to be mended; these may only become fewer.
 TWICE = {
-    "Assembly",
     "Channel",
-    "LostImage",
 }
 """Class names that still stand for two things."""
 
