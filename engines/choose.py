@@ -43,12 +43,12 @@ def open_engine(
 
     The order is what the processor does well (`engines.order.tiers`). A named backend or precision is taken by its
     word: if it is refused there is no other. With a `cache_dir`, what was built and found out is kept there, and the
-    next opening takes a second; engines of which nobody knows beforehand which is faster are timed, once.
+    next opening takes a second; engines whose order is not known beforehand are timed, once.
 
     Args:
         package: What to serve.
         settings: Default settings if None.
-        progress: Told which engine is tried, and how far a plan is that has to be built.
+        progress: Called with the engine that is tried and the share of its plan that is built.
         build: Whether plans may be built, which takes minutes; else an engine without a stored one is passed over.
 
     Raises:
@@ -81,7 +81,7 @@ def _order(settings: EngineSettings) -> list[tuple[str, Precision]]:
 def engines_to_compare(package: ModelPackage, settings: EngineSettings) -> list[Engine]:
     """As `candidates`, and TensorRT in the INT8 that it makes by the package's calibration.
 
-    That one serves only where it is named: nobody has measured yet that it is faster than FP16 (docs/engines.md).
+    That one serves only where it is named: it has not been measured yet to be faster than FP16 (docs/engines.md).
     """
     engines = candidates(package, settings)
     asked = settings.precision == "auto" and settings.backend in {"auto", "tensorrt"}

@@ -21,7 +21,7 @@ from engines.packages.package import ModelPackage
 
 Arrays = dict[str, np.ndarray]
 BuildProgress = Callable[[str, float], None]
-"""Told the phase of a build that is under way and the share that is done, 0 to 1; called from any thread."""
+"""Called with the phase of a build and the share that is done, 0 to 1; called from any thread."""
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Backend = Literal["auto", "tensorrt", "openvino", "onnxruntime"]

@@ -1,4 +1,4 @@
-"""The inference libraries, imported so that they call nobody: both send usage data home unless told not to in time.
+"""The inference libraries, imported so that they open no connections: both send usage data unless switched off in time.
 
 ONNX Runtime (1.31 on Linux) writes a device id into the home folder and sends events to Microsoft from its import on,
 unless `ORT_DISABLE_TELEMETRY` is set by then (engines/__init__.py sets it). OpenVINO sends events to Google Analytics

@@ -36,7 +36,7 @@ class Processor:
     Attributes:
         model: Its name.
         features: Instruction sets, as /proc/cpuinfo spells and orders them.
-        limit: What oneDNN was told to do without (ONEDNN_MAX_CPU_ISA); empty for nothing.
+        limit: The instruction set that oneDNN is limited to (ONEDNN_MAX_CPU_ISA); empty for no limit.
     """
 
     model: str

@@ -20,7 +20,7 @@ from engines.private_files import private_folder, write_atomically
 log = structlog.get_logger(__name__)
 
 Tier = tuple[tuple[str, Precision], ...]
-"""Backends and precisions of which nobody knows beforehand which is faster."""
+"""Backends and precisions whose order is not known beforehand."""
 
 GPU: tuple[Tier, ...] = ((("tensorrt", "int8"),), (("tensorrt", "fp16"),), (("tensorrt", "fp32"),))
 FP32: Tier = (("openvino", "fp32"), ("onnxruntime", "fp32"))
@@ -49,7 +49,7 @@ def rivals(engine: Engine, others: Sequence[Engine]) -> list[Engine]:
 
 
 def tied(first: str, second: str) -> bool:
-    """Whether nobody knows which of two engines, by their labels, is faster on this processor."""
+    """Whether it is not known which of two engines, by their labels, is faster on this processor."""
     named = [{" ".join(name) for name in tier} for tier in tiers(this_processor())]
     return first != second and any({first, second} <= tier for tier in named)
 

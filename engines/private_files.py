@@ -1,4 +1,4 @@
-"""Files that may be thrown away (compiled networks, plans, gate results); for the eyes of the daemon's user alone."""
+"""Files that may be deleted (compiled networks, plans, gate results), readable by the daemon's user only."""
 
 from __future__ import annotations
 

@@ -66,15 +66,15 @@ def completeness_notes(
     job: JobDescription, lost: Sequence[UnusableImage], volumes: Mapping[str, Volume]
 ) -> tuple[str, ...]:
     """Notes on lost images, for whoever reads the results."""
-    told = []
+    found = []
     if lost:
         them = "it" if len(lost) == 1 else "them"
         what = f"{_counted(len(lost))} came and could not be used, and the measurements lack {them}"
-        told.append(f"{what}: {_listed(lost, volumes)}")
+        found.append(f"{what}: {_listed(lost, volumes)}")
     others = len(job.lost) - len(lost)
     if others:
-        told.append(f"{_counted(others)} of other series of the study came and could not be used.")
-    return (*told, *_announced(job, volumes))
+        found.append(f"{_counted(others)} of other series of the study came and could not be used.")
+    return (*found, *_announced(job, volumes))
 
 
 def _announced(job: JobDescription, volumes: Mapping[str, Volume]) -> list[str]:

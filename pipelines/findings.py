@@ -95,7 +95,7 @@ class Findings:
         models: Model package name -> sha256 digest of its network.
         used: What a network was for (`segmenter`, `classifier`) -> name of the package that did it.
         engines: Model package name -> engine, precision and device that ran it.
-        notes: What a reader must know (a sequence was missing and replaced, ...).
+        notes: For the reader of the results (a sequence was missing and replaced, ...).
         read: How many images were read of how many, and of which series, in a sentence.
         question: What the study was asked, as headlines call it ("Brain tumour").
         inconclusive: Why nothing outlined does not mean that there is nothing; '' where it does.

@@ -38,7 +38,7 @@ class UnusableImage:
         series_uid: '' if it may be of any series.
         number: Instance Number.
         position: Image Position (Patient), LPS in mm.
-        name: Of its file, where the reader knows that.
+        name: Of its file, where that is known.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class JobDescription:
         study_images: Images of the whole study.
         lost: What came for the study and could not be used.
         lenient: The job runs although its series lost images, and says so; else it is refused.
-        notes: What a reader must know of the series that were chosen (`pipelines.series_notes`).
+        notes: For the reader of the results, on the series that were chosen (`pipelines.series_notes`).
     """
 
     job_id: str

@@ -35,7 +35,7 @@ Progress = Callable[[str, float], None]
 
 
 def no_progress(step: str, share: float) -> None:
-    """Reports progress to nobody."""
+    """Ignores progress."""
 
 
 @dataclass(frozen=True)

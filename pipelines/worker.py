@@ -109,9 +109,9 @@ class JobRunner:
             with clock.step("infer"):
                 findings = _code_of(pipeline)(volumes, networks, report)
                 read = series_read(job, volumes)
-                told = (*completeness_notes(job, lost, volumes), *job.notes, *left_out, *findings.notes)
-                told += inheritance_notes(findings.volume)
-                findings = replace(findings, notes=told, read=describe_read(job, read))
+                all_notes = (*completeness_notes(job, lost, volumes), *job.notes, *left_out, *findings.notes)
+                all_notes += inheritance_notes(findings.volume)
+                findings = replace(findings, notes=all_notes, read=describe_read(job, read))
             with clock.step("encode"):
                 others = tuple(volume for volume in volumes.values() if volume is not findings.volume)
                 results, pictures = encode_results(findings, pipeline, job, report, others=others)
@@ -157,7 +157,7 @@ def load(job: JobDescription, report: Progress) -> tuple[dict[str, Volume], tupl
     """The volumes by role, and notes on those left out: a required one must be good, an optional one need not be.
 
     Raises:
-        PatientsDiffer: A series, optional or not, is of somebody else: which of them is the right one, nobody knows.
+        PatientsDiffer: A series, optional or not, is of somebody else: which of them is the right one is not known.
     """
     pipeline = pipeline_named(job.pipeline)
     volumes, left_out, patient = {}, [], SamePatientCheck()

@@ -1,4 +1,4 @@
-"""How fast each engine answers each package here, side by side in one run, and whether it still answers rightly."""
+"""How fast each engine answers each package here, side by side in one run, and how far it is from the reference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engines.gate import reference_feeds
 from engines.packages.package import ModelPackage
 
 OnProgress = Callable[[str, float], None]
-"""Told what is being measured and the share of the run that is done, 0 to 1."""
+"""Called with what is being measured and the share of the run that is done, 0 to 1."""
 
 
 def benchmark(
@@ -43,7 +43,7 @@ def benchmark(
             if those would take longer. What is left out has a line that says why.
         memory: Also measure memory, each contender in a process of its own.
         others: What else to run on a package.
-        progress: Told how far it is.
+        progress: Called with what is being measured and the share done.
 
     Raises:
         Interrupted: Ctrl-C.

@@ -23,7 +23,7 @@ class _FreePart(BaseModel):
 
 
 class Channel(_ManifestModel):
-    """One channel of an input; `fallback` names the channel that stands in when this one was not acquired."""
+    """One channel of an input; `fallback` names the channel that replaces this one when it was not acquired."""
 
     name: str
     fallback: str | None = None

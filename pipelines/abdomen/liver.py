@@ -33,7 +33,7 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
     Args:
         inputs: `ct`, in Hounsfield units; any orientation.
         networks: `segmenter` (probabilities of background, liver and tumour per voxel).
-        report: Told of each step and its progress.
+        report: Called with each step and its progress.
     """
     ct, turned = reorient(inputs["ct"], "axial")
     network = networks["segmenter"]

@@ -37,7 +37,7 @@ def read_slices(study: BrainStudy, networks: Mapping[str, Network], report: Prog
     Args:
         study: `flair`, and optionally `t1` and `t1ce`.
         networks: `classifier` (probability per slice) and `segmenter` (probability per voxel).
-        report: Told of each step and its progress.
+        report: Called with each step and its progress.
     """
     images, notes = _images(study)
     flair = study.flair
@@ -64,7 +64,7 @@ def _prepared(
 
 
 def _images(study: BrainStudy) -> tuple[dict[str, NDArray[np.float32] | None], tuple[str, ...]]:
-    """FLAIR, and the T1 images on its grid or None; notes on those that it stands in for."""
+    """FLAIR, and the T1 images on its grid or None; notes on those that it replaces."""
     images: dict[str, NDArray[np.float32] | None] = {"flair": study.flair.array}
     alignment, notes = study.alignment, []
     for role in ROLES:

@@ -61,7 +61,7 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
     Args:
         study: `flair`, `t1`, `t1ce` and `t2`.
         networks: `volume_segmenter` (probabilities of the regions, on the box of `brain_volume` or its slices).
-        report: Told of each step and its progress.
+        report: Called with each step and its progress.
 
     Raises:
         BrainNotFound: There is none in the images that it could be.

@@ -30,7 +30,7 @@ DISAGREEMENT = {
     True: "The classifier suspects a tumour, the segmentation outlines none: please look at the images",
     False: "The classifier sees no tumour, the segmentation outlines one: please look at the images",
 }
-"""What a reader must know, by what the classifier says."""
+"""Notes for the reader, by what the classifier says."""
 
 
 def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: Progress) -> Findings:
@@ -40,7 +40,7 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
         inputs: `flair`, and optionally `t1`, `t1ce` and `t2`; any orientation, any grid.
         networks: `classifier` and `segmenter` (by slice), and optionally `volume_segmenter` (all four sequences). The
             classifier answers either way.
-        report: Told of each step and its progress.
+        report: Called with each step and its progress.
     """
     report("align", 0.0)
     reason = _missing_for_volume(inputs, networks)
@@ -61,7 +61,7 @@ def run(inputs: Mapping[str, Volume], networks: Mapping[str, Network], report: P
 def _in_background(ask: Callable[[], Classification]) -> Iterator[Callable[[], Classification]]:
     """Asks in a thread of its own, and gives what waits for the answer: the search for a brain leaves a core idle.
 
-    Where both fail, a lost device is what is told: only that replaces the worker, and the job is tried again.
+    Where both fail, a lost device is what is raised: only that replaces the worker, and the job is tried again.
     """
     with ThreadPoolExecutor(1, "classifier") as thread:
         answer = thread.submit(copy_context().run, ask)  # logs name the job

@@ -1,6 +1,6 @@
 """Whether the skull was taken off an image already, as research data sets and some workstations have it.
 
-Three things tell, and all must: the background is one value, without noise; what is not background is as much as a
+Three things must hold: the background is one value, without noise; what is not background is as much as a
 brain and not as a head; and under its outline there is brain at once. In a head there is scalp, and dark bone under it.
 """
 
@@ -34,7 +34,7 @@ LEAST_BONE = 0.35
 
 
 def is_stripped(image: Volume) -> bool:
-    """Tells by the image alone; slices are looked at one by one, for they may be thick and few."""
+    """Decides by the image alone; slices are looked at one by one, for they may be thick and few."""
     if (image.array == image.array.min()).mean() < LEAST_BACKGROUND:
         return False
     outline = _outline(image.array)

@@ -54,7 +54,7 @@ def encode_results(
 
 
 def inheritance_notes(volume: Volume) -> tuple[str, ...]:
-    """What a reader must know of patient, study and references in the results: where they differ from the source.
+    """Notes on attributes of patient, study and references that differ from the source.
 
     Names of attributes only, never what they hold.
     """

@@ -19,7 +19,7 @@ _NOT_DIAGNOSTIC = any_of(
     r"monitoring|smart ?prep|bolus ?track|\btracker\b|care ?bolus|\btest ?bolus|\bsurestart",
     r"dose (?:report|info)|patient protocol|exam summary|screen ?save|\breport\b|\bsnapshot",
 )
-"""Series that serve the examination, and that nobody reads."""
+"""Series that only serve the examination: calibrations, bolus tracking, reports."""
 
 _REFORMATTED = any_of(
     r"\bm(?:in)?ip\b|\bmpr\b|\breformat|\bref(?:mt|orm)\b|\bcurved\b|\bvrt?\b|\bvolume render",

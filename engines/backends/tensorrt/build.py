@@ -44,7 +44,7 @@ def profiles(package: ModelPackage, max_batch: int) -> tuple[Profile, ...]:
     """One profile per input: any batch up to `max_batch`, and fastest at it.
 
     Raises:
-        BuildFailed: The network has other free dimensions, for which nobody stated a range.
+        BuildFailed: The network has other free dimensions, for which no range is stated.
     """
     found = []
     for spec in package.manifest.inputs:
@@ -145,7 +145,7 @@ def build(
         precision: fp32, fp16 or int8; see `require`.
         shapes: From `profiles`.
         timing: Kernel timings of earlier builds on this kind of GPU.
-        progress: Told how far it is.
+        progress: Called with phase and share done.
 
     Raises:
         BuildFailed: TensorRT does not take the network; carries its own words.
@@ -153,11 +153,11 @@ def build(
     """
     trt = import_tensorrt()
     network_bytes = network_for(package, precision)
-    voice = logger()
-    with voice.listening() as said:
-        builder = trt.Builder(voice.channel)
+    tensorrt_log = logger()
+    with tensorrt_log.listening() as said:
+        builder = trt.Builder(tensorrt_log.channel)
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        parser = trt.OnnxParser(network, voice.channel)
+        parser = trt.OnnxParser(network, tensorrt_log.channel)
         if not parser.parse(network_bytes):
             problems = [f"{error.node_operator()} {error.node_name()}: {error.desc()}" for error in _errors(parser)]
             raise BuildFailed(backend=BACKEND, package=package.name, reason="; ".join(problems) or "it does not parse")
@@ -192,7 +192,7 @@ def _add_profile(package: ModelPackage, builder: Any, config: Any, shapes: tuple
 
 
 def _attach_timings(config: Any, timing: bytes) -> Any:
-    """Earlier timings where they suit; TensorRT says no to those of another GPU or version, and we start anew."""
+    """Earlier timings where they suit; those of another GPU or version are not used."""
     timings = config.create_timing_cache(timing)
     if timings is None or not config.set_timing_cache(timings, False):
         log.warning("timing_cache_unusable", consequence="kernels are timed again")
@@ -204,29 +204,29 @@ def _attach_timings(config: Any, timing: bytes) -> Any:
 class TensorRtLog:
     """TensorRT's log. It wants one logger for the whole process, which must outlive all that it makes."""
 
-    def __init__(self, channel: Any, heard: deque[str]) -> None:
+    def __init__(self, channel: Any, errors: deque[str]) -> None:
         self.channel = channel
-        self._heard = heard
+        self._errors = errors
         self._turn = threading.RLock()
 
     @contextmanager
     def listening(self) -> Iterator[deque[str]]:
-        """Collects the errors that TensorRT reports meanwhile; one listener at a time, so that each hears its own."""
+        """Collects the errors that TensorRT reports meanwhile; one listener at a time, so that each gets its own."""
         with self._turn:
-            self._heard.clear()
-            yield self._heard
+            self._errors.clear()
+            yield self._errors
 
     @property
     def last(self) -> str:
         """The latest errors, of whichever of TensorRT's objects."""
-        return "; ".join(self._heard) or "TensorRT gave no reason"
+        return "; ".join(self._errors) or "TensorRT gave no reason"
 
 
 @cache
 def logger() -> TensorRtLog:
     """The process's one TensorRT logger: into structlog, errors also kept for exceptions."""
     trt: Any = import_tensorrt()
-    heard: deque[str] = deque(maxlen=5)
+    errors: deque[str] = deque(maxlen=5)
     levels = {
         trt.ILogger.Severity.INTERNAL_ERROR: "error",
         trt.ILogger.Severity.ERROR: "error",
@@ -241,11 +241,11 @@ def logger() -> TensorRtLog:
         def log(self, severity: Any, message: str) -> None:
             level = levels.get(severity)
             if level == "error":
-                heard.append(message)
+                errors.append(message)
             if level is not None:
                 getattr(log, level)("tensorrt", message=message)
 
-    return TensorRtLog(Channel(), heard)
+    return TensorRtLog(Channel(), errors)
 
 
 def _monitor(progress: BuildProgress) -> Any:

@@ -172,10 +172,10 @@ class TensorRtEngine(Engine):
         return build(self.package, self.precision, shapes, timing, self._progress)
 
     def _read(self, plan: bytes) -> Any:
-        trt, voice = import_tensorrt(), logger()
-        with voice.listening() as said:
+        trt, tensorrt_log = import_tensorrt(), logger()
+        with tensorrt_log.listening() as said:
             if self._runtime is None:
-                self._runtime = trt.Runtime(voice.channel)  # kept: a plan is of no use after its runtime is gone
+                self._runtime = trt.Runtime(tensorrt_log.channel)  # kept: a plan is of no use after its runtime is gone
             engine = self._runtime.deserialize_cuda_engine(plan)
             if engine is None:
                 folder = self.settings.cache_dir or self.package.folder

@@ -1,4 +1,4 @@
-"""A plan at work on a GPU: its contexts, the memory that they share, and the fastest way to start a full batch.
+"""A plan that runs on a GPU: its contexts, the memory that they share, and the fastest way to start a full batch.
 
 A context keeps state of the shape that it was last given, and a CUDA graph that was recorded from it relies on that
 state. So each slot has a context of its own, whose shape and addresses are set once, and what is no full batch goes
@@ -165,7 +165,7 @@ class PlanContexts:
         return context
 
     def _prepared(self, addresses: Mapping[str, int]) -> Any:
-        """A context for full batches of one slot, with everything said that it has to be told."""
+        """A context for full batches of one slot, its shapes and addresses set."""
         context = self._context()
         self._shape(context, self.batch)
         self._give_memory(context)

@@ -28,7 +28,7 @@ _FAR_APART = 3 * 3600.0
 
 @dataclass(frozen=True)
 class Acquired:
-    """What tells the phase of one series.
+    """What the phase of one series is concluded from.
 
     Attributes:
         named: The phase by its own words, and why.
@@ -68,7 +68,7 @@ def phases(series: Sequence[Acquired], study: Mapping[str, Any]) -> dict[str, De
 
 @dataclass(frozen=True)
 class _Timeline:
-    """What the series of a study tell together.
+    """What the series of a study say together of the injection.
 
     Attributes:
         injections: When the injection began, and how that is known; the surest first.

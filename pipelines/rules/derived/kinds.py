@@ -1,4 +1,4 @@
-"""The kinds of MR sequences that we tell apart."""
+"""The values of `sequence` and of `phase`."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def studies_from_headers(headers: Iterable[Header], source_ae: str = "") -> tupl
 
     Args:
         headers: Of any number of studies, in any order.
-        source_ae: Stands in for who sent the images, which files in a folder seldom say.
+        source_ae: Taken as the sender of the images, which files in a folder seldom name.
 
     Returns:
         Studies, and the series in each, in the order of their UIDs.
@@ -108,10 +108,12 @@ def studies_from_headers(headers: Iterable[Header], source_ae: str = "") -> tupl
 
 def _from_headers(uid: str, series: Mapping[str, Mapping[Any, Header]], source_ae: str) -> StudyAttributes:
     ordered = {name: sorted(series[name].values(), key=_position) for name in sorted(series)}
-    told: dict[str, Any] = {}
+    of_study: dict[str, Any] = {}
     for header in (header for headers in ordered.values() for header in headers):
-        told = {key: header.tags[key] for key in OF_STUDY & header.tags.keys() if _filled(header.tags[key])} | told
-    return study_attributes(uid, told, (_known(name, headers, source_ae) for name, headers in ordered.items()))
+        of_study = {
+            key: header.tags[key] for key in OF_STUDY & header.tags.keys() if _filled(header.tags[key])
+        } | of_study
+    return study_attributes(uid, of_study, (_known(name, headers, source_ae) for name, headers in ordered.items()))
 
 
 def _position(header: Header) -> tuple[float, str]:
