@@ -356,12 +356,12 @@ def install(monkeypatch: Any, *drivers: Driver) -> Driver:
 
     first = (drivers or (Driver(),))[0]
     trt = fake_tensorrt(drivers or (first,))
-    voice = tensorrt_build.TensorRtLog(None, deque(maxlen=5))
+    tensorrt_log = tensorrt_build.TensorRtLog(None, deque(maxlen=5))
     monkeypatch.setattr(FakeGpu, "cards", dict(enumerate(drivers or (first,))))
     monkeypatch.setattr(tensorrt_engine, "Gpu", FakeGpu)
     monkeypatch.setattr(tensorrt_engine, "build", fake_build)
     for module in (tensorrt_engine, tensorrt_run):
         monkeypatch.setattr(module, "import_tensorrt", lambda: trt)
-        monkeypatch.setattr(module, "logger", lambda: voice)
-    first.voice = voice
+        monkeypatch.setattr(module, "logger", lambda: tensorrt_log)
+    first.tensorrt_log = tensorrt_log
     return first

@@ -178,13 +178,13 @@ def test_the_builder_speaks_through_our_log(plain):
 
 @needs_tensorrt
 def test_errors_are_kept_for_whoever_listens_and_warnings_are_not():
-    severity, voice = import_tensorrt().ILogger.Severity, logger()
-    with voice.listening() as said:
-        voice.channel.log(severity.ERROR, "no such kernel")
-        voice.channel.log(severity.WARNING, "it may be slow")
+    severity, tensorrt_log = import_tensorrt().ILogger.Severity, logger()
+    with tensorrt_log.listening() as said:
+        tensorrt_log.channel.log(severity.ERROR, "no such kernel")
+        tensorrt_log.channel.log(severity.WARNING, "it may be slow")
         assert list(said) == ["no such kernel"]
-        assert voice.last == "no such kernel"
-    with voice.listening() as said:
+        assert tensorrt_log.last == "no such kernel"
+    with tensorrt_log.listening() as said:
         assert not said
 
 

@@ -184,7 +184,7 @@ def test_contexts_that_find_no_memory_halve_the_batch_too(driver, plain, monkeyp
 
     def short_of_memory(self, strategy):
         if refusals and refusals.pop(0):
-            driver.voice._heard.append("Error Code 2: OutOfMemory (Requested size was 4096 bytes.)")
+            driver.tensorrt_log._errors.append("Error Code 2: OutOfMemory (Requested size was 4096 bytes.)")
             return None
         return make(self, strategy)
 
@@ -196,7 +196,9 @@ def test_contexts_that_find_no_memory_halve_the_batch_too(driver, plain, monkeyp
 
 def test_a_plan_without_contexts_is_refused_in_tensorrts_words(driver, plain, monkeypatch):
     monkeypatch.setattr(
-        FakePlan, "create_execution_context", lambda *_: driver.voice._heard.append("the plan is for another card")
+        FakePlan,
+        "create_execution_context",
+        lambda *_: driver.tensorrt_log._errors.append("the plan is for another card"),
     )
     with pytest.raises(BuildFailed, match="the plan is for another card"):
         TensorRtEngine(plain.package, SETTINGS).open()
@@ -204,7 +206,7 @@ def test_a_plan_without_contexts_is_refused_in_tensorrts_words(driver, plain, mo
 
 def test_memory_that_runs_out_in_a_call_is_for_the_next_engine(engine, driver, plain, monkeypatch):
     def refuse(self, stream):
-        driver.voice._heard.append("CUDA: out of memory")
+        driver.tensorrt_log._errors.append("CUDA: out of memory")
         return False
 
     monkeypatch.setattr(FakeContext, "execute_async_v3", refuse)

@@ -34,10 +34,10 @@ def test_a_shipped_network_is_fp16_from_door_to_door(name):
     half = onnx.load_from_string(network_for(package, "fp16"))
     whole = widened(onnx.load_from_string(package.network()))
     assert half.ByteSize() < 0.6 * whole.ByteSize()
-    doors = {tensor.name for tensor in (*half.graph.input, *half.graph.output)}
+    inputs_and_outputs = {tensor.name for tensor in (*half.graph.input, *half.graph.output)}
     casts = [each for each in half.graph.node if each.op_type == "Cast"]
     assert len(casts) <= 8
-    assert {name for each in casts for name in (*each.input, *each.output)} >= doors
+    assert {name for each in casts for name in (*each.input, *each.output)} >= inputs_and_outputs
     assert {tensor.type.tensor_type.elem_type for tensor in (*half.graph.input, *half.graph.output)} == {1}
 
 
