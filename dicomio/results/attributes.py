@@ -91,7 +91,7 @@ class Algorithm:
         name: Name of the model package.
         version: Its version; add the digest where two builds share a version.
         family: Code from CID 7162.
-        parameters: What it was run with and a reader may want to know ("threshold=0.5").
+        parameters: Settings that a reader may want to know ("threshold=0.5").
     """
 
     name: str
@@ -231,7 +231,7 @@ def lossy_compression(header: Dataset) -> Iterator[tuple[str, Any]]:
 
 
 def patient_and_study_of(header: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-    """Patient and study as the results carry them, and the attributes that could not go as they were."""
+    """Patient and study as the results carry them, and the attributes that had to be changed or left out."""
     subject = Dataset()
     if (character_set := valid_character_set(header)) is not None:
         subject.SpecificCharacterSet = character_set
@@ -242,7 +242,7 @@ def patient_and_study_of(header: Dataset) -> tuple[Dataset, tuple[str, ...]]:
 
 
 def _character_set(result: Dataset, subject: Dataset, header: Dataset) -> Any:
-    """The source's character set, so that names arrive byte for byte; UTF-8 where it does not hold all that is said."""
+    """The source's character set, so that names arrive byte for byte; UTF-8 if it cannot encode all text."""
     found = valid_character_set(header)
     inherited = _texts(subject)
     if found is None:

@@ -27,7 +27,7 @@ class KeyImage:
     """One picture.
 
     Attributes:
-        pixels: Red, green, blue (rows, columns, 3), uint8, everything to be seen drawn in; no patient's name.
+        pixels: Red, green, blue (rows, columns, 3), uint8, findings drawn in; no patient's name.
         sop_instance_uid: Its own UID; derive it.
         sources: The images (or frames) that it shows.
         patient_orientation: Where columns and rows run to, such as ("L", "P"); None if it is not a slice.
@@ -64,7 +64,7 @@ def encode_key_images(
     """Encodes a series of single-frame, lossless colour Secondary Capture images. Same inputs, same bytes.
 
     Args:
-        images: In the order in which they are to be looked at.
+        images: In reading order.
         header: Any image of the source series, without pixels.
         series_instance_uid: Of the new series.
         series_number: Series Number; fixed.
@@ -106,7 +106,7 @@ def _describe(capture: Dataset, image: KeyImage, header: Dataset, created: datet
     created = local_time(created)
     capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = DA(created.date()), TM(created.time())
     capture.DerivationDescription = "Result of an algorithm drawn on the image"
-    # Asks whether the picture names the patient; ours does not, what we drew on might.
+    # Whether the picture names the patient: we add no name, but the source may have one.
     capture.BurnedInAnnotation = valid_value(header, "BurnedInAnnotation") or "NO"
     for keyword, value in lossy_compression(header):
         setattr(capture, keyword, value)

@@ -29,7 +29,7 @@ from dicomio.volumes.units import HOUNSFIELD, units_of
 
 _VECTORS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _FORM = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation", "PhotometricInterpretation")
-_MEASURES = ("RescaleSlope", "RescaleIntercept", "GantryDetectorTilt")  # may be missing, but not be nonsense
+_MEASURES = ("RescaleSlope", "RescaleIntercept", "GantryDetectorTilt")  # may be missing, but not invalid
 _NAMES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 _OTHERS = (
     "FrameOfReferenceUID",
@@ -48,7 +48,7 @@ _OTHERS = (
     "SpacingBetweenSlices",
 )
 _WANTED = tuple(dict.fromkeys((*_VECTORS, *_FORM, *_NAMES, *_OTHERS, *VARYING)))
-_ELSCINT = 0x07A1  # where its scanners, and those of Philips after them, put pixels that they compress their own way
+_ELSCINT = 0x07A1  # group of Elscint (later Philips) for pixels in a private compression
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 Values = Mapping[str, Plain | None]
@@ -140,7 +140,7 @@ def _is_enhanced(dataset: Dataset) -> bool:
 
 
 def _frame_values(dataset: Dataset, top: Values) -> Iterator[dict[str, Plain]]:
-    """What each frame says beyond the top level; one empty answer for a classic image."""
+    """Values of each frame beyond the top level; one empty set for a classic image."""
     count = integer(top["NumberOfFrames"]) or 1
     series_uid = text(top["SeriesInstanceUID"])
     if not _is_enhanced(dataset):
@@ -168,7 +168,7 @@ def _check_tags(series_uid: str, per_frame: list[dict[str, Plain | None]]) -> No
             _refuse_numbers(series_uid, unreadable, per_frame)
         lacking += [keyword for keyword in (*_FORM, *_NAMES) if not texts(values[keyword])]
         lacking += [keyword for keyword in ("Rows", "Columns") if number(values[keyword]) == 0]
-        # Without it, the values are no Hounsfield units, and nothing in the picture would tell.
+        # Without it the values are no Hounsfield units, which cannot be seen in the image.
         lacking += ["RescaleIntercept"] * (values["Modality"] == "CT" and number(values["RescaleIntercept"]) is None)
         without += bool(lacking)
         missing.update(dict.fromkeys(lacking))
@@ -192,7 +192,7 @@ def _refuse_numbers(series_uid: str, keywords: list[str], per_frame: list[dict[s
 
 
 def _check_units(series_uid: str, per_frame: list[dict[str, Plain | None]]) -> None:
-    """A network that was trained on Hounsfield units measures nothing in iodine or in atomic numbers."""
+    """Refuse CT in other units than Hounsfield: networks were trained on these."""
     for values in per_frame if per_frame[0]["Modality"] == "CT" else ():
         unit = units_of("CT", text(values["RescaleType"]), texts(values["ImageType"]))
         if unit.name != HOUNSFIELD:

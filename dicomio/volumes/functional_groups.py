@@ -59,7 +59,7 @@ def items(dataset: Dataset, keyword: str) -> Collection[Dataset]:
     """The items of a sequence; none if it is missing or empty.
 
     Raises:
-        DamagedElement: It is something else than a sequence, or cannot be taken apart.
+        DamagedElement: It is not a sequence, or cannot be parsed.
     """
     tag = tag_for_keyword(keyword) or 0
     try:
@@ -75,7 +75,7 @@ def items(dataset: Dataset, keyword: str) -> Collection[Dataset]:
 
 
 def group_values(group: Dataset, macros: Mapping[str, Mapping[str, str]]) -> dict[str, Plain]:
-    """What one functional group item says in the given macros, by classic keyword."""
+    """Values of one functional group item in the given macros, by classic keyword."""
     found: dict[str, Plain] = {}
     for macro, names in macros.items():
         for item in items(group, macro):
@@ -117,7 +117,7 @@ def _anatomy(group: Dataset) -> dict[str, Plain]:
 
 
 def _top_level(dataset: Dataset) -> dict[str, Plain]:
-    """What enhanced objects do keep at the top, under other names than classic ones."""
+    """Top-level values of enhanced objects under other keywords than classic ones."""
     found: dict[str, Plain] = {}
     pulses = _ECHO_PULSES.get(str(plain_value(dataset, "EchoPulseSequence")))
     if pulses:

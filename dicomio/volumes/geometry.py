@@ -39,9 +39,9 @@ class Placement:
 
 
 class Stack:
-    """Images in order along their common normal; everything is worked out when it is first asked for.
+    """Images in order along their common normal; properties are computed when first used.
 
-    What is derived from the orientation means something only where all images have (nearly) the same.
+    Values derived from the orientation are meaningful only if all images have nearly the same one.
     """
 
     def __init__(self, places: Sequence[Placement]) -> None:
@@ -91,7 +91,7 @@ class Stack:
 
     @cached_property
     def shifts(self) -> np.ndarray:
-        """(n,) how far each image lies sideways of that line, in mm, in `order`."""
+        """(n,) distance of each image from that line, in mm, in `order`."""
         distances = self.distances - self.distances.mean()
         shifts: np.ndarray = np.linalg.norm(self._lateral - np.outer(distances, self.drift), axis=1)
         return shifts

@@ -64,7 +64,7 @@ def resample_onto(
 
     Args:
         moving: The volume to take values from.
-        fixed: The volume whose grid counts; its values do not matter.
+        fixed: The volume whose grid is used; its values do not matter.
         interpolation: Between the voxels of `moving`.
         transform: (4, 4) patient coordinates of `fixed` -> those of `moving`, such as `register_rigid` returns; None
             where both share a frame of reference.
@@ -105,7 +105,7 @@ def affine_transform(matrix: np.ndarray | None) -> sitk.Transform:
 
 @dataclass(frozen=True)
 class Reorientation:
-    """How the axes of an array were exchanged and turned round; nothing is interpolated, so the inverse is exact.
+    """How the axes of an array were exchanged and reversed; nothing is interpolated, so the inverse is exact.
 
     Attributes:
         axes: For each axis of the new array the axis of the old one that it was.
@@ -138,7 +138,7 @@ class Reorientation:
 
 
 def reorient(volume: Volume, plane: Plane) -> tuple[Volume, Reorientation]:
-    """The volume with its axes exchanged and turned so that its slices lie as nearly as possible in a plane.
+    """The volume with its axes exchanged and reversed so that its slices lie as nearly as possible in a plane.
 
     Args:
         volume: In any orientation, oblique ones too: its axes go to the nearest anatomical ones, each to another.

@@ -19,7 +19,7 @@ _PADDING = " \0"
 
 
 class SamePatientCheck:
-    """Sees the images of one job one by one, and remembers of whom the first ones are.
+    """Compares the images of one job, one by one, with the patient of the first ones.
 
     Identifiers must be equal. Names, birth dates and sexes must not contradict each other where both are given: they
     are blanked, completed and abbreviated between a scanner and a workstation, and the same person stays the same.
@@ -72,7 +72,7 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 
 def _same_name(one: str, other: str) -> bool:
-    """By their words, in any order; a word may be abbreviated, and left out. One of the scripts has to agree."""
+    """Compares words in any order; words may be abbreviated or left out. One of the scripts has to agree."""
     written, again = _scripts(one), _scripts(other)
     return not written or not again or any(_within(a, b) or _within(b, a) for a in written for b in again)
 

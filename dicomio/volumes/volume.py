@@ -125,7 +125,7 @@ def load_volume(
     slices = sort_slices([frame.place for frame in frames], series_uid, allow=allow)
     in_order = [frames[index] for index in slices.order]
     frame_of_reference = in_order[0].place.frame_of_reference_uid
-    if not frame_of_reference:  # asked for last: whatever else is wrong with such a series says more about it
+    if not frame_of_reference:  # checked last: other faults of such a series say more about it
         raise MissingTags(
             series_uid=series_uid, keywords=("FrameOfReferenceUID",), without=len(frames), total=len(frames)
         )
@@ -140,7 +140,7 @@ def load_volume(
 
 
 def _check_instances(frames: Sequence[Frame], series_uid: str) -> None:
-    """Results name each image by its UID; under one UID two of them cannot be told apart, here or anywhere else."""
+    """Refuse different images under one UID: results refer to images by UID."""
     places: dict[tuple[str, int], tuple[float, ...]] = {}
     for frame in frames:
         if places.setdefault((frame.sop_instance_uid, frame.index), frame.place.position) != frame.place.position:
@@ -154,7 +154,7 @@ def _source(frame: Frame) -> SourceImage:
 
 
 def _collect(paths: Sequence[Path], patient: SamePatientCheck, largest: int) -> list[Frame]:
-    """The frames of all files; what some files lack is told for all of them together."""
+    """The frames of all files; files that lack the same thing are reported together."""
     frames: list[Frame] = []
     lacking: list[NoPixelData | MissingTags] = []
     for path in paths:

@@ -38,7 +38,7 @@ def load_voxels(frames: Sequence[Frame]) -> np.ndarray:
     array = np.empty(shape, dtype=np.int16 if whole else np.float32)
     array = _fill(array, frames)
     if frames[0].inverted and frames[0].modality != "CT":
-        _turn_over(array)
+        _invert(array)
     return array
 
 
@@ -53,7 +53,7 @@ def _check(frames: Sequence[Frame]) -> None:
 
 
 def _plausible(frame: Frame) -> bool:
-    """Whether slope and intercept can be meant; Hounsfield units end at some thousands."""
+    """Whether slope and intercept are plausible; Hounsfield units end at some thousands."""
     if frame.modality == "CT":
         return 0 < abs(frame.slope) <= 100 and abs(frame.intercept) <= 1e5
     return 1e-15 < abs(frame.slope) < 1e12 and abs(frame.intercept) < 1e12
@@ -139,8 +139,8 @@ def _padding_mask(stored: np.ndarray, frame: Frame) -> np.ndarray | None:
     return mask if mask.any() else None
 
 
-def _turn_over(array: np.ndarray) -> None:
-    """Largest value to smallest and back, in place."""
+def _invert(array: np.ndarray) -> None:
+    """Exchange large and small values, in place."""
     total = array.min().item() + array.max().item()
     for image in array:
         image[...] = total - image.astype(np.int32 if array.dtype == np.int16 else np.float64)

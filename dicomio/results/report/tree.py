@@ -85,13 +85,13 @@ def report_tree(
 
 
 def insert_image_library(report: Dataset, sources: Sequence[SourceSeries]) -> None:
-    """Puts the image library where TID 1500 wants it: before the measurements."""
+    """Inserts the image library before the measurements, as TID 1500 requires."""
     items = list(report.ContentSequence)
     report.ContentSequence = [*items[:-2], _image_library(sources), *items[-2:]]
 
 
 def _observer(device_uid: str) -> ObservationContext:
-    """TID 1001: a device and nobody else stands behind these observations."""
+    """TID 1001: the observer is a device."""
     device = DeviceObserverIdentifyingAttributes(
         uid=device_uid, name=MANUFACTURER, manufacturer_name=MANUFACTURER, model_name=MANUFACTURER
     )
@@ -99,7 +99,7 @@ def _observer(device_uid: str) -> ObservationContext:
 
 
 def _image_library(sources: Iterable[SourceSeries]) -> Dataset:
-    """TID 1600: which images were looked at, one group per series.
+    """TID 1600: the images that were analysed, one group per series.
 
     Plain data sets, put into the finished document: as highdicom's content items the references to a series of 300
     images took half a second.
@@ -176,7 +176,7 @@ def _study_group(group: StudyGroup) -> MeasurementsAndQualitativeEvaluations:
 
 
 def _statement(group: StudyGroup) -> tuple[Sequence[Measured], Code | None]:
-    """The figures of a study group, and whether it says that its finding is there."""
+    """The measurements of a study group, and whether its finding is present."""
     if isinstance(group, ClassificationFinding):
         answer = None if group.present is None else PRESENT if group.present else ABSENT
         return (Measured(PROBABILITY, 100 * group.probability, PERCENT),), answer
@@ -215,7 +215,7 @@ def _measurements(measured: Iterable[Measured]) -> list[Measurement] | None:
 
 
 def _rounded(value: float) -> int | float:
-    """Six significant digits; whole numbers as such, so that nobody reads of 3.0 lesions."""
+    """Six significant digits; whole numbers as such, so that it says 3 lesions and not 3.0."""
     rounded = float(f"{value:.6g}")
     return int(rounded) if rounded.is_integer() else rounded
 

@@ -183,7 +183,7 @@ def _common_placeholder(header: Dataset, volume: Volume) -> Dataset:
 
 
 def _thickness(header: Dataset) -> float:
-    """Slice Thickness of a classic image, or that of an enhanced one; 0 if it has none that makes sense."""
+    """Slice Thickness of a classic image, or that of an enhanced one; 0 if it has no valid one."""
     places = [header]
     for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in header.get(groups, [])[:1]:
@@ -231,7 +231,7 @@ def _description(spec: SegmentSpec, algorithm: Algorithm) -> SegmentDescription:
 
 
 def _frame_places(segmentation: Dataset) -> Iterator[tuple[int | None, int]]:
-    """Segment number (None in a label map) and slice of every frame, as long as the placeholders stand."""
+    """Segment number (None in a label map) and slice of every frame, while placeholders are in place."""
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     for frame in segmentation.PerFrameFunctionalGroupsSequence:
         group = next((part for part in (frame, shared) if "SegmentIdentificationSequence" in part), None)
@@ -262,7 +262,7 @@ def _put_pixels(
 
 
 def _put_sources(segmentation: Dataset, volume: Volume) -> None:
-    """Names the real image (and frame) behind every placeholder, and the whole series as what was looked at."""
+    """Names the real image (and frame) behind every placeholder, and the whole series as the source."""
     references = {}  # the frames of different segments share one reference to their slice
     for frame in segmentation.PerFrameFunctionalGroupsSequence:
         reference = frame.DerivationImageSequence[0].SourceImageSequence[0]
@@ -292,7 +292,7 @@ def _instance(source: SourceImage) -> Dataset:
 
 
 def _put_dimensions(segmentation: Dataset) -> None:
-    """What highdicom cannot know: its random UID becomes one that follows from the object, and slices are left out."""
+    """Replaces highdicom's random UID by a derived one; drops "3D", because slices without a segment are left out."""
     if "DimensionOrganizationType" in segmentation:
         del segmentation.DimensionOrganizationType  # "3D" would promise that no slice is missing
     uid = derived_uid(segmentation.SOPInstanceUID, "dimension organization")
@@ -302,5 +302,5 @@ def _put_dimensions(segmentation: Dataset) -> None:
 
 
 def _decimals(values: Iterable[float]) -> list[str]:
-    """Numbers as decimal strings; the ninth digit after the point is where the noise of the arithmetic begins."""
+    """Numbers as decimal strings; rounded to nine decimals, below which there is only rounding error."""
     return [format_number_as_ds(round(float(value), 9) + 0.0) for value in values]

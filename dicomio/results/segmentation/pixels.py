@@ -50,5 +50,5 @@ def pack_bits(planes: Iterable[NDArray[np.bool_]]) -> bytes:
 
 
 def pad_even(pixels: bytes) -> bytes:
-    """Padded to an even number of bytes, as DICOM wants every value."""
+    """Padded to an even number of bytes, as DICOM requires."""
     return pixels + b"\0" * (len(pixels) % 2)
