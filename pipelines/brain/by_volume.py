@@ -37,7 +37,7 @@ VOLUMES = {
     "Enhancing volume": (3,),
     "Tumour core volume": (2, 3),
 }
-"""Figures of the study: name -> the labels that it counts (`brain_regions.LABELS`)."""
+"""Figures of the study: name -> the labels that it counts (`regions.LABELS`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class PreparedBrain:
     """A brain as the network takes it.
 
     Attributes:
-        inputs: (4, *SHAPE) float32, channels as in `brain_volume.CHANNELS`.
+        inputs: (4, *SHAPE) float32, channels as in `volume.CHANNELS`.
         box: The grid of the inputs, in the FLAIR's patient coordinates.
         notes: How the brain was found.
     """
@@ -60,7 +60,7 @@ def read_volume(study: BrainStudy, networks: Mapping[str, Network], report: Prog
 
     Args:
         study: `flair`, `t1`, `t1ce` and `t2`.
-        networks: `volume_segmenter` (probabilities of the regions, on the box of `brain_volume` or its slices).
+        networks: `volume_segmenter` (probabilities of the regions, on the box of `brain.volume` or its slices).
         report: Called with each step and its progress.
 
     Raises:

@@ -44,7 +44,7 @@ def millimetre_grid(volume: Volume) -> Volume:
 
 
 def box_around(grid: Volume, centre: tuple[int, int, int]) -> Volume:
-    """The part of a grid that `brain_volume.crop` cuts out (or adds beyond its ends)."""
+    """The part of a grid that `volume.crop` cuts out (or adds beyond its ends)."""
     affine = grid.affine.copy()
     start = np.array(centre) - np.array(SHAPE) // 2
     affine[:3, 3] = grid.to_patient(start)

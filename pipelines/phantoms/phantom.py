@@ -1,4 +1,4 @@
-"""Procedural phantoms with a known truth, by kind; `phantom_shapes` says what they are built from."""
+"""Procedural phantoms with a known truth, by kind; `shapes` holds what they are built from."""
 
 from __future__ import annotations
 

@@ -21,12 +21,20 @@ def loaded_by(program: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
-@pytest.mark.parametrize("module", ["daemon.jobs.dispatch", "daemon.jobs.assembly", "pipelines.rules.explain"])
+@pytest.mark.parametrize(
+    "module", ["daemon.jobs.dispatch", "daemon.jobs.assembly", "daemon.commands.rules", "pipelines.rules.explain"]
+)
 def test_who_only_names_pipelines_imports_no_code_of_theirs(module: str) -> None:
     loaded = loaded_by(f"import {module}, pipelines.registry")
     assert "pipelines.registry" in loaded
     theirs = tuple(pipeline.module.rpartition(".")[0] for pipeline in PIPELINES.values())
     assert [name for name in loaded if name.startswith((*theirs, *CODE))] == []
+
+
+@pytest.mark.parametrize("module", ["daemon.service", "daemon.commands.process", "pipelines.worker"])
+def test_the_code_of_a_pipeline_is_imported_when_it_runs(module: str) -> None:
+    loaded = loaded_by(f"import {module}")
+    assert [name for name in loaded if name.startswith(("SimpleITK", "pipelines.brain", "pipelines.abdomen"))] == []
 
 
 def test_packages_are_found_and_checked_without_the_pipelines_code() -> None:
