@@ -69,7 +69,7 @@ def test_sequences_aligned_side_by_side_keep_their_order_and_fail_each_for_itsel
         return None
 
     images: dict[str, Any] = {role: Lying() for role in ("flair", "t1", "t1ce", "t2")}
-    monkeypatch.setattr(brain_alignment, "_found", found)
+    monkeypatch.setattr(brain_alignment, "_transform_of", found)
     alignment = align(images, images["flair"], ("t1", "t1ce", "t2"))
     assert list(alignment.transforms) == ["t1", "t2"]
     assert alignment.transforms["t1"] is moved
