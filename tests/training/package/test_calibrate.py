@@ -112,7 +112,7 @@ def test_a_network_that_cannot_be_converted_leaves_the_package_alone(classifier,
     [
         (["--calibrate"], "--calibrate: only with --variants PACKAGE"),
         (["--variants", "PACKAGE", "--calibrate"], "expected --data DIR"),
-        (["--variants", "PACKAGE", "--calibrate", "--int8"], "received them together"),
+        (["--variants", "PACKAGE", "--calibrate", "--int8"], "received --int8, --calibrate"),
         (["--variants", "PACKAGE", "--calibrate", "--version", "1.0.0"], "the package keeps its version"),
     ],
 )
