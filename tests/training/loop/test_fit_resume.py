@@ -65,7 +65,7 @@ def test_a_run_is_resumed_as_it_was_started_or_not_at_all(tiny_slices, tmp_path)
     use_threads(1)
     fit(experiment, tiny_slices, tmp_path, RunLimits(epochs=1))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UnfitError, match="another system"):
+    with pytest.raises(UnfitError, match="another experiment"):
         fit(replace(experiment, split="patient"), tiny_slices, tmp_path, RunLimits(epochs=2, resume=True))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     (tmp_path / "last.ckpt").unlink()
@@ -93,7 +93,7 @@ class Scored(SimpleNamespace):
 def test_an_undefined_score_takes_no_better_weights_away(keep, kept, tmp_path):
     network = torch.nn.Linear(1, 1)
     learner, writer = (
-        SimpleNamespace(plan=SimpleNamespace(keep=keep), kept=network),
+        SimpleNamespace(experiment=SimpleNamespace(keep=keep), kept=network),
         CheckpointWriter(tmp_path, {}, Schedule(None)),
     )
     written = []
