@@ -129,8 +129,8 @@ def test_a_hanging_worker_is_replaced_after_the_time_limit(
 
 def ready(daemon: Any) -> bool:
     """A worker has said that it may be given jobs."""
-    standing = read_status(daemon.folder / daemon.settings["data_dir"] / "status.json")
-    return standing is not None and any(worker.state is WorkerState.READY for worker in standing.workers)
+    status = read_status(daemon.folder / daemon.settings["data_dir"] / "status.json")
+    return status is not None and any(worker.state is WorkerState.READY for worker in status.workers)
 
 
 def worker_processes(daemon: Any) -> list[psutil.Process]:

@@ -74,8 +74,8 @@ def serving(config: Config) -> Iterator[Service]:
 
 
 def parts(config: Config) -> dict[str, PartStatus]:
-    standing = read_status(config.status_file)
-    return {part.name: part for part in standing.parts} if standing else {}
+    status = read_status(config.status_file)
+    return {part.name: part for part in status.parts} if status else {}
 
 
 def listens(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""What comes and cannot be used is tied to its study, from every door to the database."""
+"""What comes and cannot be used is tied to its study, from every input to the database."""
 
 from __future__ import annotations
 

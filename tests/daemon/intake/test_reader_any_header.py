@@ -1,4 +1,4 @@
-"""Whatever a header does, its file goes to quarantine with the reason and the others are taken, through every door.
+"""Whatever a header does, its file goes to quarantine with the reason and the others are imported, by every input.
 
 SCANWARD_EXAMPLES=20000 looks at as many mutated files instead of the few that the tests always look at.
 """

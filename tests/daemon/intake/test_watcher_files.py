@@ -185,8 +185,8 @@ def test_an_unreadable_file_is_said_once_and_tried_again(
         for _ in range(4):
             one.step()
     assert len(spool.incoming()) == 1
-    complaints = [(line["event"], line["file"]) for line in logs if line["log_level"] == "error"]
-    assert sorted(complaints) == [
+    errors = [(line["event"], line["file"]) for line in logs if line["log_level"] == "error"]
+    assert sorted(errors) == [
         ("file_unreadable", log_name(folder / "locked.dcm", folder)),
         ("folder_unreadable", log_name(folder / "closed", folder)),
     ]

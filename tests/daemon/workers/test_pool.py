@@ -77,7 +77,7 @@ def collect(pool: WorkerPool) -> TaskResult:
         for answer in pool.collect_results():
             return answer
         time.sleep(0.05)
-    raise AssertionError("it did not come home")
+    raise AssertionError("there is no result")
 
 
 def in_worker(pool: WorkerPool, function: Callable[..., int], *arguments: object) -> int:
