@@ -80,6 +80,8 @@ class LocatedYaml:
             raise YamlFault(name, _fault(error)) from error
         except ReaderError as error:  # a control character
             raise YamlFault(name, _at(text, error.position, f"is no YAML: {error.reason}")) from error
+        except NotImplementedError as error:  # the library keeps one comment for a place, and found two
+            raise YamlFault(name, _between(str(error))) from error
         except (YAMLError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
             # !!int x: the library lets Python's own errors through
             raise YamlFault(name, Fault(1, 1, "", f"cannot be understood: {error}")) from error
@@ -122,6 +124,13 @@ def read_text(path: Path) -> str:
         raise YamlFault(str(path), Fault(1, 1, "", "there is no such file")) from None
     except (OSError, UnicodeDecodeError) as error:
         raise YamlFault(str(path), Fault(1, 1, "", f"cannot be read: {error}")) from error
+
+
+def _between(said: str) -> Fault:
+    """Of a comment that the library cannot keep; `said` names tokens, and their lines from 0."""
+    line = re.search(r"line: (\d+)", said)
+    message = "a comment stands between a key and its value: put it on a line above the key"
+    return Fault(int(line[1]) + 1 if line else 1, 1, "", message)
 
 
 class _Values(VersionedResolver):

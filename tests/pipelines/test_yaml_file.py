@@ -87,3 +87,9 @@ def test_what_is_wrong_is_named_at_its_place(text: str, says: str) -> None:
 
     assert says in str(caught.value)
     assert str(caught.value).startswith("f.yaml:")
+
+
+def test_a_comment_that_cannot_be_kept_is_named_at_its_place():
+    text = "rules:\n  - series:  # roles\n      f\n\nlair: {}\n"
+    with pytest.raises(YamlFault, match=r"rules.yaml:2:1: a comment stands between a key and its value"):
+        LocatedYaml.parse(text, "rules.yaml")
