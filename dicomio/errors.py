@@ -9,7 +9,7 @@
     │   │   ├── InvalidAttribute
     │   │   ├── TooLarge
     │   │   └── UnreadableHeader
-    │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/volumes/refusals.py
+    │   ├── GeometryRefused             a series that is not one regular volume: see dicomio/volumes/refusals/
     │   └── RegistrationFailed          two volumes that cannot be laid on each other
     ├── SpoolFull                       our disk has no room: see dicomio/files/spool/free_space.py
     ├── LastCopy                        a file that must not be removed: see dicomio/files/spool/durable.py

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from dicomio.errors import BadInput
-from dicomio.volumes.content_refusals import PatientsDiffer
 from dicomio.volumes.patient import SamePatientCheck
+from dicomio.volumes.refusals.content import PatientsDiffer
 from dicomio.volumes.volume import Volume, load_volume
 from engines.packages.package import load_package
 from pipelines.completeness import (

@@ -12,13 +12,13 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from dicomio.files.parse_errors import parse_errors_of
 from dicomio.files.part10 import PIXEL_DATA, Part10, PixelElement
 from dicomio.files.values import Plain, integer, number, numbers, plain_value, text, texts
-from dicomio.volumes.content_refusals import NotHounsfield, UnreadableNumbers
 from dicomio.volumes.decoders import Encoded
 from dicomio.volumes.functional_groups import PER_FRAME, PLACE, SHARED, group_values, items
 from dicomio.volumes.gate import VARYING
 from dicomio.volumes.geometry import Placement
 from dicomio.volumes.pixels import PixelError, StoredPixels
-from dicomio.volumes.refusals import (
+from dicomio.volumes.refusals.content import NotHounsfield, UnreadableNumbers
+from dicomio.volumes.refusals.images import (
     MissingTags,
     NoPixelData,
     UndecodablePixels,

@@ -18,7 +18,7 @@ import numpy as np
 
 from dicomio.errors import GeometryRefused
 from dicomio.volumes.geometry import Placement, Stack
-from dicomio.volumes.refusals import (
+from dicomio.volumes.refusals.geometry import (
     DuplicatePositions,
     InvalidGeometry,
     LocalizerSeries,
@@ -26,12 +26,12 @@ from dicomio.volumes.refusals import (
     MixedFrameOfReference,
     MixedMatrix,
     MixedOrientation,
-    NoImages,
     ShiftedSlices,
     Tilted,
     TooFewSlices,
     UnevenSpacing,
 )
+from dicomio.volumes.refusals.images import NoImages
 
 MINIMUM_SLICES = 3  # with two there is one distance, and nothing to compare it with
 COSINE_TOLERANCE = 0.01  # of the length and right angle of the direction cosines: two decimals, and nothing worse

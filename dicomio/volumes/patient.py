@@ -12,7 +12,7 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicomio.volumes.content_refusals import PatientsDiffer
+from dicomio.volumes.refusals.content import PatientsDiffer
 
 _BETWEEN_WORDS = re.compile(r"[\s^,]+")
 _PADDING = " \0"

@@ -13,11 +13,11 @@ from dicomio.files.inflate import LARGEST_INFLATED
 from dicomio.files.parse_errors import parse_errors_of
 from dicomio.files.part10 import parse
 from dicomio.files.values import plain_value, text
-from dicomio.volumes.content_refusals import SharedInstanceUIDs
 from dicomio.volumes.frames import Frame, frames_of
 from dicomio.volumes.gate import sort_slices
 from dicomio.volumes.patient import SamePatientCheck
-from dicomio.volumes.refusals import MissingTags, MixedSeries, NoImages, NoPixelData, UndecodablePixels
+from dicomio.volumes.refusals.content import SharedInstanceUIDs
+from dicomio.volumes.refusals.images import MissingTags, MixedSeries, NoImages, NoPixelData, UndecodablePixels
 from dicomio.volumes.voxels import load_voxels
 
 
@@ -115,7 +115,7 @@ def load_volume(
         that fit, else float32. How values are made says `voxels.voxels`, what is refused `gate`.
 
     Raises:
-        GeometryRefused: One of the classes in `refusals` and `content_refusals`, which says what is
+        GeometryRefused: One of the classes in `dicomio.volumes.refusals`, which says what is
             wrong and what to do.
         OSError: The disk failed, or a file is not there.
     """

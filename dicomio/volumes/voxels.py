@@ -8,7 +8,7 @@ import numpy as np
 
 from dicomio.volumes.frames import Frame
 from dicomio.volumes.pixels import PixelError
-from dicomio.volumes.refusals import UndecodablePixels, UnsupportedPixels
+from dicomio.volumes.refusals.images import UndecodablePixels, UnsupportedPixels
 
 AIR_HU = -1024  # what CT padding becomes: just below the air of any calibrated scanner
 TISSUE_HU = range(-900, 3072)  # a "padding value" among these is a mistake in the header: bodies have such values

@@ -7,7 +7,7 @@ import pytest
 
 from dicomio import errors
 from dicomio.errors import BadInput, DicomError, GeometryRefused, PeerRefused
-from dicomio.volumes import content_refusals, refusals
+from dicomio.volumes.refusals import content, geometry, images
 from tests.error_examples import example
 
 
@@ -17,14 +17,14 @@ def kinds(module: Any) -> list[type[DicomError]]:
 
 
 @pytest.mark.parametrize(
-    "kind", kinds(errors) + kinds(refusals) + kinds(content_refusals), ids=lambda kind: kind.__name__
+    "kind", kinds(errors) + kinds(geometry) + kinds(images) + kinds(content), ids=lambda kind: kind.__name__
 )
 def test_every_message_is_a_sentence(kind: type[DicomError]) -> None:
     assert "Attributes" not in str(example(kind))
     assert str(example(kind)).endswith(".")
 
 
-@pytest.mark.parametrize("kind", kinds(refusals), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", kinds(geometry) + kinds(images), ids=lambda kind: kind.__name__)
 def test_every_refusal_says_what_to_do(kind: type[DicomError]) -> None:
     assert issubclass(kind, GeometryRefused)
     assert issubclass(kind, BadInput)

@@ -13,7 +13,8 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 from dicomio.errors import NotDicom
 from dicomio.files.file_meta import LENGTH_OF_4_BYTES, encode_file_meta, read_file_meta
 from dicomio.files.part10 import parse
-from dicomio.volumes.refusals import TooFewSlices, UndecodablePixels
+from dicomio.volumes.refusals.geometry import TooFewSlices
+from dicomio.volumes.refusals.images import UndecodablePixels
 from dicomio.volumes.volume import load_volume
 from tests.dicomio.support.images import classic, image, stack, write
 

@@ -34,7 +34,7 @@ from pydicom.uid import (
 from dicomio.files.part10 import parse
 from dicomio.volumes.decoders import COMPRESSED, Encoded, decode
 from dicomio.volumes.frames import frames_of
-from dicomio.volumes.refusals import TooFewSlices
+from dicomio.volumes.refusals.geometry import TooFewSlices
 from dicomio.volumes.volume import load_volume
 from tests.dicomio.support.images import compressed, enhanced, image, stack
 

@@ -13,15 +13,8 @@ from pydicom.dataset import Dataset
 
 from dicomio.files.headers import read_header
 from dicomio.results.uids import derived_uid
-from dicomio.volumes.refusals import (
-    DuplicatePositions,
-    LocalizerSeries,
-    MissingTags,
-    MixedOrientation,
-    Tilted,
-    UndecodablePixels,
-    UnsupportedMultiframe,
-)
+from dicomio.volumes.refusals.geometry import DuplicatePositions, LocalizerSeries, MixedOrientation, Tilted
+from dicomio.volumes.refusals.images import MissingTags, UndecodablePixels, UnsupportedMultiframe
 from dicomio.volumes.volume import SourceImage, load_volume
 from tests.dicomio.support.images import COLUMNS, ROWS, SERIES, enhanced, image, item, stack, write
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dicomio.errors import BadInput, GeometryRefused
 from dicomio.volumes.gate import jitter_mm, sort_slices
 from dicomio.volumes.geometry import Placement
-from dicomio.volumes.refusals import (
+from dicomio.volumes.refusals.geometry import (
     DuplicatePositions,
     InvalidGeometry,
     LocalizerSeries,
@@ -22,12 +22,12 @@ from dicomio.volumes.refusals import (
     MixedFrameOfReference,
     MixedMatrix,
     MixedOrientation,
-    NoImages,
     ShiftedSlices,
     Tilted,
     TooFewSlices,
     UnevenSpacing,
 )
+from dicomio.volumes.refusals.images import NoImages
 
 SERIES = "1.2.3"
 

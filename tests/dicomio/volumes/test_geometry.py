@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation calls it so
 
 from dicomio.errors import GeometryRefused
 from dicomio.volumes.grid import to_sitk
-from dicomio.volumes.refusals import (
+from dicomio.volumes.refusals.geometry import (
     DuplicatePositions,
     MissingSlices,
     MixedOrientation,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicomio.volumes.content_refusals import PatientsDiffer
 from dicomio.volumes.patient import SamePatientCheck
+from dicomio.volumes.refusals.content import PatientsDiffer
 from dicomio.volumes.volume import load_volume
 from tests.dicomio.support.images import stack
 

@@ -11,7 +11,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
-from dicomio.volumes.refusals import TooFewSlices, UndecodablePixels
+from dicomio.volumes.refusals.geometry import TooFewSlices
+from dicomio.volumes.refusals.images import UndecodablePixels
 from dicomio.volumes.volume import load_volume
 from tests.dicomio.support.images import classic, enhanced, write
 

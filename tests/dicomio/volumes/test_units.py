@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from dicomio.volumes.content_refusals import NotHounsfield
+from dicomio.volumes.refusals.content import NotHounsfield
 from dicomio.volumes.units import units_of
 from dicomio.volumes.volume import load_volume
 from tests.dicomio.support.images import enhanced, item, stack, write

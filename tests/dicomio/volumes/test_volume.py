@@ -14,13 +14,13 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
-from dicomio.volumes.content_refusals import SharedInstanceUIDs, UnreadableNumbers
-from dicomio.volumes.refusals import (
+from dicomio.volumes.refusals.content import SharedInstanceUIDs, UnreadableNumbers
+from dicomio.volumes.refusals.geometry import TooFewSlices
+from dicomio.volumes.refusals.images import (
     MissingTags,
     MixedSeries,
     NoImages,
     NoPixelData,
-    TooFewSlices,
     UndecodablePixels,
     UnsupportedMultiframe,
     UnsupportedPixels,

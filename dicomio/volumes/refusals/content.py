@@ -1,13 +1,11 @@
-"""Why a series is refused for what its images contain: numbers, units, identity.
+"""Refusals because of what the images contain: numbers, units, identity.
 
-    GeometryRefused
-    ├── SharedInstanceUIDs      different images under one SOP Instance UID
-    ├── NotHounsfield           a CT whose values are something else
-    ├── PatientsDiffer          images of two people
-    └── MissingTags
-        └── UnreadableNumbers   there is a value, and it is no number
-
-Beside `dicomio.volumes.refusals`, and written for the same readers. None of them carries what names a patient.
+GeometryRefused
+├── SharedInstanceUIDs      different images under one SOP Instance UID
+├── NotHounsfield           a CT whose values are something else
+├── PatientsDiffer          images of two people
+└── MissingTags
+└── UnreadableNumbers   there is a value, and it is no number
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dicomio.errors import GeometryRefused
-from dicomio.volumes.refusals import MissingTags
+from dicomio.volumes.refusals.images import MissingTags
 
 
 @dataclass(eq=False, kw_only=True)
