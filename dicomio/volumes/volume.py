@@ -112,7 +112,7 @@ def load_volume(
 
     Returns:
         The volume, slices sorted by position along their normal. int16 where the rescaled values are whole numbers
-        that fit, else float32. How values are made says `voxels.voxels`, what is refused `gate`.
+        that fit, else float32. See `voxels.load_voxels` for the values and `gate` for what is refused.
 
     Raises:
         GeometryRefused: One of the classes in `dicomio.volumes.refusals`, which says what is
