@@ -1,11 +1,13 @@
 """Refusals because of what the images contain: numbers, units, identity.
 
-GeometryRefused
-├── SharedInstanceUIDs      different images under one SOP Instance UID
-├── NotHounsfield           a CT whose values are something else
-├── PatientsDiffer          images of two people
-└── MissingTags
-└── UnreadableNumbers   there is a value, and it is no number
+    GeometryRefused
+    ├── SharedInstanceUIDs      different images under one SOP Instance UID
+    ├── NotHounsfield           a CT whose values are something else
+    ├── PatientsDiffer          images of two people
+    └── MissingTags
+        └── UnreadableNumbers   there is a value, and it is no number
+
+MissingTags is in `dicomio.volumes.refusals.images`.
 """
 
 from __future__ import annotations

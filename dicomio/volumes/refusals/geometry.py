@@ -1,17 +1,19 @@
 """Refusals because the slices are not one regular volume.
 
-GeometryRefused
-├── LocalizerSeries
-├── TooFewSlices
-├── MixedFrameOfReference
-├── MixedOrientation
-├── MixedMatrix             rows, columns or pixel spacing differ
-├── InvalidGeometry         impossible direction cosines or spacings
-├── Tilted
-├── DuplicatePositions
-├── ShiftedSlices
-├── MissingSlices
-└── UnevenSpacing
+    GeometryRefused
+    ├── LocalizerSeries
+    ├── TooFewSlices
+    ├── MixedFrameOfReference
+    ├── MixedOrientation
+    ├── MixedMatrix             rows, columns or pixel spacing differ
+    ├── InvalidGeometry         impossible direction cosines or spacings
+    ├── Tilted
+    ├── DuplicatePositions
+    ├── ShiftedSlices
+    ├── MissingSlices
+    └── UnevenSpacing
+
+What single images are refused for is in `dicomio.volumes.refusals.images`.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Refusals because images are missing, unreadable, or of more than one series.
 
-GeometryRefused
-├── NoImages                nothing to load
-├── NoPixelData             objects without an image
-├── UndecodablePixels       one image is damaged, or compressed in a way that we cannot read
-├── UnsupportedPixels       colour, one bit, floating point, ...
-├── UnsupportedMultiframe   frames without a place in the patient
-├── MissingTags
-└── MixedSeries             files of several series
+    GeometryRefused
+    ├── NoImages                nothing to load
+    ├── NoPixelData             objects without an image
+    ├── UndecodablePixels       one image is damaged, or compressed in a way that we cannot read
+    ├── UnsupportedPixels       colour, one bit, floating point, ...
+    ├── UnsupportedMultiframe   frames without a place in the patient
+    ├── MissingTags
+    └── MixedSeries             files of several series
+
+What the slices' geometry is refused for is in `dicomio.volumes.refusals.geometry`.
 """
 
 from __future__ import annotations
