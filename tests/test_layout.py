@@ -66,12 +66,6 @@ def test_no_network_names_the_machine_that_it_was_trained_on() -> None:
         assert not [trace for trace in (b'File "', b"site-packages", b".venv/", b"/home/") if trace in content], network
 
 
-# What is still to be mended; these may only become fewer.
-TWICE = {
-    "Channel",
-}
-"""Class names that still stand for two things."""
-
 MOST = 18
 """Modules of one folder, its `__init__` not counted."""
 
@@ -127,7 +121,7 @@ def test_one_class_name_stands_for_one_thing() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
-    assert {name: where for name, where in places.items() if len(where) > 1 and name not in TWICE} == {}
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 def covers(test: Path) -> bool:

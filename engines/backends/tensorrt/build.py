@@ -234,7 +234,7 @@ def logger() -> TensorRtLog:
         trt.ILogger.Severity.INFO: "debug",
     }
 
-    class Channel(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
@@ -245,7 +245,7 @@ def logger() -> TensorRtLog:
             if level is not None:
                 getattr(log, level)("tensorrt", message=message)
 
-    return TensorRtLog(Channel(), errors)
+    return TensorRtLog(Logger(), errors)
 
 
 def _monitor(progress: BuildProgress) -> Any:
