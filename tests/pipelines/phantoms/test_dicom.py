@@ -118,7 +118,7 @@ def test_a_brain_study_has_four_sequences_that_the_rules_recognise(tmp_path):
     from pipelines.rules.builtin import builtin_rules
     from pipelines.rules.routing import Route, route
 
-    truth = write_phantom("brain-mr", tmp_path / "four", slices=10, matrix=64)
+    truth = write_phantom("brain-mr", tmp_path / "four", slices=12, matrix=64)
     assert set(truth.masks) == {"lesion", "edema", "non-enhancing core", "enhancing"}
     (study,) = read_folder(tmp_path / "four", lambda share: None).studies
     (found,) = route(study.facts, builtin_rules())
