@@ -86,12 +86,12 @@ def _with_variant(
     folder: Path, data: Path | None, version: str | None, *, int8: bool, calibrate: bool, compact: bool
 ) -> ModelPackage:
     asked = [name for name, wanted in (("--int8", int8), ("--calibrate", calibrate), ("--compact", compact)) if wanted]
+    if version is not None and not int8 and not compact:
+        raise typer.BadParameter("--version: what is served so far stays as it is, so the package keeps its version")
     if len(asked) != 1:
         raise typer.BadParameter(
             f"expected one of --int8, --calibrate and --compact, received {', '.join(asked) or 'none'}"
         )
-    if version is not None and calibrate:
-        raise typer.BadParameter("--version: what is served so far stays as it is, so the package keeps its version")
     if data is None:
         raise typer.BadParameter(f"{asked[0]} looks at the patients that the package held out: expected --data DIR")
     with usage_errors(FileNotFoundError, UnfitError, PackageError):

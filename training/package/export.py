@@ -30,13 +30,12 @@ log = structlog.get_logger(__name__)
 
 
 def recorded_as(name: str, run: Path) -> Experiment:
-    """What a run is exported as: what it was trained as, or another one of that name that takes its weights.
+    """What a run is exported as: what it was trained as, or the experiment of that name whose task is another one.
 
-    `lgg-classifier` is the encoder of `lgg-resunet`.
+    `lgg-classifier` is the encoder of `lgg-resunet`, and takes its weights.
     """
-    trained = experiment_of(run)
-    named = EXPERIMENTS[name]
-    return named if named.prepared and trained.name != name else trained
+    trained, named = experiment_of(run), EXPERIMENTS[name]
+    return named if named.prepared and named.task != trained.task else trained
 
 
 def export(
