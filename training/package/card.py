@@ -119,7 +119,7 @@ def _made(training: dict[str, Any]) -> str:
     )
     several = ""
     if training.get("networks", 1) > 1:
-        several = f"mean of the {training.get('mean', 'logits')} of {training['networks']} runs"
+        several = f"mean of {training['networks']} runs, mean of the {training.get('mean', 'logits')} of each"
     took = [several, *(f"{training[unit]} {unit}" for unit in ("minutes", "epochs") if training.get(unit))]
     steps = f" ({', '.join(filter(None, took))})" if any(took) else ""
     options = " --run ... --run ..." if several else ""

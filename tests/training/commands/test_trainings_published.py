@@ -76,7 +76,7 @@ def test_of_two_systems_the_mean_is_exported_if_they_read_and_held_out_the_same(
         answers = [way for network in networks for way in (network(inputs), network(inputs.flip(3)).flip(3))]
         found = engine.infer({"image": inputs.numpy()})["logits"]
     np.testing.assert_allclose(found, torch.stack(answers).mean(0).numpy(), atol=2e-3)
-    assert "`scanward export --run ... --run ... --mirror`" in package.card
+    assert "`scanward export lgg-unet --run ... --run ... --mirror`" in package.card
     record = json.loads((runs[1] / "record.json").read_text())
     record["experiment"]["inputs"] = "unit-v1"
     (runs[1] / "record.json").write_text(json.dumps(record))
