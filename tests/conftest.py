@@ -27,6 +27,9 @@ from tests.postgres import Cluster, binaries
 settings.register_profile("no deadline", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("no deadline")
 
+# Tables are as wide as the words that tests look for, wherever they run (pytest's worker processes have 80 columns).
+os.environ["COLUMNS"] = "160"
+
 SHARED = Path(os.environ.get("SCANWARD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 IN_CI = os.environ.get("CI") == "true"
 
